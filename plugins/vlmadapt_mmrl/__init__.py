@@ -1,0 +1,1 @@
+"""Multi-Modal Representation Learning and its successor."""

@@ -1,0 +1,1 @@
+"""Methods that learn prompts in both towers at once."""

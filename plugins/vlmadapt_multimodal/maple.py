@@ -1,0 +1,78 @@
+"""MaPLe (Khattak et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from vlmadapt.plugin import (
+    CONTEXT,
+    EMBEDDING,
+    END,
+    IMAGE,
+    TEXT,
+    Backbone,
+    Hook,
+    Method,
+    Recipe,
+    Task,
+    copies,
+    inject,
+    prompt,
+    random_tokens,
+    worded_tokens,
+)
+
+
+@dataclass
+class MaPLeConfig:
+    """Options of MaPLe.
+
+    Args:
+        tokens: length of the context at each depth.
+        words: the first `tokens` tokens of these words start the input context, the rest stays frozen text before the
+            class name; with more than 4 tokens, or no words, the start is random, as in the published code.
+        depth: contexts are learned at the input and before blocks 2 to `depth` (counted from 1).
+    """
+
+    tokens: int = 2
+    words: str = "a photo of a"
+    depth: int = 9
+
+
+class MaPLe(Method):
+    """Multi-modal Prompt Learning: deep text contexts, and image tokens that are linear maps of them.
+
+    Before block j < depth the context positions of the text row are replaced by P_j, the image row's last tokens by
+    F_j(P_j); behind block `depth` they flow on. At the input, image tokens carry no positional embedding but pass the
+    first norm, text contexts carry theirs; deeper ones neither. The loss is the cross entropy of CLIP's logits.
+    Official code: muzairkhattak/multimodal-prompt-learning; the maps behind the first start as copies of one.
+    """
+
+    Config = MaPLeConfig
+    recipe = Recipe(optimizer="sgd", lr=3.5e-3, epochs=5, batch_size=4)
+    paper = "Khattak et al., MaPLe: Multi-modal Prompt Learning, CVPR 2023"
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the contexts and the maps that couple the towers."""
+        c, width = self.config, backbone.text.width
+        if c.words and c.tokens <= 4:
+            self.context, start = worded_tokens(backbone.text, c.words, c.tokens)
+        else:
+            self.context, start = random_tokens(c.tokens, width), f"[{c.tokens}]"
+        self.template = f"{start} {{}}."
+        self.deep = nn.ParameterList(random_tokens(c.tokens, width) for _ in range(c.depth - 1))
+        self.couple = nn.Linear(width, backbone.image.width)
+        self.couple_deep = copies(nn.Linear(width, backbone.image.width), c.depth - 1)
+
+    def hooks(self) -> Iterable[Hook]:
+        """The same contexts in both towers, the image's through the coupling maps."""
+        layers = (EMBEDDING, *range(1, self.config.depth))
+        contexts = (self.context, *self.deep)
+        couples = (self.couple, *self.couple_deep)
+        yield prompt(self.template)
+        yield inject(TEXT, dict(zip(layers, contexts, strict=True)), at=CONTEXT)
+        mapped = (couple(context) for couple, context in zip(couples, contexts, strict=True))
+        yield inject(IMAGE, dict(zip(layers, mapped, strict=True)), at=END)

@@ -1,0 +1,1 @@
+"""Methods that learn the words around the class name."""

@@ -1,0 +1,92 @@
+"""A transformer block seen through its parts, one small view per family of blocks.
+
+A view calls the block's own modules and weights; nothing is patched and nothing is copied. The engine puts the parts
+together, so it may leave out what cannot matter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import open_clip.transformer
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BlockParts(Protocol):
+    """A pre-norm block `x += attention(norm1(x)); x += mlp(norm2(x))`; every part maps (..., width)."""
+
+    heads: int
+
+    def norm1(self, x: Tensor) -> Tensor:
+        """The norm before attention."""
+
+    def query(self, x: Tensor) -> Tensor:
+        """Queries of all heads side by side, (..., width)."""
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of all heads, (..., width) each."""
+
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All three at once."""
+
+    def output(self, x: Tensor) -> Tensor:
+        """The heads' joined output -> what is added to the row (output projection, layer scale)."""
+
+    def norm2(self, x: Tensor) -> Tensor:
+        """The norm before the MLP."""
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """The MLP and its layer scale."""
+
+
+class ResidualAttentionBlock:
+    """open_clip's `ResidualAttentionBlock` (all its native CLIP towers)."""
+
+    def __init__(self, block: Any):
+        self._block = block
+        self._attention = block.attn
+        self.heads: int = block.attn.num_heads
+
+    def norm1(self, x: Tensor) -> Tensor:
+        out: Tensor = self._block.ln_1(x)
+        return out
+
+    def query(self, x: Tensor) -> Tensor:
+        width = x.shape[-1]
+        return F.linear(x, self._attention.in_proj_weight[:width], self._attention.in_proj_bias[:width])
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        width = x.shape[-1]
+        joined = F.linear(x, self._attention.in_proj_weight[width:], self._attention.in_proj_bias[width:])
+        key, value = joined.chunk(2, dim=-1)
+        return key, value
+
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined = F.linear(x, self._attention.in_proj_weight, self._attention.in_proj_bias)
+        query, key, value = joined.chunk(3, dim=-1)
+        return query, key, value
+
+    def output(self, x: Tensor) -> Tensor:
+        out: Tensor = self._block.ls_1(self._attention.out_proj(x))
+        return out
+
+    def norm2(self, x: Tensor) -> Tensor:
+        out: Tensor = self._block.ln_2(x)
+        return out
+
+    def mlp(self, x: Tensor) -> Tensor:
+        out: Tensor = self._block.ls_2(self._block.mlp(x))
+        return out
+
+
+def view(block: nn.Module) -> BlockParts | None:
+    """The view of a block, or None where its family is not known."""
+    known = type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv")
+    return ResidualAttentionBlock(block) if known else None
+
+
+def views(blocks: nn.ModuleList) -> tuple[BlockParts, ...] | None:
+    """Views of all blocks of a tower, or None where one of them is of an unknown family."""
+    found = [view(block) for block in blocks]
+    return None if None in found else tuple(b for b in found if b is not None)

@@ -1,0 +1,209 @@
+"""The two towers of a backbone behind one small interface: embed -> blocks -> norm -> project.
+
+A tower whose inside is not understood (a ResNet, an unknown family of blocks) has no `blocks`; it can still be asked
+for features with `encode`, so methods that do not touch it run on it unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import open_clip.transformer
+import torch
+from torch import Tensor
+
+from vlmadapt.core.backbone.blocks import BlockParts, views
+
+
+class _Tower:
+    """What both towers have in common.
+
+    Attributes:
+        blocks: the transformer blocks seen through their parts; empty where the tower cannot be touched.
+        width: width of its tokens, 0 where it has none.
+        joint: width of the joint space.
+        causal: tokens see only what stands before them.
+    """
+
+    blocks: tuple[BlockParts, ...] = ()
+    width: int = 0
+    joint: int
+    causal: bool = False
+    family: str
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+
+def _project(x: Tensor, projection: Any) -> Tensor:
+    """Apply a projection as open_clip stores it: a matrix, a linear layer or none."""
+    if projection is None:
+        return x
+    out: Tensor = projection(x) if isinstance(projection, torch.nn.Module) else x @ projection
+    return out
+
+
+class ImageTower(_Tower):
+    """The image side of an open_clip model.
+
+    Attributes:
+        size: height and width of its images in pixels.
+        places: tokens of an image row before anything is injected, the leading CLS token first.
+    """
+
+    def __init__(self, model: Any):
+        self._visual = model.visual
+        self._encode = model.encode_image
+        self.family = type(self._visual).__name__
+        size = self._visual.image_size
+        self.size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
+        if _is_plain_vit(self._visual):
+            self.blocks = views(self._visual.transformer.resblocks) or ()
+        if self.blocks:
+            self.width, self.joint = self._visual.proj.shape
+            self.places = len(self._visual.positional_embedding)
+        else:
+            self.joint = _joint_width(model)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> features (B, joint), by open_clip's own forward."""
+        out: Tensor = self._encode(images)
+        return out
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> rows (B, 1 + patches, width) as block 0 receives them."""
+        patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
+        leading = self._visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        row = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
+        out: Tensor = self._visual.ln_pre(row)
+        return out
+
+    def enter(self, tokens: Tensor, places: Tensor | slice) -> Tensor:
+        """What tokens (..., width) pass that are appended to the embedded row: the first norm, no position."""
+        out: Tensor = self._visual.ln_pre(tokens)
+        return out
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The final norm."""
+        out: Tensor = self._visual.ln_post(tokens)
+        return out
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """CLIP's frozen projection, (..., width) -> (..., joint)."""
+        return _project(tokens, self._visual.proj)
+
+    @property
+    def projection(self) -> Tensor:
+        """CLIP's frozen projection as a matrix (width, joint)."""
+        out: Tensor = self._visual.proj
+        return out
+
+
+def _is_plain_vit(visual: Any) -> bool:
+    return (
+        isinstance(visual, open_clip.transformer.VisionTransformer)
+        and visual.attn_pool is None
+        and visual.pool_type == "tok"
+        and visual.proj is not None
+    )
+
+
+def _joint_width(model: Any) -> int:
+    """Width of the joint space, read off the text projection or, where there is none, off an encoded text."""
+    projection = getattr(getattr(model, "text", model), "text_projection", None)
+    if isinstance(projection, torch.nn.Linear):
+        return projection.out_features
+    if projection is not None:
+        return int(projection.shape[1])
+    return int(getattr(model.visual, "output_dim", 0))
+
+
+class TextTower(_Tower):
+    """The text side of an open_clip model, with its tokenizer.
+
+    Attributes:
+        context: the longest row it takes, in tokens.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any):
+        # open_clip keeps the parts of its native text tower on the model itself, those of the others on `model.text`.
+        self._text = text = getattr(model, "text", model)
+        self._encode = model.encode_text
+        self._tokenizer = tokenizer
+        self._pool: str = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
+        self._eos: int | None = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
+        self.context = int(getattr(model, "context_length", 0) or tokenizer.context_length)
+        self.joint = _joint_width(model)
+        self.family = type(text).__name__
+        if _is_plain_text(text):
+            self.blocks = views(text.transformer.resblocks) or ()
+        if self.blocks:
+            self.width = int(text.token_embedding.weight.shape[1])
+            self.causal = text.attn_mask is not None
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> padded ids (N, context)."""
+        out: Tensor = self._tokenizer(list(texts), context_length=self.context)
+        return out
+
+    def lengths(self, texts: Sequence[str]) -> Tensor:
+        """Tokens (N,) that the texts would need, were the context long enough."""
+        if self._pool not in ("argmax", "eos"):
+            return torch.full((len(texts),), self.context)
+        # A text has at most as many tokens as bytes, and two around it.
+        longest = max(len(text.encode()) for text in texts) + 2
+        return self.end(self._tokenizer(list(texts), context_length=max(longest, self.context))) + 1
+
+    def end(self, ids: Tensor) -> Tensor:
+        """Index (N,) of the token that is read."""
+        if self._pool == "argmax":
+            return ids.argmax(dim=-1)
+        if self._pool == "eos":
+            return (ids == self._eos).int().argmax(dim=-1)
+        return torch.full((len(ids),), 0 if self._pool == "first" else ids.shape[1] - 1)
+
+    def encode(self, ids: Tensor) -> Tensor:
+        """Ids (N, context) -> features (N, joint), by open_clip's own forward."""
+        out: Tensor = self._encode(ids)
+        return out
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Ids (N, T) -> rows (N, T, width) as block 0 receives them."""
+        tokens = self._text.token_embedding(ids)
+        return self.enter(tokens, slice(0, ids.shape[1]))
+
+    def words(self, text: str) -> Tensor:
+        """Token embeddings (n, width) of a text, without positions and without the tokens around it."""
+        ids = self.tokenize([text])
+        start = int(self.end(self.tokenize([""])))
+        out: Tensor = self._text.token_embedding(ids[0, start : int(self.end(ids))].to(self.device))
+        return out.detach().clone()
+
+    def enter(self, tokens: Tensor, places: Tensor | slice) -> Tensor:
+        """Tokens (..., n, width) with the positional embedding of their places."""
+        out: Tensor = tokens + self._text.positional_embedding[places].to(tokens.dtype)
+        return out
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The final norm."""
+        out: Tensor = self._text.ln_final(tokens)
+        return out
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """CLIP's frozen projection, (..., width) -> (..., joint)."""
+        return _project(tokens, self._text.text_projection)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        weight: Tensor = self._text.token_embedding.weight
+        return weight.device
+
+
+def _is_plain_text(text: Any) -> bool:
+    native = isinstance(text, open_clip.CLIP)
+    custom = isinstance(text, open_clip.transformer.TextTransformer)
+    return native or (custom and text.cls_emb is None and not text.use_pad_mask)

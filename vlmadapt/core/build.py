@@ -1,0 +1,47 @@
+"""From a registered name and options to a method on a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from vlmadapt import registry
+from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.method import Method, Task
+from vlmadapt.errors import PluginError, unknown
+
+
+def method_class(name: str) -> type[Method]:
+    """The class registered under a name, or under `distribution:name`.
+
+    Raises:
+        PluginError: the name is unknown or ambiguous, the plugin is broken, or it is not a method.
+    """
+    plugin = registry.find(registry.METHODS, name)
+    found = plugin.load()
+    if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(getattr(found, "Config", None))):
+        raise PluginError(
+            f"method '{name}' from distribution '{plugin.distribution} {plugin.version}' is not a subclass of "
+            "vlmadapt.plugin.Method with a dataclass `Config`."
+        )
+    return found
+
+
+def make_config(method: type[Method], options: Mapping[str, Any]) -> Any:
+    """The method's config from options by name.
+
+    Raises:
+        PluginError: an option that the method does not have.
+    """
+    known = {field.name for field in fields(method.Config)}
+    for option in options:
+        if option not in known:
+            raise PluginError(unknown(f"option of {method.__name__}", option, known))
+    return method.Config(**options)
+
+
+def build_method(name: str, backbone: Backbone, task: Task, options: Mapping[str, Any] | None = None) -> Method:
+    """Build a method by name, on the backbone's device."""
+    cls = method_class(name)
+    return cls(make_config(cls, options or {}), backbone, task).to(backbone.device)

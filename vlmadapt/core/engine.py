@@ -1,0 +1,302 @@
+"""Runs the towers with a method's hooks, leaving out what the rules of the plan show cannot matter.
+
+With all rules off this is the reference: every layer, every token, as the papers write it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+from vlmadapt.core.block import read_rows, run_block, run_last_block
+from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, IMAGE, TEXT, Head, Injection, Per, Read, Side, Tokens
+from vlmadapt.core.plan import CLASS_HEAD, Rules, TowerPlan
+from vlmadapt.core.rows import Rows, Span
+from vlmadapt.core.templates import Template, write
+from vlmadapt.errors import PluginError
+
+if TYPE_CHECKING:
+    from vlmadapt.core.forward import Forward
+
+CONTEXT_SPAN = "context"
+_PLAIN_HEAD = Head(IMAGE, CLASS_HEAD, Read.CLASS, mean=False, project=None)
+_KEPT = 8
+"""Class lists (times templates and layers) whose frozen text activations are kept at once."""
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Computes features of images and classes for a backbone under a set of rules."""
+
+    def __init__(self, backbone: Backbone, rules: Rules | None = None):
+        self.backbone = backbone
+        self.rules = rules or Rules()
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._answered: tuple[Hashable, dict[str, Tensor]] | None = None
+
+    # -- image side ---------------------------------------------------------------------------------------------------
+
+    def image_features(self, x: Forward) -> dict[str, Tensor]:
+        """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
+        tower, plan = self.backbone.image, x.plan.image
+        if not tower.blocks:
+            return {CLASS_HEAD: self._opaque(x, tower.encode, x.images)}
+        start = self._start(tower, plan)
+        with torch.set_grad_enabled(_touched(tower, plan) and torch.is_grad_enabled()):
+            tokens = self._run(tower, plan, self._image_rows(x, start), start, x, IMAGE)
+        return {name: _drop(f, 1) for name, f in self._features(tower, plan, tokens).items()}
+
+    def zero_shot_image(self, x: Forward) -> Tensor:
+        """Unnormalised frozen features (B, joint) of the same images."""
+        tower, plan = self.backbone.image, x.plan.image
+        if not tower.blocks:
+            return self._opaque(x, tower.encode, x.images)
+        start = self._start(tower, plan)
+        with torch.no_grad():
+            empty = _untouched(tower)
+            tokens = self._run(tower, empty, self._image_rows(x, start), start, x, IMAGE)
+            return _drop(self._features(tower, empty, tokens)[CLASS_HEAD], 1)
+
+    def _image_rows(self, x: Forward, layer: int) -> Rows:
+        """Frozen rows of the batch before block `layer`, computed once per batch."""
+
+        def compute() -> Rows:
+            tower = self.backbone.image
+            rows = Rows.of(tower.embed(x.images)[:, None], None, {})
+            return self._frozen_layers(tower, rows, layer)
+
+        return x.once(("image rows", layer), compute) if self.rules.frozen_layers else _without_graph(compute)
+
+    # -- text side ----------------------------------------------------------------------------------------------------
+
+    def text_features(self, x: Forward) -> dict[str, Tensor]:
+        """Unnormalised text features ([variants or images,] classes, [tokens,] joint) by head."""
+        key = (x.names, x.plan.prompts, _autocast(x), x.method_state())
+        if torch.is_grad_enabled() or not self.rules.keep_text or _per_image(x.plan.text):
+            return self._text_features(x)
+        if self._answered is None or self._answered[0] != key:
+            self._answered = (key, self._text_features(x))
+        return self._answered[1]
+
+    def _text_features(self, x: Forward) -> dict[str, Tensor]:
+        tower, plan = self.backbone.text, x.plan.text
+        templates = x.plan.prompts
+        if not tower.blocks:
+            return {CLASS_HEAD: _without_graph(lambda: self._opaque_text(x, templates[0]))}
+        found = [self._variants(x, template, templates) for template in dict.fromkeys(templates)]
+        order = [i for template in dict.fromkeys(templates) for i, t in enumerate(templates) if t == template]
+        features = {name: torch.cat([f[name] for f in found]) for name in plan.heads}
+        if order != sorted(order):
+            back = torch.tensor(order, device=x.device).argsort()
+            features = {name: f[back] for name, f in features.items()}
+        return {name: _drop(f, 0) for name, f in features.items()}
+
+    def _variants(self, x: Forward, template: Template, templates: tuple[Template, ...]) -> dict[str, Tensor]:
+        """Features of the rows written with one template; tokens per variant are cut to those rows."""
+        tower, plan = self.backbone.text, x.plan.text
+        variants = [i for i, t in enumerate(templates) if t == template] if len(templates) > 1 else None
+        start = self._start(tower, plan)
+
+        def run() -> dict[Read | str, Tensor]:
+            return self._run(tower, plan, self._text_rows(x, template, start), start, x, TEXT, variants)
+
+        if _touched(tower, plan):
+            tokens = run()
+        else:
+            key = ("tokens", template, x.names, plan.reads, _autocast(x))
+            tokens = self._keep(key, run) if self.rules.frozen_layers else _without_graph(run)
+        features = self._features(tower, plan, tokens)
+        if variants is None:
+            return features
+        return {name: f.expand(len(variants), *f.shape[1:]) for name, f in features.items()}
+
+    def zero_shot_text(self, x: Forward) -> Tensor:
+        """Unit frozen features (classes, joint), averaged over the teacher's templates."""
+        teacher = x.plan.teacher
+
+        def compute() -> Tensor:
+            features = [self._plain_text(x, template) for template in teacher.templates]
+            if teacher.unit:
+                features = [torch.nn.functional.normalize(f.float(), dim=-1) for f in features]
+            return torch.nn.functional.normalize(torch.stack(features).mean(0).float(), dim=-1)
+
+        key = ("zero-shot", teacher, x.names, _autocast(x))
+        return self._keep(key, compute) if self.rules.frozen_layers else _without_graph(compute)
+
+    def _plain_text(self, x: Forward, template: Template) -> Tensor:
+        tower = self.backbone.text
+        if not tower.blocks:
+            return self._opaque_text(x, template)
+        empty = _untouched(tower)
+        start = self._start(tower, empty)
+        tokens = self._run(tower, empty, self._text_rows(x, template, start), start, x, TEXT)
+        return self._features(tower, empty, tokens)[CLASS_HEAD][0]
+
+    def _opaque_text(self, x: Forward, template: Template) -> Tensor:
+        tower = self.backbone.text
+        return self._opaque(x, tower.encode, write(template, x.names, tower).ids.to(x.device))
+
+    def _text_rows(self, x: Forward, template: Template, layer: int) -> Rows:
+        """Frozen rows of a class list before block `layer`, computed once per class list."""
+
+        def compute() -> Rows:
+            return self._frozen_layers(self.backbone.text, self._written(x, template), layer)
+
+        key = ("rows", template, x.names, layer, _autocast(x))
+        return self._keep(key, compute) if self.rules.frozen_layers else _without_graph(compute)
+
+    def _written(self, x: Forward, template: Template) -> Rows:
+        """Embedded rows of a class list, cut to what can matter."""
+        tower = self.backbone.text
+        rows = write(template, x.names, tower)
+        length = int(rows.end.max()) + 1 if self.rules.truncate and tower.causal else rows.ids.shape[1]
+        alike = (rows.ids == rows.ids[:1]).all(dim=0).int().cumprod(dim=0).sum()
+        shared = min(int(alike), int(rows.end.min())) if self.rules.shared_prefix and tower.causal else 0
+        tokens = tower.embed(rows.ids[:, :length].to(x.device))
+        spans = {CONTEXT_SPAN: _span(rows.context.to(x.device))} if rows.context.numel() else {}
+        return Rows.of(tokens[None], rows.end.to(x.device), spans, shared)
+
+    # -- both -----------------------------------------------------------------------------------------------------------
+
+    def _start(self, tower: TextTower | ImageTower, plan: TowerPlan) -> int:
+        """The first block that has to run with the hooks."""
+        return min(max(plan.first, 0), tower.depth - 1) if self.rules.frozen_layers else 0
+
+    def _frozen_layers(self, tower: TextTower | ImageTower, rows: Rows, layer: int) -> Rows:
+        mask = rows.mask(tower.causal)
+        for block in tower.blocks[:layer]:
+            rows = run_block(block, rows, mask, ())
+        return rows
+
+    def _run(
+        self,
+        tower: TextTower | ImageTower,
+        plan: TowerPlan,
+        rows: Rows,
+        start: int,
+        x: Forward,
+        side: Side,
+        variants: list[int] | None = None,
+    ) -> dict[Read | str, Tensor]:
+        """From frozen rows before block `start` to the tokens that heads read."""
+        entering = EMBEDDING if start == 0 else start
+        for layer in range(entering, tower.depth):
+            for injection in plan.injections:
+                if layer in injection.layers:
+                    tokens = _values(injection.layers[layer], x, side, variants)
+                    rows = _enter(tower, rows, injection, layer, tokens)
+            if layer == EMBEDDING:
+                continue
+            mask = rows.mask(tower.causal)
+            adapters = plan.adapters.get(layer, ())
+            if layer == tower.depth - 1 and self.rules.read_tokens:
+                return run_last_block(tower.blocks[layer], rows, mask, adapters, plan.reads)
+            rows = run_block(tower.blocks[layer], rows, mask, adapters)
+        return read_rows(rows, plan.reads)
+
+    def _features(
+        self, tower: TextTower | ImageTower, plan: TowerPlan, tokens: dict[Read | str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Heads on their tokens: final norm, mean, projection."""
+        normed = {read: tower.norm(t) for read, t in tokens.items()}
+        return {name: _apply(head, normed[head.read], tower) for name, head in plan.heads.items()}
+
+    def _opaque(self, x: Forward, encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        return x.once(("opaque", encode, batch.data_ptr()), lambda: encode(batch))
+
+    def _keep(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """A frozen result, computed once and kept with the few used last."""
+        if key not in self._kept:
+            self._kept[key] = _without_graph(compute)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        result: T = self._kept[key]
+        return result
+
+
+def _values(tokens: Tokens, x: Forward, side: Side, variants: list[int] | None) -> Tensor:
+    """Tokens as (groups, rows, n, width), 1 where they do not differ."""
+    values = tokens.values(x) if callable(tokens.values) else tokens.values
+    expected = 2 if tokens.per is Per.ALL else 3
+    if values.ndim != expected:
+        raise PluginError(f"tokens per {tokens.per.value} have {expected} dimensions, these have {tuple(values.shape)}.")
+    if tokens.per is Per.ALL:
+        return values[None, None]
+    if tokens.per is Per.CLASS or (tokens.per is Per.VARIANT and side is IMAGE):
+        return values[None]
+    if tokens.per is Per.VARIANT and variants is not None:
+        values = values[variants]
+    return values[:, None]
+
+
+def _enter(tower: TextTower | ImageTower, rows: Rows, injection: Injection, layer: int, tokens: Tensor) -> Rows:
+    """Insert a token group, or rewrite it where it has entered before."""
+    arrived = layer != min(injection.layers)
+    blend = injection.blend if arrived else 1.0
+    if injection.at is CONTEXT:
+        span = rows.spans[CONTEXT_SPAN]
+        if tokens.shape[2] != span.length:
+            raise PluginError(f"the template has room for {span.length} learned vectors, {tokens.shape[2]} were given.")
+        if layer == EMBEDDING:
+            tokens = tower.enter(tokens, _where(span))
+        return rows.rewrite(CONTEXT_SPAN, tokens, blend)
+    if arrived:
+        return rows.rewrite(injection.name, tokens, blend)
+    if layer == EMBEDDING and isinstance(tower, ImageTower):
+        tokens = tower.enter(tokens, slice(0, 0))
+    if injection.at is FIRST:
+        return rows.insert(1, tokens, injection.name, hidden=injection.read_only)
+    return rows.append(tokens, injection.name, hidden=injection.read_only)
+
+
+def _where(span: Span) -> Tensor | slice:
+    return slice(span.start, span.start + span.length) if span.places is None else span.places
+
+
+def _span(places: Tensor) -> Span:
+    """The span at places (N, n): contiguous where it is so in all rows."""
+    start, length = int(places[0, 0]), places.shape[1]
+    straight = torch.arange(start, start + length, device=places.device).expand_as(places)
+    return Span(start, length) if torch.equal(places, straight) else Span(0, length, places)
+
+
+def _apply(head: Head, normed: Tensor, tower: TextTower | ImageTower) -> Tensor:
+    pooled = normed.mean(dim=2) if head.mean else (normed[:, :, 0] if head.read is Read.CLASS else normed)
+    if head.project is None:
+        return tower.project(pooled)
+    return pooled @ head.project if isinstance(head.project, Tensor) else head.project(pooled)
+
+
+def _touched(tower: TextTower | ImageTower, plan: TowerPlan) -> bool:
+    return plan.first < tower.depth
+
+
+def _untouched(tower: TextTower | ImageTower) -> TowerPlan:
+    return TowerPlan(tower.depth, (), {}, {CLASS_HEAD: _PLAIN_HEAD})
+
+
+def _per_image(plan: TowerPlan) -> bool:
+    return any(tokens.per is Per.IMAGE for i in plan.injections for tokens in i.layers.values())
+
+
+def _drop(x: Tensor, dim: int) -> Tensor:
+    return x.squeeze(dim) if x.shape[dim] == 1 else x
+
+
+def _without_graph(compute: Callable[[], T]) -> T:
+    """Compute outside autograd and outside inference mode, so that the result may enter a later graph."""
+    with torch.inference_mode(False), torch.no_grad():
+        return compute()
+
+
+def _autocast(x: Forward) -> torch.dtype | None:
+    """The reduced precision in force: kept activations are only good for the one they were computed in."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None

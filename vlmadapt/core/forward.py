@@ -1,0 +1,132 @@
+"""One forward pass: what losses and routers can ask of a batch of images and a list of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlmadapt.core.engine import Engine
+from vlmadapt.core.hooks import TEXT, Side
+from vlmadapt.core.plan import CLASS_HEAD, Plan, derive
+from vlmadapt.core.templates import Template
+
+if TYPE_CHECKING:
+    from vlmadapt.core.method import Method
+
+T = TypeVar("T")
+
+
+class Forward:
+    """A batch of images against a list of classes; everything is computed when it is first asked for.
+
+    Attributes:
+        images: (B, 3, H, W).
+        labels: (B,) indices into `names`, None outside training.
+        names: class names.
+        zero_shot: the same questions answered by the frozen backbone.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        method: Method,
+        names: Sequence[str],
+        templates: Sequence[Template],
+        images: Tensor,
+        labels: Tensor | None = None,
+    ):
+        self.images = images
+        self.names = tuple(names)
+        self._labels = labels
+        self._engine = engine
+        self._method = method
+        self._templates = tuple(templates)
+        self._done: dict[Hashable, Any] = {}
+        self.zero_shot = ZeroShot(self, engine)
+
+    @property
+    def labels(self) -> Tensor:
+        """(B,) indices into `names`.
+
+        Raises:
+            ValueError: there are none, as when predicting.
+        """
+        if self._labels is None:
+            raise ValueError("this forward pass has no labels; only training has.")
+        return self._labels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the computation runs."""
+        return self.images.device
+
+    @property
+    def scale(self) -> Tensor:
+        """CLIP's logit scale."""
+        return self._engine.backbone.scale
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The method's hooks for this pass, sorted by tower."""
+        return derive(self._method.hooks(), self._engine.backbone, self._templates)
+
+    def features(self, side: Side, head: str = CLASS_HEAD) -> Tensor:
+        """Unnormalised features of a head: images (B, joint), text (classes, joint); further dimensions as declared."""
+        compute = self._engine.text_features if side is TEXT else self._engine.image_features
+        return self.once(side, lambda: compute(self))[head]
+
+    def image(self, head: str = CLASS_HEAD) -> Tensor:
+        """Unit image features (B, joint) of a head."""
+        return self.once(("image", head), lambda: F.normalize(self.features(Side.IMAGE, head).float(), dim=-1))
+
+    def text(self, head: str = CLASS_HEAD) -> Tensor:
+        """Unit text features (classes, joint) of a head; (B, classes, joint) where tokens differ by image."""
+        return self.once(("text", head), lambda: F.normalize(self.features(TEXT, head).float(), dim=-1))
+
+    def logits(self, head: str = CLASS_HEAD) -> Tensor:
+        """scale * cosine of an image head with the classes, (B, classes)."""
+        return self.once(("logits", head), lambda: self.scale * similarity(self.image(head), self.text()))
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """A value that is computed at most once in this pass."""
+        if key not in self._done:
+            self._done[key] = compute()
+        result: T = self._done[key]
+        return result
+
+    def method_state(self) -> tuple[tuple[int, int], ...]:
+        """Changes whenever a tensor of the method is written to."""
+        return tuple((id(t), t._version) for t in (*self._method.parameters(), *self._method.buffers()))
+
+
+class ZeroShot:
+    """What the frozen backbone says about the same images and classes; without gradients."""
+
+    def __init__(self, x: Forward, engine: Engine):
+        self._x = x
+        self._engine = engine
+
+    @cached_property
+    def image(self) -> Tensor:
+        """Unit image features (B, joint) of the same augmented images."""
+        return F.normalize(self._engine.zero_shot_image(self._x).float(), dim=-1)
+
+    @cached_property
+    def text(self) -> Tensor:
+        """Unit text features (classes, joint) from hand-written templates."""
+        return self._engine.zero_shot_text(self._x)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """scale * cosine, (B, classes)."""
+        return self._x.scale * similarity(self.image, self.text)
+
+
+def similarity(image: Tensor, text: Tensor) -> Tensor:
+    """Cosines (B, classes) of unit features (B, joint) with (classes, joint) or, per image, (B, classes, joint)."""
+    return image @ text.T if text.ndim == 2 else torch.einsum("bd,bcd->bc", image, text)

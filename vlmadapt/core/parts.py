@@ -1,0 +1,71 @@
+"""Small pieces that many methods are made of, so that each exists once."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.core.backbone import TextTower
+from vlmadapt.errors import DataError
+
+
+def random_tokens(*shape: int, std: float = 0.02) -> nn.Parameter:
+    """Trainable tokens drawn from N(0, std^2)."""
+    return nn.Parameter(torch.randn(*shape) * std)
+
+
+def worded_tokens(text: TextTower, words: str, n: int | None = None) -> tuple[nn.Parameter, str]:
+    """Trainable tokens that start at the embeddings of given words.
+
+    Args:
+        text: the text tower.
+        words: e.g. "a photo of a".
+        n: how many tokens become trainable, by default the number of words split at single spaces.
+
+    Returns:
+        The first n token embeddings (n, width), and the template text that puts them before the words left over,
+        e.g. "[2] of a". A comma is a token but not a word; published code counts words, and the tokens beyond that
+        count stay frozen text, here too.
+
+    Raises:
+        DataError: the words left over do not start at a word.
+    """
+    parts = words.split(" ")
+    n = len(parts) if n is None else n
+    embedded = text.words(words)
+    for kept in range(len(parts) + 1):
+        rest = " ".join(parts[len(parts) - kept :])
+        if len(text.words(rest)) == len(embedded) - n:
+            return nn.Parameter(embedded[:n]), f"[{n}] {rest}".strip()
+    raise DataError(f"'{words}' cannot be cut behind {n} tokens; the cut falls inside a word.")
+
+
+def copies(module: nn.Linear, n: int) -> nn.ModuleList:
+    """A list of n linear maps that start alike and are trained apart."""
+    return nn.ModuleList(copy.deepcopy(module) for _ in range(n))
+
+
+class LowRank(nn.Module):
+    """A trainable matrix A B of low rank, zero at the start.
+
+    A (rows, rank) starts Kaiming-uniform with a = sqrt(5), that is in +-1/sqrt(rank); B (rank, columns) at zero.
+    """
+
+    def __init__(self, rows: int, columns: int, rank: int):
+        super().__init__()
+        self.a = nn.Parameter(torch.empty(rows, rank))
+        self.b = nn.Parameter(torch.zeros(rank, columns))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+    def forward(self) -> Tensor:
+        """The matrix (rows, columns)."""
+        return self.a @ self.b
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - mean cosine of the rows of two matrices."""
+    return 1 - F.cosine_similarity(a, b, dim=-1).mean()

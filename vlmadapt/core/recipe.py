@@ -1,0 +1,46 @@
+"""How a method is trained: the published settings are its defaults, the command line may change each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training settings.
+
+    Args:
+        optimizer: the torch optimiser.
+        lr: learning rate behind the warm-up.
+        epochs: passes over the support set.
+        batch_size: images per step, over all processes together.
+        weight_decay: acts on every trainable tensor.
+        momentum: of SGD.
+        betas: of Adam and AdamW.
+        eps: of Adam and AdamW.
+        schedule: 'cosine' changes the rate once per epoch as the published code does, 'cosine-step' once per step down
+            to `final_lr`, 'constant' never.
+        final_lr: where 'cosine-step' ends.
+        warmup_epochs: epochs at the constant rate `warmup_lr` before the schedule.
+        warmup_lr: that rate.
+        crop_scale: smallest and largest part of an image's area that a random crop takes.
+        flip: probability of a horizontal flip.
+        precision: 'fp32', or 'bf16' / 'fp16' for mixed precision.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 2e-3
+    epochs: int = 50
+    batch_size: int = 32
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    schedule: Literal["cosine", "cosine-step", "constant"] = "cosine"
+    final_lr: float = 0.0
+    warmup_epochs: int = 1
+    warmup_lr: float = 1e-5
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    flip: float = 0.5
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -1,0 +1,17 @@
+"""Where things that are made once and reused are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_dir(name: str) -> Path:
+    """Folder for cached files of `name`, created if missing.
+
+    It lies below `$VLMADAPT_CACHE` where that is set, else below `$XDG_CACHE_HOME/vlmadapt` or `~/.cache/vlmadapt`.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlmadapt"
+    folder = Path(os.environ.get("VLMADAPT_CACHE") or default) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,102 @@
+"""The public plugin API: everything a method, a data set or a backbone in another package needs.
+
+Built-in plugins import from here and from nowhere else in the library; a test sees to it.
+"""
+
+from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+from vlmadapt.core.forward import Forward, similarity
+from vlmadapt.core.hooks import (
+    ATTENTION,
+    BLOCK,
+    CONTEXT,
+    EMBEDDING,
+    END,
+    FIRST,
+    IMAGE,
+    KEY,
+    MLP,
+    QUERY,
+    TEXT,
+    VALUE,
+    Hook,
+    Read,
+    Side,
+    adapt,
+    head,
+    inject,
+    per_class,
+    per_image,
+    per_variant,
+    prompt,
+    teacher,
+)
+from vlmadapt.core.method import (
+    API_VERSION,
+    SEEN,
+    UNKNOWN,
+    UNSEEN,
+    Method,
+    Role,
+    Task,
+    Term,
+    Trainer,
+    total,
+)
+from vlmadapt.core.parts import LowRank, copies, cosine_distance, random_tokens, worded_tokens
+from vlmadapt.core.recipe import Recipe
+from vlmadapt.data.cache import cache_dir
+from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+
+__all__ = [
+    "API_VERSION",
+    "ATTENTION",
+    "BLOCK",
+    "CONTEXT",
+    "EMBEDDING",
+    "END",
+    "FIRST",
+    "IMAGE",
+    "KEY",
+    "MLP",
+    "QUERY",
+    "SEEN",
+    "TEXT",
+    "UNKNOWN",
+    "UNSEEN",
+    "VALUE",
+    "Backbone",
+    "BackboneError",
+    "DataError",
+    "Dataset",
+    "Example",
+    "Forward",
+    "Hook",
+    "ImageTower",
+    "LowRank",
+    "Method",
+    "Read",
+    "Recipe",
+    "Role",
+    "Side",
+    "Task",
+    "Term",
+    "TextTower",
+    "Trainer",
+    "VlmadaptError",
+    "adapt",
+    "cache_dir",
+    "copies",
+    "cosine_distance",
+    "head",
+    "inject",
+    "per_class",
+    "per_image",
+    "per_variant",
+    "prompt",
+    "random_tokens",
+    "similarity",
+    "teacher",
+    "total",
+    "worded_tokens",
+]
