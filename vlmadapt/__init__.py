@@ -18,7 +18,7 @@ _WHERE = {
     "Method": "vlmadapt.core.method",
 }
 
-__all__ = sorted(_WHERE)
+__all__ = ["Backbone", "Method"]
 __version__ = "0.1.0"
 
 

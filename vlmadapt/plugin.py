@@ -37,6 +37,7 @@ from vlmadapt.core.method import (
     UNSEEN,
     Method,
     Role,
+    Support,
     Task,
     Term,
     Trainer,
@@ -44,6 +45,7 @@ from vlmadapt.core.method import (
 )
 from vlmadapt.core.parts import LowRank, copies, cosine_distance, random_tokens, worded_tokens
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.core.templates import Template, TokenRows, readable
 from vlmadapt.data.cache import cache_dir
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.errors import BackboneError, DataError, VlmadaptError
@@ -79,9 +81,12 @@ __all__ = [
     "Recipe",
     "Role",
     "Side",
+    "Support",
     "Task",
+    "Template",
     "Term",
     "TextTower",
+    "TokenRows",
     "Trainer",
     "VlmadaptError",
     "adapt",
@@ -95,6 +100,7 @@ __all__ = [
     "per_variant",
     "prompt",
     "random_tokens",
+    "readable",
     "similarity",
     "teacher",
     "total",

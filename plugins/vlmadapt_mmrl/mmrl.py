@@ -152,9 +152,7 @@ class MMRL(Method):
             yield inject(
                 IMAGE, dict(zip(self.layers, image, strict=True)), at=FIRST, blend=self.blend(), name=REPRESENTATION
             )
-            yield head(
-                IMAGE, REPRESENTATION, read=REPRESENTATION, mean=True, project=self.representation_projection()
-            )
+            yield head(IMAGE, REPRESENTATION, read=REPRESENTATION, mean=True, project=self.representation_projection())
 
     def losses(self, x: Forward) -> Iterable[Term]:
         """Both branches, and both pulls towards the frozen features."""
@@ -169,7 +167,9 @@ class MMRL(Method):
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance of unit features to frozen ones."""
-        return {"cosine": cosine_distance, "l1": F.l1_loss, "mse": F.mse_loss}[self.config.regulariser](a, b)
+        if self.config.regulariser == "cosine":
+            return cosine_distance(a, b)
+        return F.l1_loss(a, b) if self.config.regulariser == "l1" else F.mse_loss(a, b)
 
     def route(self, x: Forward, role: Role) -> Tensor:
         """Fused scores for seen classes, class-token scores for unseen ones."""

@@ -72,11 +72,11 @@ class MMRLpp(MMRL):
         """CLIP's frozen projection plus a low-rank part."""
         self.image = backbone.image
         width, joint = self.image.projection.shape
-        self.projection = LowRank(width, joint, self.config.projection_rank)
+        self.projection_residual = LowRank(width, joint, self.config.projection_rank)
 
     def representation_projection(self) -> Tensor:
         """(width, joint)."""
-        return self.image.projection + self.projection()
+        return self.image.projection + self.projection_residual()
 
     def blend(self) -> float:
         """Progressive composition."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vlmadapt.plugin import Forward, Hook, Method, Recipe, Role, teacher
+from vlmadapt.plugin import Backbone, Forward, Hook, Method, Recipe, Role, Task, teacher
 
 # The seven templates that CLIP's authors selected by forward search on ImageNet; facts of the release, in its order.
 SELECTED = (
@@ -48,7 +48,7 @@ class ZeroShotCLIP(Method):
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
     touches = ()
 
-    def build(self, backbone, task):  # type: ignore[no-untyped-def]
+    def build(self, backbone: Backbone, task: Task) -> None:
         """Remember the template that the data set uses."""
         own = task.templates[:1] if self.config.own_template or not self.config.ensemble else ()
         self.templates = (*SELECTED, *own) if self.config.ensemble else own

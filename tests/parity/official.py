@@ -138,7 +138,7 @@ def mmrl() -> Official:
 def mmrlpp() -> Official:
     sides = (("r2v", "to_image"), ("r2t", "to_text"))
     learner = r"representation_learner\.srra_"
-    names = [(r"image_encoder\.A", "projection.a"), (r"image_encoder\.B", "projection.b"),
+    names = [(r"image_encoder\.A", "projection_residual.a"), (r"image_encoder\.B", "projection_residual.b"),
              (r"representation_learner\.compound_rep_tokens", "space")]  # fmt: skip
     for official, ours in sides:
         names += [

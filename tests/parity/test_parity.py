@@ -82,9 +82,7 @@ class Run:
                     method.load_state_dict(self.method.state_dict())
                 with torch.no_grad():
                     x = self.forward(method, classes, images)
-                    ours = method.route(x, role) if name == "output" else (
-                        output(method, x) if output else x.logits()
-                    )
+                    ours = method.route(x, role) if name == "output" else (output(method, x) if output else x.logits())
                 group = "features" if "features" in name else "logits"
                 self.oracle.compare(group, f"{stage}/{classes}/{name}", ours, theirs)
 

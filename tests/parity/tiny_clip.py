@@ -1,7 +1,7 @@
 """The random CLIP that the oracles were computed on, rebuilt from its seed.
 
-Every tensor is drawn from one `RandomState`, key by key in sorted order of OpenAI's key names, scaled by what it is, and
-rounded to float16; `logit_scale` alone is log(100).
+Every tensor is drawn from one `RandomState`, key by key in sorted order of OpenAI's key names, scaled by what it is,
+and rounded to float16; `logit_scale` alone is log(100).
 """
 
 from __future__ import annotations

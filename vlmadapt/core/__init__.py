@@ -1,0 +1,1 @@
+"""The core: backbones, hooks, the engine. It knows no method by name."""

@@ -29,7 +29,9 @@ def run_block(block: BlockParts, rows: Rows, mask: Mask, adapters: Sequence[Adap
         normed = block.norm1(shared)
         q, k, v = _query_key_value(block, normed, adapters)
         key, value = _before(k, key), _before(v, value)
-        shared = _finish(block, shared, normed, _attend(block, q, k, v, _part(mask, 0, prefix, prefix)), adapters)
+        # What stands in the shared prefix sees the same in every row.
+        inside = _part(mask if mask is None or mask.ndim == 2 else mask[0], 0, prefix, prefix)
+        shared = _finish(block, shared, normed, _attend(block, q, k, v, inside), adapters)
     attended = _attend(block, query, key, value, _part(mask, prefix, rows.length, rows.length))
     own = _finish(block, rows.own, own_normed, attended, adapters)
     return replace(rows, shared=shared, own=own)
@@ -90,7 +92,9 @@ def _places(rows: Rows, read: Read | str) -> Tensor:
     if read is Read.ALL:
         return torch.arange(rows.length, device=device)[None]
     span = rows.spans[read]
-    return torch.arange(span.start, span.start + span.length, device=device)[None] if span.places is None else span.places
+    return (
+        torch.arange(span.start, span.start + span.length, device=device)[None] if span.places is None else span.places
+    )
 
 
 def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[Adapter]) -> tuple[Tensor, Tensor, Tensor]:

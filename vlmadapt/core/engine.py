@@ -17,7 +17,7 @@ from vlmadapt.core.block import read_rows, run_block, run_last_block
 from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, IMAGE, TEXT, Head, Injection, Per, Read, Side, Tokens
 from vlmadapt.core.plan import CLASS_HEAD, Rules, TowerPlan
 from vlmadapt.core.rows import Rows, Span
-from vlmadapt.core.templates import Template, write
+from vlmadapt.core.templates import Template
 from vlmadapt.errors import PluginError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Engine:
         """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
         tower, plan = self.backbone.image, x.plan.image
         if not tower.blocks:
-            return {CLASS_HEAD: self._opaque(x, tower.encode, x.images)}
+            return {CLASS_HEAD: self._opaque_image(x)}
         start = self._start(tower, plan)
         with torch.set_grad_enabled(_touched(tower, plan) and torch.is_grad_enabled()):
             tokens = self._run(tower, plan, self._image_rows(x, start), start, x, IMAGE)
@@ -56,7 +56,7 @@ class Engine:
         """Unnormalised frozen features (B, joint) of the same images."""
         tower, plan = self.backbone.image, x.plan.image
         if not tower.blocks:
-            return self._opaque(x, tower.encode, x.images)
+            return self._opaque_image(x)
         start = self._start(tower, plan)
         with torch.no_grad():
             empty = _untouched(tower)
@@ -71,15 +71,22 @@ class Engine:
             rows = Rows.of(tower.embed(x.images)[:, None], None, {})
             return self._frozen_layers(tower, rows, layer)
 
-        return x.once(("image rows", layer), compute) if self.rules.frozen_layers else _without_graph(compute)
+        if not self.rules.frozen_layers:
+            return _without_graph(compute)
+        return x.once_for_images(("rows", layer), lambda: _without_graph(compute))
+
+    def _opaque_image(self, x: Forward) -> Tensor:
+        """Features of a tower that can only be asked for its output."""
+        return x.once_for_images("opaque", lambda: _without_graph(lambda: self.backbone.image.encode(x.images)))
 
     # -- text side ----------------------------------------------------------------------------------------------------
 
     def text_features(self, x: Forward) -> dict[str, Tensor]:
         """Unnormalised text features ([variants or images,] classes, [tokens,] joint) by head."""
-        key = (x.names, x.plan.prompts, _autocast(x), x.method_state())
-        if torch.is_grad_enabled() or not self.rules.keep_text or _per_image(x.plan.text):
+        state = x.method_state()
+        if torch.is_grad_enabled() or not self.rules.keep_text or state is None or _per_image(x.plan.text):
             return self._text_features(x)
+        key = (x.names, x.plan.prompts, _autocast(x), state)
         if self._answered is None or self._answered[0] != key:
             self._answered = (key, self._text_features(x))
         return self._answered[1]
@@ -88,14 +95,15 @@ class Engine:
         tower, plan = self.backbone.text, x.plan.text
         templates = x.plan.prompts
         if not tower.blocks:
-            return {CLASS_HEAD: _without_graph(lambda: self._opaque_text(x, templates[0]))}
+            return {CLASS_HEAD: self._opaque_text(x, templates[0])}
         found = [self._variants(x, template, templates) for template in dict.fromkeys(templates)]
         order = [i for template in dict.fromkeys(templates) for i, t in enumerate(templates) if t == template]
         features = {name: torch.cat([f[name] for f in found]) for name in plan.heads}
         if order != sorted(order):
             back = torch.tensor(order, device=x.device).argsort()
             features = {name: f[back] for name, f in features.items()}
-        return {name: _drop(f, 0) for name, f in features.items()}
+        # Tokens of the shared prefix are read once; they are every class's.
+        return {name: _drop(f.expand(f.shape[0], len(x.names), *f.shape[2:]), 0) for name, f in features.items()}
 
     def _variants(self, x: Forward, template: Template, templates: tuple[Template, ...]) -> dict[str, Tensor]:
         """Features of the rows written with one template; tokens per variant are cut to those rows."""
@@ -139,8 +147,12 @@ class Engine:
         return self._features(tower, empty, tokens)[CLASS_HEAD][0]
 
     def _opaque_text(self, x: Forward, template: Template) -> Tensor:
+        """Features of a tower that can only be asked for its output."""
         tower = self.backbone.text
-        return self._opaque(x, tower.encode, write(template, x.names, tower).ids.to(x.device))
+        return self._keep(
+            ("opaque", template, x.names, _autocast(x)),
+            lambda: tower.encode(template.write(x.names, tower).ids.to(x.device)),
+        )
 
     def _text_rows(self, x: Forward, template: Template, layer: int) -> Rows:
         """Frozen rows of a class list before block `layer`, computed once per class list."""
@@ -154,7 +166,7 @@ class Engine:
     def _written(self, x: Forward, template: Template) -> Rows:
         """Embedded rows of a class list, cut to what can matter."""
         tower = self.backbone.text
-        rows = write(template, x.names, tower)
+        rows = template.write(x.names, tower)
         length = int(rows.end.max()) + 1 if self.rules.truncate and tower.causal else rows.ids.shape[1]
         alike = (rows.ids == rows.ids[:1]).all(dim=0).int().cumprod(dim=0).sum()
         shared = min(int(alike), int(rows.end.min())) if self.rules.shared_prefix and tower.causal else 0
@@ -162,7 +174,7 @@ class Engine:
         spans = {CONTEXT_SPAN: _span(rows.context.to(x.device))} if rows.context.numel() else {}
         return Rows.of(tokens[None], rows.end.to(x.device), spans, shared)
 
-    # -- both -----------------------------------------------------------------------------------------------------------
+    # -- both sides ---------------------------------------------------------------------------------------------------
 
     def _start(self, tower: TextTower | ImageTower, plan: TowerPlan) -> int:
         """The first block that has to run with the hooks."""
@@ -207,9 +219,6 @@ class Engine:
         normed = {read: tower.norm(t) for read, t in tokens.items()}
         return {name: _apply(head, normed[head.read], tower) for name, head in plan.heads.items()}
 
-    def _opaque(self, x: Forward, encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        return x.once(("opaque", encode, batch.data_ptr()), lambda: encode(batch))
-
     def _keep(self, key: Hashable, compute: Callable[[], T]) -> T:
         """A frozen result, computed once and kept with the few used last."""
         if key not in self._kept:
@@ -217,8 +226,7 @@ class Engine:
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        result: T = self._kept[key]
-        return result
+        return self._kept[key]
 
 
 def _values(tokens: Tokens, x: Forward, side: Side, variants: list[int] | None) -> Tensor:
@@ -226,7 +234,9 @@ def _values(tokens: Tokens, x: Forward, side: Side, variants: list[int] | None) 
     values = tokens.values(x) if callable(tokens.values) else tokens.values
     expected = 2 if tokens.per is Per.ALL else 3
     if values.ndim != expected:
-        raise PluginError(f"tokens per {tokens.per.value} have {expected} dimensions, these have {tuple(values.shape)}.")
+        raise PluginError(
+            f"tokens per {tokens.per.value} have {expected} dimensions, these have {tuple(values.shape)}."
+        )
     if tokens.per is Per.ALL:
         return values[None, None]
     if tokens.per is Per.CLASS or (tokens.per is Per.VARIANT and side is IMAGE):

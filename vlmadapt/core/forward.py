@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.hooks import TEXT, Side
+from vlmadapt.core.hooks import TEXT, Hook, Side
 from vlmadapt.core.plan import CLASS_HEAD, Plan, derive
 from vlmadapt.core.templates import Template
 
@@ -46,8 +46,35 @@ class Forward:
         self._engine = engine
         self._method = method
         self._templates = tuple(templates)
+        self._hooks: Iterable[Hook] | None = None
         self._done: dict[Hashable, Any] = {}
+        self._of_images: dict[Hashable, Any] = {}
         self.zero_shot = ZeroShot(self, engine)
+
+    def other(
+        self,
+        *,
+        hooks: Iterable[Hook] | None = None,
+        names: Sequence[str] | None = None,
+        keep: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Forward:
+        """The same batch seen otherwise: with other hooks, against other classes, or only some of its images.
+
+        Args:
+            hooks: instead of the method's.
+            names: instead of these classes.
+            keep: indices of the images to keep.
+            labels: of the images kept, by default their own.
+        """
+        images = self.images if keep is None else self.images[keep]
+        if labels is None and self._labels is not None:
+            labels = self._labels if keep is None else self._labels[keep]
+        x = Forward(self._engine, self._method, names or self.names, self._templates, images, labels)
+        x._hooks = self._hooks if hooks is None else tuple(hooks)
+        if keep is None:
+            x._of_images = self._of_images
+        return x
 
     @property
     def labels(self) -> Tensor:
@@ -73,7 +100,8 @@ class Forward:
     @cached_property
     def plan(self) -> Plan:
         """The method's hooks for this pass, sorted by tower."""
-        return derive(self._method.hooks(), self._engine.backbone, self._templates)
+        hooks = self._method.hooks() if self._hooks is None else self._hooks
+        return derive(hooks, self._engine.backbone, self._templates)
 
     def features(self, side: Side, head: str = CLASS_HEAD) -> Tensor:
         """Unnormalised features of a head: images (B, joint), text (classes, joint); further dimensions as declared."""
@@ -96,12 +124,20 @@ class Forward:
         """A value that is computed at most once in this pass."""
         if key not in self._done:
             self._done[key] = compute()
-        result: T = self._done[key]
-        return result
+        return self._done[key]
 
-    def method_state(self) -> tuple[tuple[int, int], ...]:
-        """Changes whenever a tensor of the method is written to."""
-        return tuple((id(t), t._version) for t in (*self._method.parameters(), *self._method.buffers()))
+    def once_for_images(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """A frozen value that depends on the images alone; shared with what `other` returns for the same images."""
+        if key not in self._of_images:
+            self._of_images[key] = compute()
+        return self._of_images[key]
+
+    def method_state(self) -> Hashable | None:
+        """Changes whenever the method would answer differently; None where that cannot be told."""
+        if self._hooks is not None:
+            return None
+        tensors = tuple((id(t), t._version) for t in (*self._method.parameters(), *self._method.buffers()))
+        return tensors, repr(self._method.config), self._method.training
 
 
 class ZeroShot:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.forward import Forward
 
 
-class Side(str, Enum):
+class Side(StrEnum):
     """The two towers of a dual encoder."""
 
     TEXT = "text"
@@ -37,7 +37,7 @@ text tower, the first norm in the image tower (where appended tokens have no pos
 """
 
 
-class Slot(str, Enum):
+class Slot(StrEnum):
     """Where in the row injected tokens live."""
 
     FIRST = "first"  # inserted right behind the leading token (CLS / start of text)
@@ -48,7 +48,7 @@ class Slot(str, Enum):
 FIRST, END, CONTEXT = Slot.FIRST, Slot.END, Slot.CONTEXT
 
 
-class Per(str, Enum):
+class Per(StrEnum):
     """What injected tokens differ by."""
 
     ALL = "all"  # (n, width): shared by every row
@@ -94,7 +94,7 @@ class Injection:
     name: str
 
 
-class Site(str, Enum):
+class Site(StrEnum):
     """Where in a block a branch is added: to the output of that part, computed from its input."""
 
     BLOCK = "block"  # norm1(x) -> added to the block's output
@@ -120,7 +120,7 @@ class Adapter:
     site: Site
 
 
-class Read(str, Enum):
+class Read(StrEnum):
     """Which output tokens of a tower a head reads, where it does not read an injected group by its name."""
 
     CLASS = "class"  # what the tower itself pools: CLS, end of text
@@ -152,12 +152,17 @@ class Teacher:
 Hook = Prompt | Injection | Adapter | Head | Teacher
 
 
-def prompt(*templates: str) -> Prompt:
-    """Write each class with these templates instead of the data set's, e.g. `prompt("[4] {}.")`."""
-    return Prompt(tuple(Template.parse(text) for text in templates))
+def prompt(*templates: str | Template, raw: bool = False) -> Prompt:
+    """Write each class with these templates instead of the data set's, e.g. `prompt("[4] {}.")`.
+
+    Args:
+        templates: one, or one for each variant of a class.
+        raw: write class names with their underscores.
+    """
+    return Prompt(_templates(templates, raw))
 
 
-def inject(  # noqa: PLR0913 - one argument per property of the hook
+def inject(
     tower: Side,
     layers: Mapping[int, Tensor | Tokens],
     *,
@@ -213,12 +218,17 @@ def head(
     return Head(tower, name, read, mean, project)
 
 
-def teacher(*templates: str, unit: bool = True) -> Teacher:
+def teacher(*templates: str | Template, unit: bool = True, raw: bool = False) -> Teacher:
     """Zero-shot text features from these templates instead of the data set's.
 
     Args:
         templates: texts with `{}`.
         unit: normalise each template's feature before averaging (CLIP's ensemble); False averages raw features
             (PromptSRC). The result is normalised either way.
+        raw: write class names with their underscores.
     """
-    return Teacher(tuple(Template.parse(text) for text in templates), unit)
+    return Teacher(_templates(templates, raw), unit)
+
+
+def _templates(templates: tuple[str | Template, ...], raw: bool) -> tuple[Template, ...]:
+    return tuple(t if isinstance(t, Template) else Template.parse(t, raw=raw) for t in templates)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ Term = tuple[str, float, Tensor]
 """A named loss term: its name, its weight, its unweighted value."""
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a router is told of the classes it answers for."""
 
     SEEN = "seen"
@@ -46,14 +46,27 @@ class Task:
 class Trainer(Protocol):
     """What a training step may ask of the loop that calls it."""
 
+    lr: float
+    """The learning rate of this step."""
+
     def minimise(self, loss: Tensor) -> None:
         """Gradients of a loss, averaged over processes, then one step of the optimiser."""
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:
-        """Gradients of a loss by parameter, averaged over processes; nothing is stepped."""
+        """Gradients of a loss, averaged over processes, by trainable parameter in order; nothing is stepped."""
 
     def apply(self, gradients: list[Tensor | None]) -> None:
         """One step of the optimiser with these gradients."""
+
+
+class Support(Protocol):
+    """The labelled images a method may look at before training; never a test image."""
+
+    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
+        """`times` passes over the training images in fixed order, each in batches, with or without augmentation."""
+
+    def validation(self) -> Iterator[Forward]:
+        """The validation images of the training classes, in batches, un-augmented; none where there are none."""
 
 
 class Method(nn.Module):
@@ -102,8 +115,11 @@ class Method(nn.Module):
         """Scores (B, classes) that answer for classes of this role."""
         return x.logits()
 
-    def prepare(self, x: Forward) -> None:
-        """Called once before training with the whole support set, un-augmented (to build a cache, to solve)."""
+    def prepare(self, support: Support) -> None:
+        """Called once before training, without gradients: build a cache from the support set, solve in closed form."""
+
+    def epoch_start(self, epoch: int, epochs: int) -> None:
+        """Called before epoch `epoch` (from 0) of `epochs`."""
 
     def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
         """One step on a labelled batch; returns the terms to be logged."""

@@ -24,21 +24,44 @@ def readable(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class TokenRows:
+    """Token rows of a class list.
+
+    Attributes:
+        ids: (classes, context) token ids, padded.
+        end: (classes,) place of the token that is read (end of text).
+        context: (classes, n) places of the learned vectors, n = 0 where there are none.
+    """
+
+    ids: Tensor
+    end: Tensor
+    context: Tensor
+
+
+@dataclass(frozen=True)
 class Template:
-    """A text with one `{}` for the class name and any number of `[n]` for n learned vectors."""
+    """A text with `{}` for the class name and any number of `[n]` for n learned vectors.
+
+    A template without `{}` reads the same for every class. A subclass may write rows in another way.
+
+    Attributes:
+        text: the template.
+        raw: write class names as they are given, underscores included; a few published codes do.
+    """
 
     text: str
+    raw: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Template:
+    def parse(cls, text: str, *, raw: bool = False) -> Template:
         """Check a template.
 
         Raises:
-            DataError: there is not exactly one `{}`.
+            DataError: there is more than one `{}`.
         """
-        if text.count("{}") != 1:
-            raise DataError(f"the template '{text}' must contain '{{}}' exactly once, where the class name goes.")
-        return cls(text)
+        if text.count("{}") > 1:
+            raise DataError(f"the template '{text}' has several '{{}}'; there is one class name to write.")
+        return cls(text, raw)
 
     @property
     def learned(self) -> int:
@@ -54,47 +77,31 @@ class Template:
             text += " ".join(["X"] * int(length)) + following.replace("{}", name)
         return [*groups, (text, 0)]
 
+    def write(self, names: Sequence[str], text: TextTower) -> TokenRows:
+        """Tokenise the template for each class name.
 
-@dataclass(frozen=True)
-class TokenRows:
-    """Token rows of a class list.
-
-    Attributes:
-        ids: (classes, context) token ids, padded.
-        end: (classes,) index of the token that is read (end of text).
-        context: (classes, n) places of the learned vectors, n = 0 where there are none.
-    """
-
-    ids: Tensor
-    end: Tensor
-    context: Tensor
-
-
-def write(template: Template, names: Sequence[str], text: TextTower) -> TokenRows:
-    """Tokenise a template for each class name.
-
-    Raises:
-        DataError: no names, an empty name, or a text longer than the context of the tower.
-    """
-    if not names:
-        raise DataError("there are no classes to write prompts for.")
-    names = [readable(name) for name in names]
-    if "" in names:
-        raise DataError(f"class {names.index('')} has an empty name; every class needs a readable name.")
-    groups = [template.pieces(name) for name in names]
-    pieces = [template.pieces(name) for name in names]
-    texts = [groups[-1][0] for groups in pieces]
-    lengths = text.lengths(texts)
-    if (lengths > text.context).any():
-        worst = int(lengths.argmax())
-        raise DataError(
-            f"the prompt for class '{names[worst][:60]}' has {int(lengths[worst])} tokens, more than the {text.context} "
-            "that the text tower takes; shorten the name or the template."
-        )
-    ids = text.tokenize(texts)
-    context = [_places(column, text) for column in list(zip(*pieces, strict=True))[:-1]]
-    nowhere = torch.zeros(len(names), 0, dtype=torch.long)
-    return TokenRows(ids, text.end(ids), torch.cat([nowhere, *context], dim=1))
+        Raises:
+            DataError: no names, an empty name, or a text longer than the context of the tower.
+        """
+        if not names:
+            raise DataError("there are no classes to write prompts for.")
+        written = [name if self.raw else readable(name) for name in names]
+        if "{}" in self.text and not all(name.strip() for name in written):
+            empty = next(i for i, name in enumerate(written) if not name.strip())
+            raise DataError(f"class {empty} has an empty name; every class needs a name that can be read.")
+        pieces = [self.pieces(name) for name in written]
+        texts = [groups[-1][0] for groups in pieces]
+        lengths = text.lengths(texts)
+        if (lengths > text.context).any():
+            worst = int(lengths.argmax())
+            raise DataError(
+                f"the prompt for class '{written[worst][:60]}' has {int(lengths[worst])} tokens, more than the "
+                f"{text.context} that the text tower takes; shorten the name or the template."
+            )
+        ids = text.tokenize(texts)
+        context = [_places(column, text) for column in list(zip(*pieces, strict=True))[:-1]]
+        nowhere = torch.zeros(len(names), 0, dtype=torch.long)
+        return TokenRows(ids, text.end(ids), torch.cat([nowhere, *context], dim=1))
 
 
 def _places(groups: Sequence[tuple[str, int]], text: TextTower) -> Tensor:

@@ -25,10 +25,10 @@ class Backbone(nn.Module):
         BackboneError: a tower run part by part does not give what open_clip gives.
     """
 
-    def __init__(self, name: str, model: nn.Module, tokenizer: Any):
+    def __init__(self, name: str, model: Any, tokenizer: Any):
         super().__init__()
         self.name = name
-        self.model = model.float().eval().requires_grad_(False)
+        self.model: Any = model.float().eval().requires_grad_(False)
         self.text = TextTower(model, tokenizer)
         self.image = ImageTower(model)
         check_towers(self)
@@ -43,14 +43,12 @@ class Backbone(nn.Module):
     @property
     def scale(self) -> Tensor:
         """CLIP's logit scale, exp of its stored logarithm."""
-        logarithm: Tensor = self.model.logit_scale  # type: ignore[assignment]
-        return logarithm.exp().reshape(())
+        return self.model.logit_scale.exp().reshape(())
 
     @property
     def preprocess_config(self) -> dict[str, Any]:
         """open_clip's own description of the transform: size, mean, std, interpolation, resize mode."""
-        config: dict[str, Any] = self.model.visual.preprocess_cfg  # type: ignore[assignment, union-attr]
-        return config
+        return self.model.visual.preprocess_cfg
 
     @property
     def device(self) -> torch.device:

@@ -49,8 +49,7 @@ class ResidualAttentionBlock:
         self.heads: int = block.attn.num_heads
 
     def norm1(self, x: Tensor) -> Tensor:
-        out: Tensor = self._block.ln_1(x)
-        return out
+        return self._block.ln_1(x)
 
     def query(self, x: Tensor) -> Tensor:
         width = x.shape[-1]
@@ -68,16 +67,13 @@ class ResidualAttentionBlock:
         return query, key, value
 
     def output(self, x: Tensor) -> Tensor:
-        out: Tensor = self._block.ls_1(self._attention.out_proj(x))
-        return out
+        return self._block.ls_1(self._attention.out_proj(x))
 
     def norm2(self, x: Tensor) -> Tensor:
-        out: Tensor = self._block.ln_2(x)
-        return out
+        return self._block.ln_2(x)
 
     def mlp(self, x: Tensor) -> Tensor:
-        out: Tensor = self._block.ls_2(self._block.mlp(x))
-        return out
+        return self._block.ls_2(self._block.mlp(x))
 
 
 def view(block: nn.Module) -> BlockParts | None:

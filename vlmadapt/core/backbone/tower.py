@@ -42,8 +42,7 @@ def _project(x: Tensor, projection: Any) -> Tensor:
     """Apply a projection as open_clip stores it: a matrix, a linear layer or none."""
     if projection is None:
         return x
-    out: Tensor = projection(x) if isinstance(projection, torch.nn.Module) else x @ projection
-    return out
+    return projection(x) if isinstance(projection, torch.nn.Module) else x @ projection
 
 
 class ImageTower(_Tower):
@@ -70,36 +69,37 @@ class ImageTower(_Tower):
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> features (B, joint), by open_clip's own forward."""
-        out: Tensor = self._encode(images)
-        return out
+        return self._encode(images)
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> rows (B, 1 + patches, width) as block 0 receives them."""
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
         leading = self._visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         row = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
-        out: Tensor = self._visual.ln_pre(row)
-        return out
+        return self._visual.ln_pre(row)
 
     def enter(self, tokens: Tensor, places: Tensor | slice) -> Tensor:
         """What tokens (..., width) pass that are appended to the embedded row: the first norm, no position."""
-        out: Tensor = self._visual.ln_pre(tokens)
-        return out
+        return self._visual.ln_pre(tokens)
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final norm."""
-        out: Tensor = self._visual.ln_post(tokens)
-        return out
+        return self._visual.ln_post(tokens)
 
     def project(self, tokens: Tensor) -> Tensor:
         """CLIP's frozen projection, (..., width) -> (..., joint)."""
         return _project(tokens, self._visual.proj)
 
     @property
+    def leading_token(self) -> Tensor:
+        """CLS as it is embedded, (width,), without position."""
+        out: Tensor = self._visual.class_embedding
+        return out.detach().clone()
+
+    @property
     def projection(self) -> Tensor:
         """CLIP's frozen projection as a matrix (width, joint)."""
-        out: Tensor = self._visual.proj
-        return out
+        return self._visual.proj
 
 
 def _is_plain_vit(visual: Any) -> bool:
@@ -146,8 +146,7 @@ class TextTower(_Tower):
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> padded ids (N, context)."""
-        out: Tensor = self._tokenizer(list(texts), context_length=self.context)
-        return out
+        return self._tokenizer(list(texts), context_length=self.context)
 
     def lengths(self, texts: Sequence[str]) -> Tensor:
         """Tokens (N,) that the texts would need, were the context long enough."""
@@ -162,13 +161,12 @@ class TextTower(_Tower):
         if self._pool == "argmax":
             return ids.argmax(dim=-1)
         if self._pool == "eos":
-            return (ids == self._eos).int().argmax(dim=-1)
+            return ids.eq(self._eos).int().argmax(dim=-1)
         return torch.full((len(ids),), 0 if self._pool == "first" else ids.shape[1] - 1)
 
     def encode(self, ids: Tensor) -> Tensor:
         """Ids (N, context) -> features (N, joint), by open_clip's own forward."""
-        out: Tensor = self._encode(ids)
-        return out
+        return self._encode(ids)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Ids (N, T) -> rows (N, T, width) as block 0 receives them."""
@@ -184,23 +182,27 @@ class TextTower(_Tower):
 
     def enter(self, tokens: Tensor, places: Tensor | slice) -> Tensor:
         """Tokens (..., n, width) with the positional embedding of their places."""
-        out: Tensor = tokens + self._text.positional_embedding[places].to(tokens.dtype)
-        return out
+        return tokens + self._text.positional_embedding[places].to(tokens.dtype)
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final norm."""
-        out: Tensor = self._text.ln_final(tokens)
-        return out
+        return self._text.ln_final(tokens)
 
     def project(self, tokens: Tensor) -> Tensor:
         """CLIP's frozen projection, (..., width) -> (..., joint)."""
         return _project(tokens, self._text.text_projection)
 
     @property
+    def end_token(self) -> Tensor:
+        """The embedding (width,) of the end of text, without position."""
+        ids = self.tokenize([""])[0]
+        out: Tensor = self._text.token_embedding(ids[int(self.end(ids[None]))].to(self.device))
+        return out.detach().clone()
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        weight: Tensor = self._text.token_embedding.weight
-        return weight.device
+        return self._text.token_embedding.weight.device
 
 
 def _is_plain_text(text: Any) -> bool:

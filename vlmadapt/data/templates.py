@@ -1,0 +1,27 @@
+"""Prompt templates as data sets and users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlmadapt.errors import DataError
+
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+"""What is used where nobody knows better."""
+
+
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """The templates as a tuple.
+
+    Raises:
+        DataError: there is none, or one does not hold exactly one `{}`.
+    """
+    if not templates:
+        raise DataError(f"no prompt template was given; use for example '{DEFAULT_TEMPLATES[0]}'.")
+    for template in templates:
+        if template.count("{}") != 1:
+            raise DataError(
+                f"template '{template}' must hold exactly one {{}} for the class name, "
+                f"as in '{DEFAULT_TEMPLATES[0]}'."
+            )
+    return tuple(templates)
