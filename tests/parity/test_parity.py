@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.parity import tiny_clip
-from tests.parity.official import OFFICIAL, Official
+from tests.parity.official import OFFICIAL
+from tests.parity.official.names import Official
 from tests.parity.oracle import Oracle, oracles
+from tests.parity.trainer import RecordingTrainer
 from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import Forward
-from vlmadapt.core.method import SEEN, UNSEEN, Method, Task, total
+from vlmadapt.core.method import SEEN, UNSEEN, Method, Task
 from vlmadapt.core.plan import Rules
 from vlmadapt.core.templates import Template
 
@@ -106,7 +108,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     key = str(sorted(oracle.settings["backbone"].items()))
     if key not in BACKBONES:
         BACKBONES[key] = tiny_clip.load(tmp_path_factory.mktemp("backbone"), oracle.settings["backbone"])
-    return Run(oracle, OFFICIAL[oracle.trainer](), BACKBONES[key], plan)
+    return Run(oracle, OFFICIAL[oracle.trainer], BACKBONES[key], plan)
 
 
 everywhere = pytest.mark.parametrize(
@@ -136,18 +138,16 @@ def test_parity(run: Run) -> None:
 
 
 def train(run: Run) -> None:
-    oracle, optimizer = run.oracle, run.optimizer()
+    oracle, trainer = run.oracle, RecordingTrainer(run.method, run.optimizer())
     for step, (images, labels) in enumerate(run.batches()):
-        terms = list(run.method.losses(run.forward(run.method, "base", images, labels)))
-        loss = total(terms)
-        optimizer.zero_grad()
-        loss.backward()
-        oracle.compare("loss", f"loss at step {step}", loss, oracle.arrays["loss"][step])
+        run.official.before_step(run.method, oracle, step)
+        terms = run.method.training_step(run.forward(run.method, "base", images, labels), trainer)
+        oracle.compare("loss", f"loss at step {step}", run.official.loss(terms), oracle.arrays["loss"][step])
         if step == 0:
             parts = {name: value for name, _, value in terms}
             for official, theirs in oracle.under("loss0/").items():
                 oracle.compare("loss", f"loss0/{official}", parts[run.official.terms[official]], theirs)
-            for name, parameter in run.parameters(run.method).items():
-                assert parameter.grad is not None, name
-                oracle.compare("grad0", f"grad0/{name}", parameter.grad, oracle.arrays[f"grad0/{name}"])
-        optimizer.step()
+            for name in oracle.under("grad0/"):
+                gradient = trainer.first[run.official.name(name)]
+                assert gradient is not None, name
+                oracle.compare("grad0", f"grad0/{name}", gradient, oracle.arrays[f"grad0/{name}"])

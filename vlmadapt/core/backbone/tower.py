@@ -161,7 +161,7 @@ class TextTower(_Tower):
         if self._pool == "argmax":
             return ids.argmax(dim=-1)
         if self._pool == "eos":
-            return ids.eq(self._eos).int().argmax(dim=-1)
+            return ids.eq(self._eos or 0).int().argmax(dim=-1)
         return torch.full((len(ids),), 0 if self._pool == "first" else ids.shape[1] - 1)
 
     def encode(self, ids: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Methods that add small branches to blocks or features."""

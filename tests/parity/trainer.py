@@ -1,0 +1,28 @@
+"""The plainest trainer a training step can be given; it remembers the gradients of the first step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class RecordingTrainer:
+    def __init__(self, method: nn.Module, optimizer: torch.optim.Optimizer):
+        self.parameters = dict(method.named_parameters())
+        self.optimizer = optimizer
+        self.lr: float = optimizer.param_groups[0]["lr"]
+        self.first: dict[str, Tensor | None] = {}
+
+    def minimise(self, loss: Tensor) -> None:
+        self.apply(self.gradients(loss))
+
+    def gradients(self, loss: Tensor) -> list[Tensor | None]:
+        wanted = list(self.parameters.values())
+        return list(torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True))
+
+    def apply(self, gradients: list[Tensor | None]) -> None:
+        if not self.first:
+            self.first = {n: None if g is None else g.clone() for n, g in zip(self.parameters, gradients, strict=True)}
+        for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
