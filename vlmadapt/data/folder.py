@@ -30,8 +30,8 @@ def read_folder(
     """The data set in a folder `root/class/image` or `root/{train,val,test}/class/image` (val may be missing).
 
     Without a split of its own, each class is cut into 50% train, 20% val and 30% test at random but always in the same
-    way; a class of two or more images has a test image, a class of one is for training alone. Hidden files and files
-    that are no images are ignored.
+    way; a class of two or more images has a test image, a class of one is for training alone. Hidden files, files
+    that are no images, and images beside the class folders are ignored.
 
     Args:
         root: the folder.
@@ -48,9 +48,7 @@ def read_folder(
             do not fit.
     """
     _check_root(root)
-    # A class may be called 'train', but then it holds images; a split holds folders.
-    has_split = (root / "train").is_dir() and bool(_folders(root / "train"))
-    train, val, test = _read_split(root) if has_split else _make_split(_read_classes(root), seed)
+    train, val, test = _read_split(root) if _is_split(root) else _make_split(_read_classes(root), seed)
     folders = tuple(train)
     if len(folders) == 1:
         raise DataError(f"'{root}' has only one class, '{folders[0]}'; at least two are needed: {LAYOUT}.")
@@ -75,6 +73,12 @@ def _check_root(root: Path) -> None:
     near = get_close_matches(root.name, siblings, n=1, cutoff=0.5)
     hint = f"did you mean '{root.parent / near[0]}'?" if near else f"give a folder with {LAYOUT}."
     raise DataError(f"folder '{root}' does not exist; {hint}")
+
+
+def _is_split(root: Path) -> bool:
+    # A class may be called 'train' as well, but then it holds images and has other classes beside it.
+    names = {path.name for path in _folders(root)}
+    return "train" in names and (names <= {"train", "val", "test"} or bool(_folders(root / "train")))
 
 
 def _read_split(root: Path) -> tuple[Files, Files, Files]:
@@ -114,8 +118,6 @@ def _read_classes(folder: Path) -> Files:
         if _images(folder):
             raise DataError(f"the images in '{folder}' are in no class folder; move them into one per class: {LAYOUT}.")
         raise DataError(f"there are no images in '{folder}'; expected {LAYOUT}.")
-    if stray := _images(folder):
-        raise DataError(f"'{stray[0]}' is in no class folder; move it into one or remove it.")
     for name, paths in files.items():
         if not paths:
             raise DataError(f"class folder '{folder / name}' has no images; add some or remove it.")

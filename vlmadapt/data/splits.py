@@ -71,6 +71,7 @@ def make_splits(dataset: Dataset, protocol: Protocol, shots: int | None, seed: i
         DataError: the protocol is unknown, the classes are too few for it, or there is nothing to test on.
     """
     everything = tuple(range(len(dataset.classes)))
+    groups: tuple[ClassGroup, ...]
     match protocol:
         case "few-shot":
             trained = everything

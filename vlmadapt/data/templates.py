@@ -21,7 +21,6 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     for template in templates:
         if template.count("{}") != 1:
             raise DataError(
-                f"template '{template}' must hold exactly one {{}} for the class name, "
-                f"as in '{DEFAULT_TEMPLATES[0]}'."
+                f"template '{template}' must hold exactly one {{}} for the class name, as in '{DEFAULT_TEMPLATES[0]}'."
             )
     return tuple(templates)

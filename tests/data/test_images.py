@@ -1,0 +1,124 @@
+"""Every kind of picture becomes RGB; broken ones are named before any work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.pictures import examples, picture
+from vlmadapt.data.dataset import Example
+from vlmadapt.data.images import check_images, read_image
+from vlmadapt.errors import DataError
+
+
+def saved(path: Path, image: Image.Image, **options: Any) -> Image.Image:
+    image.save(path, **options)
+    return read_image(path)
+
+
+def colour(image: Image.Image, x: int = 0, y: int = 0) -> tuple[int, ...]:
+    assert image.mode == "RGB"
+    pixel = image.getpixel((x, y))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def truncated(path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def test_grey(tmp_path: Path) -> None:
+    assert colour(saved(tmp_path / "a.png", Image.new("L", (4, 4), 90))) == (90, 90, 90)
+
+
+def test_palette(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 4), (200, 30, 10)).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert colour(saved(tmp_path / "a.png", image)) == (200, 30, 10)
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    assert colour(saved(tmp_path / "a.jpg", Image.new("CMYK", (8, 8), (0, 0, 0, 0)))) == (255, 255, 255)
+
+
+def test_transparent_is_white(tmp_path: Path) -> None:
+    assert colour(saved(tmp_path / "a.png", Image.new("RGBA", (4, 4), (0, 0, 0, 0)))) == (255, 255, 255)
+    assert colour(saved(tmp_path / "b.png", Image.new("RGBA", (4, 4), (0, 0, 0, 128)))) == (127, 127, 127)
+    assert colour(saved(tmp_path / "c.png", Image.new("LA", (4, 4), (0, 0)))) == (255, 255, 255)
+
+
+def test_transparent_palette_is_white(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([0, 0, 0, 9, 9, 9])
+    assert colour(saved(tmp_path / "a.gif", image, transparency=0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.full((4, 4), 100 * 257, dtype=np.uint16))
+    assert colour(saved(tmp_path / "a.png", deep)) == (100, 100, 100)
+    assert colour(saved(tmp_path / "a.tif", deep)) == (100, 100, 100)
+
+
+def test_floats_are_scaled_over_their_range(tmp_path: Path) -> None:
+    ramp = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
+    image = saved(tmp_path / "a.tif", Image.fromarray(ramp))
+    assert [colour(image, x)[0] for x in range(3)] == [0, 128, 255]
+    flat = saved(tmp_path / "b.tif", Image.fromarray(np.ones((2, 2), dtype=np.float32)))
+    assert colour(flat) == (0, 0, 0)
+
+
+def test_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    assert saved(tmp_path / "a.png", image, exif=exif).size == (4, 8)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+def test_truncated_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
+    path = truncated(tmp_path / f"half{suffix}")
+    with pytest.raises(DataError, match=rf"half\{suffix}' cannot be read"):
+        read_image(path)
+
+
+def test_no_image_empty_or_missing_is_refused_by_name(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.jpg", tmp_path / "empty.jpg"
+    text.write_text("not an image")
+    empty.touch()
+    with pytest.raises(DataError, match=r"text\.jpg' cannot be read"):
+        read_image(text)
+    with pytest.raises(DataError, match=r"empty\.jpg' cannot be read"):
+        read_image(empty)
+    with pytest.raises(DataError, match=r"missing\.jpg' does not exist"):
+        read_image(tmp_path / "missing.jpg")
+
+
+def test_sound_images_pass_with_progress(tmp_path: Path) -> None:
+    sound = examples(tmp_path, 5)
+    seen: list[tuple[int, int]] = []
+    assert check_images(sound, progress=lambda done, total: seen.append((done, total))) == sound
+    assert seen == [(i, 5) for i in range(1, 6)]
+
+
+def test_broken_images_are_counted_and_five_are_named(tmp_path: Path) -> None:
+    bad = tuple(Example(truncated(tmp_path / f"bad{i}.png"), 0) for i in range(7))
+    with pytest.raises(DataError, match="7 of 10 images cannot be read") as error:
+        check_images((*examples(tmp_path, 3), *bad))
+    message = str(error.value)
+    assert [f"bad{i}.png" in message for i in range(7)] == [True] * 5 + [False] * 2
+    assert "--skip_corrupt true" in message
+
+
+def test_broken_images_are_skipped_when_asked(tmp_path: Path) -> None:
+    bad = Example(truncated(tmp_path / "bad.png"), 0)
+    good = Example(picture(tmp_path / "good.png"), 1)
+    assert check_images((bad, good), skip=True) == (good,)
+    with pytest.raises(DataError, match="no other is left"):
+        check_images((bad,), skip=True)

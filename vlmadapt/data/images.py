@@ -1,0 +1,94 @@
+"""Decoding images, and finding the broken ones before any work starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vlmadapt.data.dataset import Example
+from vlmadapt.errors import DataError
+
+Progress = Callable[[int, int], None]
+"""Called with how many are done and how many there are."""
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode an image to 8-bit RGB, upright, on white where it is transparent.
+
+    Raises:
+        DataError: the file is missing, truncated or corrupt.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise DataError(f"image '{path}' does not exist.") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+        raise DataError(f"image '{path}' cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def check_images(
+    examples: Sequence[Example], skip: bool = False, progress: Progress | None = None
+) -> tuple[Example, ...]:
+    """Decode every image once.
+
+    Args:
+        examples: what to check.
+        skip: leave broken images out instead of refusing.
+        progress: called after each image.
+
+    Returns:
+        The examples whose images can be read, in the same order.
+
+    Raises:
+        DataError: images are broken and `skip` is not set, or none is left.
+    """
+    good: list[Example] = []
+    bad: list[Example] = []
+    with decoders() as pool:
+        for done, (example, readable) in enumerate(zip(examples, pool.map(_readable, examples), strict=True), start=1):
+            (good if readable else bad).append(example)
+            if progress:
+                progress(done, len(examples))
+    if bad and not (skip and good):
+        names = ", ".join(f"'{example.path}'" for example in bad[:5]) + (", ..." if len(bad) > 5 else "")
+        advice = "no other is left" if skip else "mend or remove them, or leave them out with --skip_corrupt true"
+        raise DataError(f"{len(bad)} of {len(examples)} images cannot be read: {names}; {advice}.")
+    return tuple(good)
+
+
+def decoders() -> ThreadPoolExecutor:
+    """A pool of threads for decoding, which Pillow does without holding the interpreter lock."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+def _readable(example: Example) -> bool:
+    try:
+        read_image(example.path)
+    except DataError:
+        return False
+    return True
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are 16-bit
+    # whatever the mode says; floats have no known range, so that the picture's own is taken.
+    values = np.asarray(image, dtype=np.float32)
+    low, high = (0.0, 65535.0) if image.mode.startswith("I") else (float(values.min()), float(values.max()))
+    scaled = (values - low) * (255 / max(high - low, 1e-12))
+    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))

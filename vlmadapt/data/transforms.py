@@ -1,0 +1,45 @@
+"""From a decoded image to what a backbone takes, in training and in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import Compose, RandomHorizontalFlip
+
+Transform = Callable[[Image.Image], Tensor]
+"""From an RGB image to (3, H, W), normalised."""
+
+
+def test_transform(preprocess: Mapping[str, Any]) -> Transform:
+    """open_clip's own test transform.
+
+    Args:
+        preprocess: the model's `preprocess_cfg`: size, mean, std, interpolation, resize_mode, fill_color.
+    """
+    transform: Transform = image_transform_v2(_config(preprocess), is_train=False)
+    return transform
+
+
+def train_transform(preprocess: Mapping[str, Any], crop_scale: tuple[float, float], flip: float) -> Transform:
+    """A random flip and open_clip's own training transform: a random crop, resized (bicubic), and normalised.
+
+    The published code flips behind the crop; a mirrored image has mirrored crops with the same probability, so that
+    the order makes no difference.
+
+    Args:
+        preprocess: the model's `preprocess_cfg`; size, mean and std are taken from it.
+        crop_scale: smallest and largest part of the image's area that a crop takes.
+        flip: probability of a horizontal flip.
+    """
+    augmentation = AugmentationCfg(scale=crop_scale)
+    crop = image_transform_v2(_config(preprocess), is_train=True, aug_cfg=augmentation)
+    transform: Transform = Compose([RandomHorizontalFlip(flip), crop])
+    return transform
+
+
+def _config(preprocess: Mapping[str, Any]) -> PreprocessCfg:
+    return PreprocessCfg(**merge_preprocess_dict({}, dict(preprocess)))
