@@ -43,9 +43,10 @@ from vlmadapt.core.method import (
     Trainer,
     total,
 )
-from vlmadapt.core.parts import LowRank, copies, cosine_distance, random_tokens, worded_tokens
+from vlmadapt.core.parts import LowRank, block_indices, copies, cosine_distance, random_tokens, worded_tokens
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.templates import Template, TokenRows, readable
+from vlmadapt.core.transport import sinkhorn
 from vlmadapt.data.cache import cache_dir
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.errors import BackboneError, DataError, VlmadaptError
@@ -90,6 +91,7 @@ __all__ = [
     "Trainer",
     "VlmadaptError",
     "adapt",
+    "block_indices",
     "cache_dir",
     "copies",
     "cosine_distance",
@@ -102,6 +104,7 @@ __all__ = [
     "random_tokens",
     "readable",
     "similarity",
+    "sinkhorn",
     "teacher",
     "total",
     "worded_tokens",

@@ -130,6 +130,9 @@ class Method(nn.Module):
     def epoch_end(self, epoch: int, epochs: int) -> None:
         """Called behind epoch `epoch` (from 0) of `epochs`, for averaging weights and the like."""
 
+    def finish(self, support: Support) -> None:
+        """Called once behind training, without gradients: choose what is left to choose on the validation images."""
+
 
 def total(terms: Iterable[Term]) -> Tensor:
     """The weighted sum of loss terms."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,17 @@ def worded_tokens(text: TextTower, words: str, n: int | None = None) -> tuple[nn
         if len(text.words(rest)) == len(embedded) - n:
             return nn.Parameter(embedded[:n]), f"[{n}] {rest}".strip()
     raise DataError(f"'{words}' cannot be cut behind {n} tokens; the cut falls inside a word.")
+
+
+def block_indices(layers: Sequence[int]) -> list[int]:
+    """Blocks counted from 1, as papers and options name them, as sorted indices from 0.
+
+    Raises:
+        DataError: there is none, one is named twice, or one is below 1.
+    """
+    if not layers or len(set(layers)) < len(layers) or min(layers) < 1:
+        raise DataError(f"layers must be different numbers from 1 on, not {list(layers)}.")
+    return sorted(layer - 1 for layer in layers)
 
 
 def copies(module: nn.Linear, n: int) -> nn.ModuleList:

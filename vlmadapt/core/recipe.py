@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -14,6 +15,7 @@ class Recipe:
         optimizer: the torch optimiser.
         lr: learning rate behind the warm-up.
         epochs: passes over the support set.
+        steps_per_shot: train for so many steps times the shots instead, in whole epochs; 0 trains for `epochs`.
         batch_size: images per step, over all processes together.
         weight_decay: acts on every trainable tensor.
         momentum: of SGD.
@@ -32,6 +34,7 @@ class Recipe:
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = 2e-3
     epochs: int = 50
+    steps_per_shot: int = 0
     batch_size: int = 32
     weight_decay: float = 5e-4
     momentum: float = 0.9
@@ -44,3 +47,14 @@ class Recipe:
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: float = 0.5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    def with_epochs(self, shots: float, steps: int) -> Recipe:
+        """The same with `epochs` put in the place of `steps_per_shot`.
+
+        Args:
+            shots: support images per class.
+            steps: steps in an epoch.
+        """
+        if not self.steps_per_shot:
+            return self
+        return replace(self, epochs=math.ceil(self.steps_per_shot * shots / steps), steps_per_shot=0)

@@ -57,7 +57,7 @@ def untrained(architecture: str) -> Backbone:
     if architecture not in open_clip.list_models():
         raise BackboneError(_short(unknown("architecture", architecture, open_clip.list_models())))
     with torch.device("meta"), _quiet():
-        model = open_clip.create_model(architecture, load_weights=False)
+        model = open_clip.create_model(architecture, load_weights=False, device="meta")
     return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
 
 

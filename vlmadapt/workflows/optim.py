@@ -1,0 +1,36 @@
+"""Optimisers and learning rates, as the published settings name them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from vlmadapt.core.recipe import Recipe
+
+
+def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The torch optimiser of a recipe; one group, weight decay on every tensor, as in all published code."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay)
+
+
+def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
+    """The rate of step `step` of `steps` in epoch `epoch`, all from 0.
+
+    'cosine' holds the rate for an epoch: `warmup_lr` in the first W epochs, then lr/2 (1 + cos(pi (e - W) / N)) with N
+    all epochs. The cosine is not shifted to end at zero; that is how the trainer behind most published numbers steps.
+    """
+    if epoch < recipe.warmup_epochs:
+        return recipe.warmup_lr
+    if recipe.schedule == "constant":
+        return recipe.lr
+    if recipe.schedule == "cosine":
+        return recipe.lr / 2 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs))
+    warm = recipe.warmup_epochs * steps
+    done = (epoch * steps + step - warm) / (recipe.epochs * steps - warm)
+    return recipe.final_lr + (recipe.lr - recipe.final_lr) / 2 * (1 + math.cos(math.pi * done))
