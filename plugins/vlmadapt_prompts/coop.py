@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from vlmadapt.plugin import (
     CONTEXT,
     EMBEDDING,
     TEXT,
     Backbone,
-    DataError,
     Hook,
     Method,
     Recipe,
@@ -22,6 +20,7 @@ from vlmadapt.plugin import (
     random_tokens,
     worded_tokens,
 )
+from vlmadapt_prompts.context import Position, row_template
 
 
 @dataclass
@@ -38,7 +37,7 @@ class CoOpConfig:
 
     tokens: int = 16
     words: str = ""
-    position: Literal["end", "middle", "front"] = "end"
+    position: Position = "end"
     per_class: bool = False
 
 
@@ -58,24 +57,21 @@ class CoOp(Method):
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the context, random or from words."""
         c = self.config
-        if c.words:
-            self.context, start = worded_tokens(backbone.text, c.words)
-            self.template = {"end": f"{start} {{}}."}.get(c.position) or _template(len(self.context), c.position)
-        else:
-            shape = (len(task.classes), c.tokens) if c.per_class else (c.tokens,)
-            self.context = random_tokens(*shape, backbone.text.width)
-            self.template = _template(c.tokens, c.position)
+        if not c.words:
+            self.build_random(backbone, task)
+            return
+        self.context, start = worded_tokens(backbone.text, c.words)
+        self.template = f"{start} {{}}." if c.position == "end" else row_template(len(self.context), c.position)
+
+    def build_random(self, backbone: Backbone, task: Task) -> None:
+        """A random context, shared or for each class."""
+        c = self.config
+        self.template = row_template(c.tokens, c.position)
+        shape = (len(task.classes), c.tokens) if c.per_class else (c.tokens,)
+        self.context = random_tokens(*shape, backbone.text.width)
 
     def hooks(self) -> Iterable[Hook]:
         """The context, in the row's placeholders."""
         yield prompt(self.template)
         tokens = per_class(self.context) if self.context.ndim == 3 else self.context
         yield inject(TEXT, {EMBEDDING: tokens}, at=CONTEXT)
-
-
-def _template(n: int, position: str) -> str:
-    if n < 1:
-        raise DataError("a context needs at least one token.")
-    if position == "middle" and n > 1:
-        return f"[{n // 2}] {{}} [{n - n // 2}]."
-    return f"{{}} [{n}]." if position == "front" else f"[{n}] {{}}."

@@ -18,7 +18,10 @@ FOLDER = Path(os.environ.get("VLMADAPT_ORACLES") or Path(__file__).parent / "ora
 
 @dataclass(frozen=True)
 class Oracle:
+    """An oracle, or with `part` only the arrays whose names begin with that."""
+
     name: str
+    part: str = ""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -28,7 +31,8 @@ class Oracle:
     @cached_property
     def arrays(self) -> dict[str, Tensor]:
         with np.load(FOLDER / f"{self.name}.npz") as stored:
-            return {key: torch.from_numpy(stored[key]) for key in stored.files}
+            names = [key for key in stored.files if key.startswith(self.part)]
+            return {key.removeprefix(self.part): torch.from_numpy(stored[key]) for key in names}
 
     @property
     def trainer(self) -> str:

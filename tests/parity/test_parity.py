@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,14 +14,15 @@ from torch import Tensor, nn
 
 from tests.parity import tiny_clip
 from tests.parity.official import OFFICIAL
-from tests.parity.official.names import Official
+from tests.parity.official.names import Official, Output, templates_of
 from tests.parity.oracle import Oracle, oracles
+from tests.parity.support import OracleSupport
 from tests.parity.trainer import RecordingTrainer
 from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import Forward
-from vlmadapt.core.method import SEEN, UNSEEN, Method, Task
+from vlmadapt.core.method import SEEN, UNSEEN, Method, Role, Task
 from vlmadapt.core.plan import Rules
 from vlmadapt.core.templates import Template
 
@@ -40,16 +43,36 @@ class Run:
         self.engine = Engine(self.backbone, Rules.named(self.plan))
         self.settings = self.oracle.settings
         self.method = self.build({})
+        self.support: OracleSupport | None = None
         init = self.oracle.under("init/")
-        if init:
+        if "support_images" in self.settings["inputs"]:
+            self.support = OracleSupport(self.settings, partial(self.forward, self.method, "base"))
+            with torch.no_grad():
+                self.method.prepare(self.support)
+        elif init:
             self.load(self.method, init)
 
     def build(self, changes: dict[str, Any]) -> Method:
         options = self.official.options(self.settings.get("hyperparameters", {}), self.settings)
-        templates = (self.settings["template"],) if self.settings["template"] else ("a photo of a {}.",)
+        templates = self.written()
         task = Task(tuple(self.settings["base_classes"]), templates)
         self.templates = [Template.parse(text) for text in templates]
         return build_method(self.official.method, self.backbone, task, {**options, **changes})
+
+    def written(self) -> tuple[str, ...]:
+        """The data set's templates: stated, or read off the texts behind the frozen features."""
+        if self.settings["template"]:
+            return (self.settings["template"],)
+        prompts = self.settings.get("prompts", {}).get("base", {})
+        texts = prompts if self.official.plain else prompts.get("teacher")
+        return templates_of(texts, self.settings["base_classes"]) if texts else ("a photo of a {}.",)
+
+    def again(self, part: str, changes: dict[str, Any]) -> Run:
+        """The same start with other options, against one part of the arrays."""
+        run = replace(self, oracle=replace(self.oracle, part=part))
+        run.method = run.build(changes)
+        run.load(run.method, self.oracle.under("init/"))
+        return run
 
     def parameters(self, method: nn.Module) -> dict[str, nn.Parameter]:
         """The method's parameters by their official names."""
@@ -68,25 +91,44 @@ class Run:
     def forward(self, method: Method, classes: str, images: Tensor, labels: Tensor | None = None) -> Forward:
         return Forward(self.engine, method, self.settings[f"{classes}_classes"], self.templates, images, labels)
 
-    def evaluate(self, stage: str) -> None:
-        """All outputs of a stage, for base and for novel classes."""
+    def groups(self) -> Iterator[tuple[str, str, Role, Tensor]]:
+        """What is evaluated: its name, its classes, their role, the images."""
         chosen = self.settings["inputs"]["eval_images"]
         images = tiny_clip.inputs(chosen["seed"], chosen["n"], self.settings["inputs"]["resolution"])
-        for classes, role in (("base", SEEN), ("novel", UNSEEN)):
-            wanted = self.oracle.under(f"{stage}/{classes}/")
-            if classes == "base":
+        yield "base", "base", SEEN, images
+        yield "novel", "novel", UNSEEN, images
+        if self.support:
+            yield "val", "base", SEEN, self.support.validation_images()
+
+    def variant(self, name: str) -> tuple[Method, Output | None]:
+        """The method that an array was computed with, and how."""
+        if name in self.official.variants:
+            changes, output = self.official.variants[name]
+            method = self.build(changes)
+            method.load_state_dict(self.method.state_dict())
+            return method, output
+        if name in self.official.finished and self.support:
+            method = deepcopy(self.method)
+            method.finish(self.support)
+            return method, self.official.outputs.get(name)
+        return self.method, self.official.outputs.get(name)
+
+    @torch.no_grad()
+    def evaluate(self, stage: str) -> None:
+        """All outputs of a stage, for base and for novel classes."""
+        for group_name, classes, role, images in self.groups():
+            wanted = self.oracle.under(f"{stage}/{group_name}/")
+            if group_name == "base":
                 wanted |= {k: v for k, v in self.oracle.under(f"{stage}/").items() if "/" not in k}
+                if stage == "eval0":
+                    known = self.official.outputs.keys()
+                    wanted |= {k: v for k, v in self.oracle.under("aux/").items() if k in known}
             for name, theirs in wanted.items():
-                method, output = self.method, self.official.outputs.get(name)
-                if name in self.official.variants:
-                    changes, output = self.official.variants[name]
-                    method = self.build(changes)
-                    method.load_state_dict(self.method.state_dict())
-                with torch.no_grad():
-                    x = self.forward(method, classes, images)
-                    ours = method.route(x, role) if name == "output" else (output(method, x) if output else x.logits())
-                group = "features" if "features" in name else "logits"
-                self.oracle.compare(group, f"{stage}/{classes}/{name}", ours, theirs)
+                method, output = self.variant(name)
+                x = self.forward(method, classes, images)
+                ours = output(method, x) if output else method.route(x, role) if name == "output" else x.logits()
+                group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"
+                self.oracle.compare(group, f"{stage}/{group_name}/{name}", ours, theirs)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         chosen = self.settings["inputs"]
@@ -129,25 +171,49 @@ def test_parity(run: Run) -> None:
     shapes = {name: list(p.shape) for name, p in run.parameters(run.method).items()} if oracle.under("init/") else {}
     assert shapes == oracle.settings.get("trainable", {})
     assert sum(p.numel() for p in run.method.parameters()) == oracle.settings.get("trainable_total", 0)
+    if run.support:
+        compare_parameters(run, "init")
     run.evaluate("eval0")
     if "loss" in oracle.arrays:
         train(run)
-        for name, parameter in run.parameters(run.method).items():
-            oracle.compare("final", f"final/{name}", parameter, oracle.arrays[f"final/{name}"])
-        run.evaluate("eval5")
+    for name, changes in run.official.runs.items():
+        if oracle.under(f"{name}/"):
+            train(run.again(f"{name}/", changes))
+    if oracle.under("gpa/"):
+        run.method.epoch_end(oracle.settings["steps"] - 1, oracle.settings["steps"])
+        compare_parameters(run, "gpa")
+        run.evaluate("eval5_gpa")
 
 
 def train(run: Run) -> None:
+    """Every step, the parameters after the last, and what they answer."""
     oracle, trainer = run.oracle, RecordingTrainer(run.method, run.optimizer())
     for step, (images, labels) in enumerate(run.batches()):
+        if "lr_per_step" in oracle.settings:
+            trainer.set_lr(oracle.settings["lr_per_step"][step])
         run.official.before_step(run.method, oracle, step)
         terms = run.method.training_step(run.forward(run.method, "base", images, labels), trainer)
         oracle.compare("loss", f"loss at step {step}", run.official.loss(terms), oracle.arrays["loss"][step])
+        for official in run.official.terms.keys() & {k.removeprefix("loss_") for k in oracle.arrays}:
+            ours, theirs = run.official.term(official, terms), oracle.arrays[f"loss_{official}"][step]
+            oracle.compare("loss", f"{official} at step {step}", ours, theirs)
+        for name, compute in run.official.steps.items():
+            oracle.compare("loss", f"{name} at step {step}", compute(terms), oracle.arrays[name][step])
+        if oracle.under("gpa/") and step < oracle.settings["steps"] - 1:  # each step of this run was an epoch
+            run.method.epoch_end(step, oracle.settings["steps"])
         if step == 0:
-            parts = {name: value for name, _, value in terms}
             for official, theirs in oracle.under("loss0/").items():
-                oracle.compare("loss", f"loss0/{official}", parts[run.official.terms[official]], theirs)
-            for name in oracle.under("grad0/"):
-                gradient = trainer.first[run.official.name(name)]
-                assert gradient is not None, name
-                oracle.compare("grad0", f"grad0/{name}", gradient, oracle.arrays[f"grad0/{name}"])
+                oracle.compare("loss", f"loss0/{official}", run.official.term(official, terms), theirs)
+            asked = {f"grad0_{name}/": trainer.asked[i] for name, i in run.official.gradients.items()}
+            for kind, gradients in {"grad0/": trainer.first, **asked}.items():
+                for name, theirs in oracle.under(kind).items():
+                    gradient = gradients[run.official.name(name)]
+                    assert gradient is not None, name
+                    oracle.compare("grad0", f"{kind}{name}", gradient, theirs)
+    compare_parameters(run, "final")
+    run.evaluate("eval5")
+
+
+def compare_parameters(run: Run, stage: str) -> None:
+    for name, parameter in run.parameters(run.method).items():
+        run.oracle.compare("final", f"{stage}/{name}", parameter, run.oracle.arrays[f"{stage}/{name}"])

@@ -1,4 +1,4 @@
-"""The plainest trainer a training step can be given; it remembers the gradients of the first step."""
+"""The plainest trainer a training step can be given; it remembers the gradients asked for and applied first."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ class RecordingTrainer:
         self.parameters = dict(method.named_parameters())
         self.optimizer = optimizer
         self.lr: float = optimizer.param_groups[0]["lr"]
+        self.asked: list[dict[str, Tensor | None]] = []
         self.first: dict[str, Tensor | None] = {}
+
+    def set_lr(self, lr: float) -> None:
+        self.lr = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def minimise(self, loss: Tensor) -> None:
         self.apply(self.gradients(loss))
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:
         wanted = list(self.parameters.values())
-        return list(torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True))
+        found: list[Tensor | None] = list(torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True))
+        self.asked.append(dict(zip(self.parameters, found, strict=True)))
+        return found
 
     def apply(self, gradients: list[Tensor | None]) -> None:
         if not self.first:

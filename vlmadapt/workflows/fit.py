@@ -130,14 +130,19 @@ def _train(
     reporter: Reporter,
 ) -> Progress:
     """Everything between a built method and a trained one; goes on from a saved state where there is one."""
+    method = classifier.method
+    support = SupportSet(classifier, splits, settings)
     if not run.state.is_file():
         with torch.no_grad():
-            classifier.method.prepare(SupportSet(classifier, splits, settings))
-    if not trainable_count(classifier.method):
-        return Progress()
-    loop = TrainingLoop(classifier, splits, settings, run, accelerator)
-    loop.resume()
-    return loop.train(reporter)
+            method.prepare(support)
+    progress = Progress()
+    if trainable_count(method):
+        loop = TrainingLoop(classifier, splits, settings, run, accelerator)
+        loop.resume()
+        progress = loop.train(reporter)
+    with torch.no_grad():
+        method.eval().finish(support)
+    return progress
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:

@@ -39,21 +39,22 @@ class TrainingLoop:
         self.classifier = classifier
         self.method = classifier.method
         self.splits = splits
-        self.recipe: Recipe = settings.recipe
         self.run = run
         self.accelerator = accelerator
-        self.optimizer = make_optimizer(self.recipe, self.method.parameters())
-        self.trainer = StepTrainer(self.method, self.optimizer, self.recipe, accelerator)
-        self.progress = Progress()
+        recipe = settings.recipe
         self.batches = TrainBatches(
             splits.train,
-            train_transform(classifier.backbone.preprocess_config, self.recipe.crop_scale, self.recipe.flip),
-            self.recipe.batch_size,
+            train_transform(classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip),
+            recipe.batch_size,
             settings.seed,
             accelerator.process_index,
             accelerator.num_processes,
             settings.workers,
         )
+        self.recipe: Recipe = recipe.with_epochs(len(splits.train) / len(splits.classes), len(self.batches))
+        self.optimizer = make_optimizer(self.recipe, self.method.parameters())
+        self.trainer = StepTrainer(self.method, self.optimizer, self.recipe, accelerator)
+        self.progress = Progress()
         self._saved = time.monotonic()
 
     def resume(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vlmadapt.plugin import Forward, Method, Term, total
+from vlmadapt.plugin import Forward, Method, Term, readable, total
 
 Options = dict[str, Any]
 Output = Callable[[Method, Forward], Tensor]
@@ -26,7 +26,13 @@ class Official:
         terms: this library's name of each loss term, by the official one.
         outputs: how an array of an evaluation is computed, by its name; `output` and `logits` need no entry.
         variants: further arrays that need other options: name -> (options, output).
+        finished: names of arrays that are computed behind `Method.finish`.
         loss: what the official code reports as the loss of a step, from the terms.
+        weighted: the official code reports its loss terms multiplied by their weights.
+        gradients: which of the gradients that a step asks for is stored as `grad0_NAME`, by NAME.
+        steps: arrays with a row for each step, computed from the step's terms, by their names.
+        runs: further runs of training, with other options, whose arrays are stored under `NAME/`, by NAME.
+        plain: classes are described by the data set's templates, which are read off these texts.
         before_step: sets what the official run drew at random, called with (method, oracle, step).
     """
 
@@ -36,7 +42,13 @@ class Official:
     terms: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
     variants: dict[str, tuple[Options, Output]] = field(default_factory=dict)
+    finished: tuple[str, ...] = ()
     loss: Callable[[Sequence[Term]], Tensor] = total
+    weighted: bool = False
+    gradients: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, Callable[[Sequence[Term]], Tensor]] = field(default_factory=dict)
+    runs: dict[str, Options] = field(default_factory=dict)
+    plain: bool = False
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
 
     def name(self, official: str) -> str:
@@ -44,3 +56,25 @@ class Official:
             if re.fullmatch(pattern, official):
                 return re.sub(pattern, replacement, official)
         raise KeyError(f"no counterpart for the official parameter '{official}'")
+
+    def term(self, official: str, terms: Sequence[Term]) -> Tensor:
+        """A loss term by its official name, as the official code reports it."""
+        ours = self.terms[official]
+        weight, value = next((weight, value) for name, weight, value in terms if name == ours)
+        return weight * value if self.weighted else value
+
+
+def template_of(prompts: dict[str, Any], classes: Sequence[str]) -> str:
+    """The first template that an oracle's texts were written with, with `{}` for the class name."""
+    return templates_of(prompts, classes)[0]
+
+
+def templates_of(prompts: dict[str, Any], classes: Sequence[str]) -> tuple[str, ...]:
+    """All templates that an oracle's texts were written with, in the order they are first met."""
+    names, texts = [readable(name) for name in classes], prompts["text"]
+    found = [
+        text[: match.start()] + "{}" + text[match.end() :]
+        for text in texts
+        for match in re.finditer(re.escape(names[0]), text)
+    ]
+    return tuple(t for t in dict.fromkeys(found) if all(t.replace("{}", name) in texts for name in names))

@@ -1,0 +1,82 @@
+"""CLIP-Adapter (Gao et al., IJCV 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.plugin import Backbone, DataError, Forward, Method, Recipe, Role, Task, Term, similarity
+
+
+@dataclass
+class CLIPAdapterConfig:
+    """Options of CLIP-Adapter.
+
+    Args:
+        reduction: the bottleneck is the joint width divided by this.
+        ratio: weight of the adapted image feature against CLIP's own; the paper chooses it for each data set.
+        text_ratio: the same for text features, by an adapter of their own; 0 leaves it out, as the published code does.
+    """
+
+    reduction: int = 4
+    ratio: float = 0.2
+    text_ratio: float = 0.0
+
+
+class FeatureAdapter(nn.Module):
+    """A bottleneck blended with what goes into it, `r relu(W2 relu(W1 f)) + (1 - r) f`, without biases."""
+
+    def __init__(self, width: int, reduction: int, ratio: float):
+        super().__init__()
+        self.ratio = ratio
+        self.down = nn.Linear(width, width // reduction, bias=False)
+        self.up = nn.Linear(width // reduction, width, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Unit features (N, width) -> unit features (N, width)."""
+        adapted = F.relu(self.up(F.relu(self.down(features))))
+        return F.normalize((self.ratio * adapted + (1 - self.ratio) * features).float(), dim=-1)
+
+
+class CLIPAdapter(Method):
+    """A small network behind the frozen image encoder, blended with CLIP's own feature.
+
+    With f the image feature, w_i the text feature of class i, n unit norm and s CLIP's scale:
+
+        f' = r relu(W2 relu(W1 f)) + (1 - r) f,    z_i = s n(f') . n(w_i)
+
+    The network has no biases, so it does not matter that official code (gaopengcuhk/CLIP-Adapter) blends features
+    before they are normalised. The paper also adapts text features in the same way; the code does not, see
+    `text_ratio`. The repository is a file for CoOp's code base, to be run with CoOp's commands and settings, which are
+    the defaults here; the paper speaks of a learning rate of 1e-5.
+    """
+
+    Config = CLIPAdapterConfig
+    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=32)
+    paper = "Gao et al., CLIP-Adapter: Better Vision-Language Models with Feature Adapters, IJCV 2024"
+    touches = ()
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the network, and one for text features where they are adapted too."""
+        c, width = self.config, backbone.image.joint
+        if not 1 <= c.reduction <= width:
+            raise DataError(f"the reduction must lie between 1 and the joint width {width}, it is {c.reduction}.")
+        self.image = FeatureAdapter(width, c.reduction, c.ratio)
+        if c.text_ratio:
+            self.text = FeatureAdapter(width, c.reduction, c.text_ratio)
+
+    def logits(self, x: Forward) -> Tensor:
+        """scale * cosine of adapted features, (B, classes)."""
+        text = self.text(x.text()) if self.config.text_ratio else x.text()
+        return x.scale * similarity(self.image(x.image()), text)
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy."""
+        yield "class", 1.0, F.cross_entropy(self.logits(x), x.labels)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        """The same for every class."""
+        return self.logits(x)

@@ -1,0 +1,136 @@
+"""CLIP-LoRA (Zanella & Ben Ayed, CVPR Workshops 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+
+from vlmadapt.plugin import (
+    ATTENTION,
+    IMAGE,
+    KEY,
+    QUERY,
+    TEXT,
+    VALUE,
+    Backbone,
+    DataError,
+    Hook,
+    Method,
+    Recipe,
+    Side,
+    Task,
+    adapt,
+)
+
+SITES = {"q": QUERY, "k": KEY, "v": VALUE, "o": ATTENTION}
+# The parts of a tower that the published code can choose, in twelfths of its depth.
+POSITIONS = {
+    "all": (0, 12),
+    "half-bottom": (0, 6),
+    "half-up": (6, 12),
+    "bottom": (0, 4),
+    "mid": (4, 8),
+    "up": (8, 12),
+    "top3": (9, 12),
+    "top2": (10, 12),
+    "top1": (11, 12),
+}
+
+
+@dataclass
+class CLIPLoRAConfig:
+    """Options of CLIP-LoRA.
+
+    Args:
+        rank: rank r of each update.
+        alpha: the update is multiplied by alpha / sqrt(r).
+        dropout: probability with which an element of a branch's input is dropped in training.
+        matrices: which maps of the attention are updated: queries, keys, values, output projection.
+        position: the adapted blocks; each name is a share of the tower's depth ('up' is the upper third, 'top2' the
+            upper sixth), which for twelve blocks are the published ones.
+        encoder: the adapted towers.
+    """
+
+    rank: int = 2
+    alpha: float = 1.0
+    dropout: float = 0.25
+    matrices: list[Literal["q", "k", "v", "o"]] = field(default_factory=lambda: ["q", "k", "v"])
+    position: Literal["all", "half-bottom", "half-up", "bottom", "mid", "up", "top3", "top2", "top1"] = "all"
+    encoder: Literal["both", "text", "image"] = "both"
+
+
+class LoRA(nn.Module):
+    """A low-rank update x -> scale B A drop(x), zero at the start."""
+
+    def __init__(self, width: int, rank: int, scale: float, dropout: float):
+        super().__init__()
+        self.scale = scale
+        self.drop = nn.Dropout(dropout)
+        # The default start of a linear map is the official one of A: Kaiming-uniform with a = sqrt(5).
+        self.a = nn.Linear(width, rank, bias=False)
+        self.b = nn.Linear(rank, width, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (..., width) -> (..., width)."""
+        return self.scale * self.b(self.a(self.drop(x)))
+
+
+class CLIPLoRA(Method):
+    """Low-rank updates of the attention's maps in both towers, one setting for every data set.
+
+    A map W x + b of the attention becomes `W x + b + gamma B A drop(x)` with A (r, width), B (width, r) and
+    gamma = alpha / sqrt(r), where LoRA has alpha / r. The loss is the cross entropy of CLIP's logits. Official code
+    (MaxZanella/CLIP-LoRA) takes 100 for CLIP's scale, which is the same for OpenAI's weights, and with dropout 0 it
+    falls into a path whose gradients below an adapted map are wrong; here they are right for every dropout.
+
+    Each map draws its own dropout. The planned executor runs what all classes share only once, so classes see the same
+    draw there; the published code draws for every row. The expected gradient is the same.
+    """
+
+    Config = CLIPLoRAConfig
+    # 500 steps for each shot, whatever the data set; `epochs` stands in for them at 100 classes.
+    recipe = Recipe(
+        optimizer="adamw",
+        lr=2e-4,
+        steps_per_shot=500,
+        epochs=160,
+        batch_size=32,
+        weight_decay=1e-2,
+        schedule="cosine-step",
+        final_lr=1e-6,
+        warmup_epochs=0,
+    )
+    paper = "Zanella & Ben Ayed, Low-Rank Few-Shot Adaptation of Vision-Language Models, CVPR Workshops 2024"
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the updates of both towers, by block counted from 0 and matrix."""
+        c = self.config
+        if not c.matrices or not set(c.matrices) <= SITES.keys() or c.rank < 1:
+            raise DataError(
+                f"CLIP-LoRA updates some of q, k, v, o with rank 1 or more, not {c.matrices} with {c.rank}."
+            )
+        self.text = self.updates(backbone, TEXT)
+        self.image = self.updates(backbone, IMAGE)
+
+    def updates(self, backbone: Backbone, side: Side) -> nn.ModuleDict:
+        """The updates of a tower."""
+        c, tower = self.config, backbone.tower(side)
+        if c.encoder not in ("both", side):
+            return nn.ModuleDict()
+        start, stop = (share * tower.depth // 12 for share in POSITIONS[c.position])
+        gamma = c.alpha / c.rank**0.5
+        return nn.ModuleDict({
+            str(layer): nn.ModuleDict({name: LoRA(tower.width, c.rank, gamma, c.dropout) for name in c.matrices})
+            for layer in range(start, stop)
+        })  # fmt: skip
+
+    def hooks(self) -> Iterable[Hook]:
+        """The updates inside the attention of each block."""
+        for side, blocks in ((TEXT, self.text), (IMAGE, self.image)):
+            for layer, matrices in blocks.items():
+                for name, update in matrices.named_children():
+                    yield adapt(side, int(layer), update, SITES[name])

@@ -1,0 +1,129 @@
+"""Tip-Adapter (Zhang et al., ECCV 2022), without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlmadapt.plugin import Backbone, DataError, Forward, Recipe, Support, Task, similarity
+from vlmadapt_adapters.support import SupportMethod, assign, collect
+
+
+@dataclass
+class TipAdapterConfig:
+    """Options of Tip-Adapter and Tip-Adapter-F.
+
+    Args:
+        passes: augmented passes over the support images whose features are averaged.
+        alpha: weight of the cache, where it is not searched; published values differ by data set.
+        beta: sharpness of the cache, likewise.
+        search: choose alpha and beta by accuracy on the validation images; where there are none, they stay as above.
+        max_alpha: the grid goes from 0.1 to below this.
+        max_beta: the same for beta.
+        alpha_steps: points of the grid.
+        beta_steps: the same for beta.
+    """
+
+    passes: int = 10
+    alpha: float = 1.17
+    beta: float = 1.0
+    search: bool = True
+    max_alpha: float = 3.0
+    max_beta: float = 7.0
+    alpha_steps: int = 20
+    beta_steps: int = 200
+
+
+class TipAdapter(SupportMethod):
+    """A cache of the support images' features, added to zero-shot CLIP; nothing is trained.
+
+    Keys K (N, joint) are the unit mean features of the N support images over augmented passes, values V (N, classes)
+    their one-hot labels. With x = n(f) the unit image feature, w_i the unit text features and s CLIP's scale:
+
+        z = s x w^T + alpha exp(-beta (1 - x K^T)) V
+
+    Alpha and beta are the first best pair of a grid on the validation images (beta outside, alpha inside; the upper
+    ends are not reached). Official code (gaopengcuhk/Tip-Adapter) takes 100 for s, averages features before it
+    normalises them, and on ImageNet searches on the test images; here nothing sees a test image. Several templates are
+    averaged as unit features.
+    """
+
+    Config = TipAdapterConfig
+    recipe = Recipe(epochs=0, crop_scale=(0.5, 1.0))
+    paper = "Zhang et al., Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification, ECCV 2022"
+
+    keys: Tensor
+    labels: Tensor
+    classes: Tensor
+    alpha: Tensor
+    beta: Tensor
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """An empty cache; `prepare` fills it."""
+        c = self.config
+        if c.passes < 1 or min(c.alpha_steps, c.beta_steps) < 1:
+            raise DataError("Tip-Adapter needs at least one pass and one point of the grid.")
+        self.register_buffer("keys", torch.zeros(0, backbone.image.joint))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("classes", torch.tensor(len(task.classes)))
+        self.register_buffer("alpha", torch.tensor(float(c.alpha)))
+        self.register_buffer("beta", torch.tensor(float(c.beta)))
+
+    def fitted(self) -> int:
+        """The number of classes in the cache."""
+        return int(self.classes)
+
+    def prepare(self, support: Support) -> None:
+        """Fill the cache and choose alpha and beta."""
+        self.fill(support)
+        self.search(support)
+
+    def fill(self, support: Support) -> None:
+        """Keys and labels from augmented passes over the support images."""
+        passes = [collect(batches) for batches in support.passes(augmented=True, times=self.config.passes)]
+        mean = torch.stack([features for features, _ in passes]).mean(dim=0)
+        assign(self.keys, F.normalize(mean, dim=-1))
+        assign(self.labels, passes[0][1])
+
+    def search(self, support: Support) -> None:
+        """The first pair of beta and alpha with the most validation images answered rightly."""
+        c = self.config
+        if not c.search:
+            return
+        betas, alphas = _grid(c.max_beta, c.beta_steps), _grid(c.max_alpha, c.alpha_steps)
+        weights = torch.tensor(alphas, device=self.keys.device)[:, None, None]
+        right = torch.zeros(len(betas), len(alphas), device=self.keys.device)
+        for x in support.validation():
+            zero_shot, affinity = self.zero_shot(x), self.affinity(x)
+            for i, beta in enumerate(betas):
+                scores = zero_shot + weights * self.cached(affinity, beta)
+                right[i] += (scores.argmax(dim=-1) == x.labels).sum(dim=-1)
+        if right.any():
+            i, j = divmod(int(right.argmax()), len(alphas))
+            self.beta.fill_(betas[i])
+            self.alpha.fill_(alphas[j])
+
+    def zero_shot(self, x: Forward) -> Tensor:
+        """CLIP's logits (B, classes)."""
+        return x.scale * similarity(x.image(), x.zero_shot.text)
+
+    def affinity(self, x: Forward) -> Tensor:
+        """Cosines (B, N) of images with the keys."""
+        return x.image() @ self.keys.T
+
+    def cached(self, affinity: Tensor, beta: Tensor | float) -> Tensor:
+        """What the cache says, (B, classes), unweighted."""
+        values = torch.eye(self.fitted(), device=affinity.device)[self.labels]
+        return torch.exp(-beta * (1 - affinity)) @ values
+
+    def scores(self, x: Forward) -> Tensor:
+        """CLIP's logits and what the cache says."""
+        return self.zero_shot(x) + self.alpha * self.cached(self.affinity(x), self.beta)
+
+
+def _grid(largest: float, steps: int) -> list[float]:
+    """Evenly spaced from 0.1; the upper end is not reached."""
+    return [0.1 + i * (largest - 0.1) / steps for i in range(steps)]

@@ -1,0 +1,45 @@
+"""Tip-Adapter-F (Zhang et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vlmadapt.plugin import Backbone, Recipe, Support, Task
+from vlmadapt_adapters.tip_adapter import TipAdapter
+
+
+class TipAdapterF(TipAdapter):
+    """Tip-Adapter with trained keys.
+
+    The keys start as the cache and are trained by the cross entropy of the scores, with alpha and beta at their start
+    values and without being normalised again; behind training alpha and beta are searched as in Tip-Adapter. Official
+    code (gaopengcuhk/Tip-Adapter) keeps the epoch that is best on the test images, and reports the better of it and
+    what the search finds; here it is the last epoch, searched on validation images.
+    """
+
+    recipe = Recipe(
+        optimizer="adamw",
+        lr=1e-3,
+        eps=1e-4,
+        epochs=20,
+        batch_size=256,
+        weight_decay=1e-2,
+        schedule="cosine-step",
+        warmup_epochs=0,
+        crop_scale=(0.5, 1.0),
+    )
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """An empty cache with trainable keys."""
+        super().build(backbone, task)
+        empty = self.keys
+        del self.keys
+        self.keys = nn.Parameter(empty)
+
+    def prepare(self, support: Support) -> None:
+        """Fill the cache; alpha and beta stay at their start values while the keys are trained."""
+        self.fill(support)
+
+    def finish(self, support: Support) -> None:
+        """Choose alpha and beta for the trained keys."""
+        self.search(support)

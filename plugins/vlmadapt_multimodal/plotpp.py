@@ -1,0 +1,183 @@
+"""PLOT++ (Chen et al., ICLR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.plugin import (
+    CONTEXT,
+    EMBEDDING,
+    END,
+    IMAGE,
+    TEXT,
+    Backbone,
+    DataError,
+    Forward,
+    Hook,
+    Method,
+    Recipe,
+    Role,
+    Task,
+    Template,
+    Term,
+    TextTower,
+    TokenRows,
+    inject,
+    per_variant,
+    prompt,
+    random_tokens,
+    similarity,
+    sinkhorn,
+)
+
+
+@dataclass
+class PLOTppConfig:
+    """Options of PLOT++.
+
+    Args:
+        starts: texts before the class name, one for each of the N contexts; the number of words of the first is the
+            length of all contexts.
+        image_sets: number M of sets of image tokens, and of passes of an image.
+        image_tokens: tokens of a set.
+        stage: 'both' trains the image tokens alone in the first half of the epochs and everything in the second; or one
+            of the two.
+        pooled: where CLIP's plain logits of the mean features are added: while image tokens are trained alone, as the
+            published code does, always, or never.
+        eps: weight of the entropy in the transport.
+        rounds: the most Sinkhorn rounds.
+        tolerance: mean change at which they end.
+    """
+
+    starts: list[str] = field(
+        default_factory=lambda: ["a photo of a", "this is a photo", "this is picture of", "one picture of a"]
+    )
+    image_sets: int = 4
+    image_tokens: int = 2
+    stage: Literal["both", "image", "joint"] = "both"
+    pooled: Literal["image", "always", "never"] = "image"
+    eps: float = 0.1
+    rounds: int = 100
+    tolerance: float = 0.01
+
+
+class PLOTpp(Method):
+    """Prompt learning with optimal transport for ViTs: N texts of a class against M prompted passes of an image.
+
+    Context k stands before the class name; token set m stands behind the patches of pass m, before the first norm,
+    without position, and flows on. With unit features f_m, w_ik, S_mk = f_m . w_ik and T the Sinkhorn plan for uniform
+    margins at the cost 1 - S, through which no gradient goes:
+
+        z_i = s sum_mk T_mk S_mk
+
+    and the loss is the cross entropy. First the image tokens are trained alone, with s cos(mean_m f_m, mean_k w_ik)
+    added to z, then both without it. Official code (CHENGY12/PLOT, plot-pp) does that in two runs, each with its own
+    schedule. It replaces as many tokens of each start text as the first one has words, so that a shorter start loses
+    tokens of the class name, and this does too.
+    """
+
+    Config = PLOTppConfig
+    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=400, batch_size=32)
+    paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create contexts (N, n, width), a buffer where only image tokens are trained, and token sets (M, n, width)."""
+        c = self.config
+        n = len(c.starts[0].split()) if c.starts else 0
+        if not n:
+            raise DataError("PLOT++ needs at least one start text, and a word in the first.")
+        context = torch.stack([_start(backbone.text, words, n) for words in c.starts])
+        if c.stage == "image":
+            self.register_buffer("context", context)
+        else:
+            self.context = nn.Parameter(context)
+        self.tokens = random_tokens(c.image_sets, c.image_tokens, backbone.image.width)
+        self.templates = [FirstWords(f"{words.strip()} {{}}.", count=n) for words in c.starts]
+        self.image_stage: Tensor
+        self.register_buffer("image_stage", torch.tensor(c.stage == "image"))
+
+    def hooks(self) -> Iterable[Hook]:
+        """A row for each context and a pass for each token set."""
+        yield prompt(*self.templates)
+        context = self.context.detach() if self.image_stage else self.context
+        yield inject(TEXT, {EMBEDDING: per_variant(context)}, at=CONTEXT)
+        yield inject(IMAGE, {EMBEDDING: per_variant(self.tokens)}, at=END)
+
+    def similarities(self, x: Forward) -> Tensor:
+        """Cosines (B, classes, M, N) of the passes' features with the contexts' text features."""
+        image, text = self._features(x)
+        return torch.einsum("bmd,kcd->bcmk", F.normalize(image, dim=-1), F.normalize(text, dim=-1))
+
+    def plans(self, cosines: Tensor) -> Tensor:
+        """Transport plans (B, classes, M, N)."""
+        c = self.config
+        return sinkhorn(cosines, c.eps, c.rounds, c.tolerance)
+
+    def scores(self, x: Forward) -> Tensor:
+        """Transported cosines (B, classes) times CLIP's scale, in the first stage plus its plain logits."""
+        cosines = self.similarities(x)
+        scores = x.scale * (self.plans(cosines) * cosines).sum((-2, -1))
+        if self.config.pooled == "never" or (self.config.pooled == "image" and not self.image_stage):
+            return scores
+        image, text = (F.normalize(f.mean(dim), dim=-1) for f, dim in zip(self._features(x), (1, 0), strict=True))
+        return scores + x.scale * similarity(image, text)
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy of the transported scores."""
+        yield "class", 1.0, F.cross_entropy(self.scores(x), x.labels)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        """The same for every class."""
+        return self.scores(x)
+
+    def epoch_start(self, epoch: int, epochs: int) -> None:
+        """Choose the stage."""
+        stage = self.config.stage
+        self.image_stage.fill_(stage == "image" or (stage == "both" and epoch < epochs // 2))
+
+    def _features(self, x: Forward) -> tuple[Tensor, Tensor]:
+        """Image features (B, M, joint) and text features (N, classes, joint), not normalised."""
+        image = x.features(IMAGE).reshape(len(x.images), len(self.tokens), -1)
+        text = x.features(TEXT).reshape(len(self.context), len(x.names), -1)
+        return image.float(), text.float()
+
+
+@dataclass(frozen=True)
+class FirstWords(Template):
+    """A text whose first tokens are learned, `count` of them, whichever words they are.
+
+    Where the text has fewer tokens before the class name, those of the class name are learned too.
+    """
+
+    count: int = 0
+
+    @property
+    def learned(self) -> int:
+        """How many learned vectors the template has room for."""
+        return self.count
+
+    def write(self, names: Sequence[str], text: TextTower) -> TokenRows:
+        """Tokenise the template for each class name."""
+        rows = super().write(names, text)
+        places = _first_place(text) + torch.arange(self.count)
+        if places[-1] > rows.end.max():
+            raise DataError(f"'{self.text}' is shorter than the {self.count} vectors that stand in it.")
+        return replace(rows, context=places.expand(len(names), -1))
+
+
+def _first_place(text: TextTower) -> int:
+    """Where the first word of a text stands in its row."""
+    return int(text.end(text.tokenize([""])))
+
+
+def _start(text: TextTower, words: str, n: int) -> Tensor:
+    """Embeddings (n, width) of the first n tokens of a text; the end of text stands for what it lacks."""
+    embedded = text.words(words)
+    lacking = max(n - len(embedded), 0)
+    return torch.cat([embedded[:n], text.end_token.expand(lacking, -1)])

@@ -1,0 +1,95 @@
+"""RPO (Lee et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.plugin import (
+    EMBEDDING,
+    END,
+    IMAGE,
+    TEXT,
+    Backbone,
+    Forward,
+    Hook,
+    Method,
+    Recipe,
+    Role,
+    Task,
+    Term,
+    head,
+    inject,
+    prompt,
+)
+
+PAIRS = "pairs"
+
+
+@dataclass
+class RPOConfig:
+    """Options of RPO.
+
+    Args:
+        tokens: number K of read-only tokens in each tower.
+        template: the text of every class, whatever the data set's is.
+        raw_names: write class names with their underscores, as the published code does.
+    """
+
+    tokens: int = 24
+    template: str = "a photo of a {}."
+    raw_names: bool = True
+
+
+class RPO(Method):
+    """Read-only prompts: K tokens in each tower that see the row and are seen by nothing, not even by themselves.
+
+    All other activations stay frozen CLIP's. The tokens stand behind the end of text and behind the patches, without
+    position; their outputs, through the final norms and projections, are compared pair by pair:
+
+        z_i = s / K sum_k cos(f_k, w_ik)
+
+    They start at the embeddings of end of text and of CLS plus 0.1 times a random direction. Official code
+    (mlvlab/RPO) agrees with the paper.
+    """
+
+    Config = RPOConfig
+    recipe = Recipe(optimizer="sgd", lr=0.01, epochs=15, batch_size=4)
+    paper = "Lee et al., Read-only Prompt Optimization for Vision-Language Few-shot Learning, ICCV 2023"
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the tokens of both towers."""
+        self.text_tokens = _around(backbone.text.end_token, self.config.tokens)
+        self.image_tokens = _around(backbone.image.leading_token, self.config.tokens)
+
+    def hooks(self) -> Iterable[Hook]:
+        """Read-only tokens at the end of both rows, and heads that read them."""
+        c = self.config
+        yield prompt(c.template, raw=c.raw_names)
+        for side, tokens in ((TEXT, self.text_tokens), (IMAGE, self.image_tokens)):
+            yield inject(side, {EMBEDDING: tokens}, at=END, read_only=True)
+            yield head(side, PAIRS, read="injected")
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy."""
+        yield "class", 1.0, F.cross_entropy(_logits(x), x.labels)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        """The same for every class."""
+        return _logits(x)
+
+
+def _logits(x: Forward) -> Tensor:
+    """(B, classes) from image outputs (B, K, joint) and text outputs (classes, K, joint), paired by index."""
+    image, text = x.image(PAIRS), x.text(PAIRS)
+    return x.scale * torch.einsum("bkd,ckd->bc", image, text) / image.shape[1]
+
+
+def _around(token: Tensor, n: int) -> nn.Parameter:
+    """Tokens (n, width) in random directions 0.1 away from a token (width,)."""
+    directions = torch.randn_like(token.expand(n, -1))
+    return nn.Parameter(token + 0.1 * F.normalize(directions, dim=-1))

@@ -1,0 +1,72 @@
+"""CoCoOp (Zhou et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vlmadapt.plugin import (
+    CONTEXT,
+    EMBEDDING,
+    TEXT,
+    Backbone,
+    Forward,
+    Hook,
+    Method,
+    Recipe,
+    Task,
+    inject,
+    per_image,
+    prompt,
+)
+from vlmadapt_prompts.context import start_context
+
+
+@dataclass
+class CoCoOpConfig:
+    """Options of CoCoOp.
+
+    Args:
+        tokens: length of the learned context; ignored where `words` are given.
+        words: start at the embeddings of these words; empty for a random start.
+        reduction: the meta-net's hidden width is the width of the joint space divided by this.
+    """
+
+    tokens: int = 4
+    words: str = "a photo of a"
+    reduction: int = 16
+
+
+class CoCoOp(Method):
+    """Conditional Context Optimization: a small network shifts the context by what is in the image.
+
+    With the unit image feature f_b, image b has the context `v_j(b) = v_j + m(f_b)`, the same shift for each of its
+    vectors, `m(f) = W_2 relu(W_1 f + b_1) + b_2`; the row of class i is `[v_1(b) .. v_n(b), name_i, .]`. Every image is
+    compared with text features of its own, so a batch costs B times the text rows; the loss is the cross entropy of
+    CLIP's logits. Official code (KaiyangZhou/CoOp, `trainers/cocoop.py`) gives the meta-net the normalised feature,
+    where the paper says only "image feature", and ends the row with a full stop.
+    """
+
+    Config = CoCoOpConfig
+    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=10, batch_size=1)
+    paper = "Zhou et al., Conditional Prompt Learning for Vision-Language Models, CVPR 2022"
+    touches = (TEXT,)
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the context and the meta-net."""
+        c, joint = self.config, backbone.image.joint
+        self.context, start = start_context(backbone.text, c.words, c.tokens)
+        self.template = f"{start} {{}}."
+        hidden = max(1, joint // c.reduction)
+        self.meta_net = nn.Sequential(nn.Linear(joint, hidden), nn.ReLU(), nn.Linear(hidden, backbone.text.width))
+
+    def contexts(self, x: Forward) -> Tensor:
+        """The context of each image, (B, n, width)."""
+        return self.context + self.meta_net(x.image())[:, None]
+
+    def hooks(self) -> Iterable[Hook]:
+        """A context for each image, in the row's placeholders."""
+        yield prompt(self.template)
+        yield inject(TEXT, {EMBEDDING: per_image(self.contexts)}, at=CONTEXT)

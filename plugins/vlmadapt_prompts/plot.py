@@ -1,0 +1,121 @@
+"""PLOT (Chen et al., ICLR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlmadapt.plugin import (
+    CONTEXT,
+    EMBEDDING,
+    IMAGE,
+    TEXT,
+    Backbone,
+    Forward,
+    Hook,
+    Method,
+    Read,
+    Recipe,
+    Role,
+    Task,
+    Term,
+    head,
+    inject,
+    per_variant,
+    prompt,
+    random_tokens,
+    similarity,
+    sinkhorn,
+)
+from vlmadapt_prompts.context import Position, row_template
+
+TOKENS = "tokens"
+
+
+@dataclass
+class PLOTConfig:
+    """Options of PLOT.
+
+    Args:
+        prompts: number N of contexts, all of them for every class.
+        tokens: length of each.
+        position: where the class name stands: behind the context, in the middle of it, or in front.
+        pooled: add CLIP's plain logits, from the pooled image feature and the mean text feature; the published code
+            does so on ImageNet.
+        eps: weight of the entropy in the transport.
+        rounds: the most Sinkhorn rounds.
+        tolerance: mean change at which the rounds end.
+    """
+
+    prompts: int = 4
+    tokens: int = 16
+    position: Position = "end"
+    pooled: bool = False
+    eps: float = 0.1
+    rounds: int = 100
+    tolerance: float = 0.01
+
+
+class PLOT(Method):
+    """Prompt Learning with Optimal Transport: several contexts share out an image's local features among them.
+
+    N contexts give class i the unit features v_{i,k}, an image its unit local features x_m, m = 1..M. With
+    S_mk = x_m . v_{i,k} and the transport plan T of the cost 1 - S between uniform weights (Sinkhorn, no gradient)
+
+        z_i = s sum_{m,k} T_mk S_mk
+
+    and the loss is the cross entropy of z. Official code (CHENGY12/PLOT, `plot-coop`) ends the Sinkhorn rounds for all
+    images and classes of a batch together, so that a score depends slightly on the batch.
+
+    Local features are here the output tokens of a vision transformer behind the final norm and CLIP's projection. The
+    paper takes the positions of a ResNet's attention pooling instead, and the released code only works with that; such
+    a tower can be asked for its pooled output alone, so it is refused.
+    """
+
+    Config = PLOTConfig
+    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=128)
+    paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
+    touches = (TEXT, IMAGE)
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the contexts."""
+        c = self.config
+        self.template = row_template(c.tokens, c.position)
+        self.contexts = random_tokens(c.prompts, c.tokens, backbone.text.width)
+
+    def hooks(self) -> Iterable[Hook]:
+        """A row for each context, and all tokens of the image."""
+        yield prompt(self.template)
+        yield inject(TEXT, {EMBEDDING: per_variant(self.contexts)}, at=CONTEXT)
+        yield head(IMAGE, TOKENS, read=Read.ALL)
+
+    def similarities(self, x: Forward) -> Tensor:
+        """Cosines (B, classes, M, N) of local features with the contexts' text features."""
+        text = x.text().reshape(len(self.contexts), len(x.names), -1)
+        return torch.einsum("bmd,kcd->bcmk", x.image(TOKENS)[:, 1:], text)
+
+    def plans(self, cosines: Tensor) -> Tensor:
+        """Transport plans (B, classes, M, N)."""
+        c = self.config
+        return sinkhorn(cosines, c.eps, c.rounds, c.tolerance)
+
+    def scores(self, x: Forward) -> Tensor:
+        """Transported cosines (B, classes) times CLIP's scale."""
+        cosines = self.similarities(x)
+        scores = x.scale * (self.plans(cosines) * cosines).sum((-2, -1))
+        if not self.config.pooled:
+            return scores
+        mean = x.features(TEXT).reshape(len(self.contexts), len(x.names), -1).float().mean(0)
+        return scores + x.scale * similarity(x.image(), F.normalize(mean, dim=-1))
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy of the transported scores."""
+        yield "class", 1.0, F.cross_entropy(self.scores(x), x.labels)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        """The same for every class."""
+        return self.scores(x)

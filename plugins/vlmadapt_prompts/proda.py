@@ -1,0 +1,148 @@
+"""ProDA (Lu et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlmadapt.plugin import (
+    CONTEXT,
+    EMBEDDING,
+    TEXT,
+    Backbone,
+    DataError,
+    Forward,
+    Hook,
+    Method,
+    Recipe,
+    Role,
+    Task,
+    Term,
+    Trainer,
+    inject,
+    per_variant,
+    prompt,
+    random_tokens,
+)
+from vlmadapt_prompts.context import row_template
+
+
+@dataclass
+class ProDAConfig:
+    """Options of ProDA.
+
+    Args:
+        prompts: number N of contexts, a multiple of 4.
+        tokens: length of each.
+        batch: contexts that take part in a training step; N is a multiple of it.
+        weight: weight alpha of the orthogonality.
+    """
+
+    prompts: int = 32
+    tokens: int = 16
+    batch: int = 4
+    weight: float = 0.1
+
+
+class ProDA(Method):
+    """Prompt Distribution Learning: the classifiers of many prompts, as a Gaussian.
+
+    Of N contexts the first quarter has the class name in front, the second in the middle, the rest at the end. A step
+    uses b of them, drawn without repetition until all had their turn: v_{i,k} is the unit text feature of class i,
+    mu_i = mean_k v_{i,k}, and with x the unit image feature, y its class and d_{i,k} = v_{i,k} - mu_i,
+
+        z_i = s x . mu_i + s^2 / 2 var(x . (v_y - v_i)),
+        var(x . (v_y - v_i)) = 1 / (b + 1) sum_k sum_q x_q^2 (d_{y,k,q} - d_{i,k,q})^2,
+
+    an upper bound of the expected loss when classifiers are Gaussian with a covariance that is diagonal over feature
+    dimensions q. With u_k the unit feature of prompt k without a class name,
+
+        loss = CE(z, y) + alpha mean_{k != l} |u_k . u_l|
+
+    Classes are answered by s x . mu_i over all N contexts, mu_i not normalised again.
+
+    The authors' code is not public; this follows a port (ml-stat-Sustech/CLIP_Calibration), which divides by b + 1.
+    That port keeps underscores in the names it writes while it measures their length without, which moves parts of
+    such names behind the context; here names are written without underscores throughout.
+    """
+
+    Config = ProDAConfig
+    recipe = Recipe(optimizer="sgd", lr=1e-3, epochs=100, batch_size=4)
+    paper = "Lu et al., Prompt Distribution Learning, CVPR 2022"
+    touches = (TEXT,)
+    order: Tensor  # (N,) the contexts in the order they have their turn
+    used: Tensor  # () how many of them had it
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the contexts, and the order they are used in."""
+        c = self.config
+        if c.prompts < 4 or c.prompts % 4 or c.batch < 1 or c.prompts % c.batch:
+            raise DataError(f"{c.prompts} prompts cannot be cut in quarters and in batches of {c.batch}.")
+        quarter = c.prompts // 4
+        self.templates = [
+            row_template(c.tokens, at) for at in ("front", "middle", "end", "end") for _ in range(quarter)
+        ]
+        self.contexts = random_tokens(c.prompts, c.tokens, backbone.text.width)
+        self.register_buffer("order", torch.arange(c.prompts))
+        self.register_buffer("used", torch.tensor(c.prompts))
+
+    def hooks(self) -> Iterable[Hook]:
+        """All contexts."""
+        return self.rows(range(self.config.prompts))
+
+    def rows(self, chosen: Iterable[int]) -> list[Hook]:
+        """The rows of some contexts."""
+        picked = list(chosen)
+        templates, contexts = [self.templates[k] for k in picked], self.contexts[picked]
+        return [prompt(*templates), inject(TEXT, {EMBEDDING: per_variant(contexts)}, at=CONTEXT)]
+
+    def nameless(self) -> list[Hook]:
+        """All contexts, without a class name."""
+        return [prompt(f"[{self.config.tokens}]."), inject(TEXT, {EMBEDDING: per_variant(self.contexts)}, at=CONTEXT)]
+
+    def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
+        """A step with the next few contexts; a new order is drawn when all had their turn."""
+        if int(self.used) >= self.config.prompts:
+            self.order.copy_(torch.randperm(self.config.prompts))
+            self.used.zero_()
+        terms = super().training_step(x, trainer)
+        self.used += self.config.batch
+        return terms
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """The bound for the contexts whose turn it is, and the orthogonality of all."""
+        start = int(self.used) % self.config.prompts
+        chosen = self.order[start : start + self.config.batch].tolist()
+        text = x.other(hooks=self.rows(chosen)).text().reshape(len(chosen), len(x.names), -1)
+        yield "class", 1.0, F.cross_entropy(bound(x.image(), text, x.labels, x.scale), x.labels)
+        nameless = x.other(hooks=self.nameless(), names=("",)).text().flatten(0, -2)
+        yield "orthogonality", self.config.weight, mean_overlap(nameless)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        """The mean classifier of all contexts."""
+        return x.scale * x.image() @ x.text().mean(0).T
+
+
+def bound(image: Tensor, text: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
+    """Logits (B, classes) whose cross entropy bounds the expected one, from the features (b, classes, d) of b prompts.
+
+    The variances come from the prompts' deviations, without a covariance of all pairs of classes.
+    """
+    mean = text.mean(0)
+    deviation, squares = text - mean, image.square()
+    with torch.autocast(image.device.type, enabled=False):  # small differences of small squares
+        own = torch.einsum("bd,kcd->bc", squares, deviation.square())
+        crossed = torch.einsum("bd,kbd,kcd->bc", squares, deviation[:, labels], deviation)
+    variance = (own.gather(1, labels[:, None]) + own - 2 * crossed) / (len(text) + 1)
+    return scale * image @ mean.T + scale**2 / 2 * variance
+
+
+def mean_overlap(features: Tensor) -> Tensor:
+    """Mean |cosine| of different rows of unit features (N, d)."""
+    overlap = (features @ features.T).abs()
+    n = len(features)
+    return (overlap.sum() - overlap.diagonal().sum()) / (n * (n - 1))

@@ -1,0 +1,95 @@
+"""ProGrad (Zhu et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.plugin import Backbone, DataError, Forward, Hook, Recipe, Task, Term, Trainer, teacher, worded_tokens
+from vlmadapt_prompts.context import row_template
+from vlmadapt_prompts.coop import CoOp, CoOpConfig
+
+
+@dataclass
+class ProGradConfig(CoOpConfig):
+    """Options of ProGrad, beside those of CoOp.
+
+    Args:
+        tokens: length of the learned context.
+        words: the context ends with the embeddings of these words; by default with the words that `template` has in
+            front of the class name.
+        start: `words` puts zeros in front of the words; `random` ignores them and starts as CoOp does.
+        template: of the frozen classifier; by default the data set's.
+        strength: how much of the conflicting part of the gradient is removed, lambda.
+        temperature: T of the second loss.
+    """
+
+    start: Literal["words", "random"] = "words"
+    template: str = ""
+    strength: float = 1.0
+    temperature: float = 1.0
+
+
+class ProGrad(CoOp):
+    """Prompt-aligned Gradient: CoOp that takes no step against what frozen CLIP knows.
+
+    Two gradients are taken for each trainable tensor: g of the cross entropy and h of
+
+        L_kl = -T^2 mean_b sum_i softmax(z^0 / T)_i log softmax(z / T)_i
+
+    with z^0 the frozen logits of the same augmented images. Where g . h < 0 the step follows
+    `g - lambda (g . h / |h|^2) h`, else g; L_kl itself is never minimised. The paper writes L_kl as a divergence, whose
+    gradient is the same. Official code (BeierZhu/Prompt-align) starts the context at zeros followed by the words of
+    the template and counts words where it means tokens, so that behind a comma the last word stays frozen text.
+    """
+
+    Config = ProGradConfig
+    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=32)
+    paper = "Zhu et al., Prompt-aligned Gradient for Prompt Tuning, ICCV 2023"
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the context: zeros and the template's words, or random."""
+        c = self.config
+        self.teacher = c.template or task.templates[0]
+        words = c.words or self.teacher.partition("{}")[0].strip()
+        if c.start == "random" or not words:
+            self.build_random(backbone, task)
+            return
+        worded, start = worded_tokens(backbone.text, words)
+        n = len(worded)
+        if n > c.tokens:
+            raise DataError(f"a context of {c.tokens} tokens has no room for the {n} words of '{words}'.")
+        self.context = nn.Parameter(F.pad(worded.detach(), (0, 0, c.tokens - n, 0)))
+        rest = start.removeprefix(f"[{n}]")
+        self.template = f"[{c.tokens}]{rest} {{}}." if c.position == "end" else row_template(c.tokens, c.position)
+
+    def hooks(self) -> Iterable[Hook]:
+        """CoOp's context, and the frozen classifier's template."""
+        yield from super().hooks()
+        yield teacher(self.teacher)
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy, and what frozen CLIP would have; the latter only guides, its weight is 0."""
+        t = self.config.temperature
+        yield from super().losses(x)
+        yield "guide", 0.0, t**2 * F.cross_entropy(x.logits() / t, (x.zero_shot.logits / t).softmax(-1))
+
+    def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
+        """A step along the cross entropy's gradient, without what points against the guide's."""
+        terms = list(self.losses(x))
+        (_, _, loss), (_, _, guide) = terms
+        pairs = zip(trainer.gradients(loss), trainer.gradients(guide), strict=True)
+        trainer.apply([self.aligned(g, h) for g, h in pairs])
+        return terms
+
+    def aligned(self, g: Tensor | None, h: Tensor | None) -> Tensor | None:
+        """The gradient g without the part that points against h."""
+        if g is None or h is None:
+            return g
+        along = torch.sum(g * h)
+        return g - self.config.strength * along / h.square().sum() * h if along < 0 else g

@@ -1,0 +1,101 @@
+"""TCP (Yao et al., CVPR 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.plugin import (
+    CONTEXT,
+    EMBEDDING,
+    TEXT,
+    Backbone,
+    Forward,
+    Hook,
+    Method,
+    Recipe,
+    Task,
+    Term,
+    cosine_distance,
+    inject,
+    per_class,
+    prompt,
+    teacher,
+)
+from vlmadapt_prompts.context import start_context
+
+
+@dataclass
+class TCPConfig:
+    """Options of TCP.
+
+    Args:
+        tokens: length of the learned context and number of class tokens; ignored where `words` are given.
+        words: start the context at the embeddings of these words, in the paper 'a photo of a'; empty for a random
+            start, which the released configuration has.
+        template: what stands behind the context, e.g. '{}, a type of pet.'.
+        teacher: template of the frozen text features; by default the data set's.
+        layer: block, counted from 1, before which a class's own tokens take the context's places.
+        reduction: the map's hidden width is the width of the joint space divided by this.
+        weight: weight of the pull towards the frozen text features.
+    """
+
+    tokens: int = 4
+    words: str = ""
+    template: str = "{}."
+    teacher: str = ""
+    layer: int = 9
+    reduction: int = 4
+    weight: float = 8.0
+
+
+class TCP(Method):
+    """Textual-based Class-aware Prompt tuning: upper text layers get tokens made of what CLIP knows of the class.
+
+    A shared context of n vectors enters with the words; before block `layer` its places are taken by
+
+        G(w_i^0) = W_2 q(W_1 n(w_i^0) + b_1) + b_2,   n tokens of class i,
+
+    from the frozen text feature w_i^0, with q CLIP's QuickGELU. As KgCoOp, whose regulariser it keeps:
+
+        loss = CE(z, y) + lambda mean_i (1 - cos(w_i, w_i^0))
+
+    An unseen class is answered through the same map. Official code: htyao89/Textual-based_Class-aware_prompt_tuning.
+    It starts the context at random where the paper starts at "a photo of a", and writes the prompted rows and the
+    frozen ones with different templates, both chosen by data set (`configs/tcp/datasets`).
+    """
+
+    Config = TCPConfig
+    recipe = Recipe(optimizer="adam", lr=2e-3, epochs=50, batch_size=32, eps=1e-3)
+    paper = "Yao et al., TCP: Textual-based Class-aware Prompt tuning for Visual-Language Model, CVPR 2024"
+    touches = (TEXT,)
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        """Create the context and the map from features to tokens."""
+        c, text = self.config, backbone.text
+        self.context, start = start_context(text, c.words, c.tokens)
+        self.row = f"{start} {c.template}"
+        hidden = max(1, text.joint // c.reduction)
+        self.down = nn.Linear(text.joint, hidden)
+        self.up = nn.Linear(hidden, self.context.numel())
+
+    def class_tokens(self, x: Forward) -> Tensor:
+        """The tokens of each class, (classes, n, width)."""
+        hidden = self.down(x.zero_shot.text)
+        return self.up(hidden * torch.sigmoid(1.702 * hidden)).unflatten(-1, self.context.shape)
+
+    def hooks(self) -> Iterable[Hook]:
+        """The shared context, and class tokens in its place further up."""
+        yield prompt(self.row)
+        yield inject(TEXT, {EMBEDDING: self.context, self.config.layer - 1: per_class(self.class_tokens)}, at=CONTEXT)
+        if self.config.teacher:
+            yield teacher(self.config.teacher)
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy, and the pull towards the frozen text features."""
+        yield "class", 1.0, F.cross_entropy(x.logits(), x.labels)
+        yield "text", self.config.weight, cosine_distance(x.text(), x.zero_shot.text)

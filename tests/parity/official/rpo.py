@@ -1,0 +1,22 @@
+"""RPO."""
+
+from __future__ import annotations
+
+from tests.parity.official.names import Official
+from vlmadapt.plugin import SEEN
+
+TRAINER = "rpo"
+
+
+def official() -> Official:
+    return Official(
+        method="rpo",
+        options=lambda hyper, oracle: {
+            "tokens": hyper["K"],
+            "template": hyper["PROMPT"].replace("_", "{}"),
+            "raw_names": any("_" in text for text in oracle["prompts"]["base"]["text"]),
+        },
+        names=((r"prompt_learner\.text_prompt", "text_tokens"), (r"prompt_learner\.img_prompt", "image_tokens")),
+        terms={"ce": "class"},
+        outputs={"logits": lambda method, x: method.route(x, SEEN)},
+    )
