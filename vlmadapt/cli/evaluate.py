@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jsonargparse import ArgumentParser
+
 from vlmadapt.cli.parsing import new_parser, parse
+
+DESCRIPTION = """Test a finished run again, on its own classes or on other data. `RUN --help` shows the options of its
+method, which may be changed against training (--method.OPTION, or --config FILE)."""
 
 
 def run(arguments: list[str]) -> None:
     """Parse, test, print a table."""
-    parser = new_parser("evaluate", "Test a finished run again.")
+    parser = new_parser("evaluate", DESCRIPTION)
     parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     parser.add_argument("--data", type=str | None, default=None, help="other data: registered name or folder")
     parser.add_argument("--classes", type=str | None, default=None, help="file with readable class names for a folder")
     parser.add_argument("--backbone", type=str | None, default=None, help="where the run's backbone is found now")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    if arguments and not arguments[0].startswith("-"):
+        _add_method(parser, Path(arguments[0]))
     given = parse(parser, arguments)
     from vlmadapt.workflows.retest import evaluate
     from vlmadapt.workflows.table import accuracy_table
 
     accuracies, numbers = evaluate(
-        Path(given.run), data=given.data, classes=given.classes and Path(given.classes), backbone=given.backbone
+        Path(given.run),
+        data=given.data,
+        classes=given.classes and Path(given.classes),
+        backbone=given.backbone,
+        options=given.method.as_dict() if "method" in given else None,
     )
     accuracy_table(accuracies, numbers, as_json=given.json)
+
+
+def _add_method(parser: ArgumentParser, folder: Path) -> None:
+    """The options of the run's method, with the values it was trained with."""
+    from vlmadapt.core.build import method_class
+    from vlmadapt.workflows.run import Run
+
+    settings = Run.open(folder).settings()
+    parser.add_class_arguments(method_class(settings.method).Config, "method", help=f"options of {settings.method}")
+    parser.set_defaults({f"method.{name}": value for name, value in settings.options.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,16 @@ def read_config(folder: Path) -> AdapterConfig:
         raise AdapterError(f"'{path}' is not an adapter's configuration: {error}.") from error
 
 
-def load_adapter(folder: Path, backbone: Backbone, classes: Sequence[str]) -> tuple[Method, AdapterConfig]:
+def load_adapter(
+    folder: Path, backbone: Backbone, classes: Sequence[str], options: Mapping[str, Any] | None = None
+) -> tuple[Method, AdapterConfig]:
     """Rebuild a saved method on its backbone, for any classes.
+
+    Args:
+        folder: holds the two files.
+        backbone: with the weights it was trained on.
+        classes: to answer for.
+        options: of the method, to be changed against training.
 
     Raises:
         AdapterError: it was made for other weights, by a method that is not installed, by a newer plugin API, or its
@@ -102,8 +110,9 @@ def load_adapter(folder: Path, backbone: Backbone, classes: Sequence[str]) -> tu
             f"({backbone.fingerprint()[:12]})."
         )
     tensors = _read_weights(folder, config)
+    task = Task(tuple(classes), tuple(config.templates))
     try:
-        method = build_method(config.method, backbone, Task(tuple(classes), tuple(config.templates)), config.options)
+        method = build_method(config.method, backbone, task, {**config.options, **(options or {})})
     except PluginError as error:
         made_by = f"{config.distribution['name']} {config.distribution['version']}"
         raise AdapterError(

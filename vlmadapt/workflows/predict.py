@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -85,8 +86,13 @@ def load(path: Path | str, classes: Sequence[str] | None = None, backbone: str |
     return Predictor(load_classifier(folder, classes, backbone), classes, role_of(classes, trained))
 
 
-def load_classifier(adapter: Path, classes: Sequence[str], backbone: str | None = None) -> Classifier:
-    """An adapter on its backbone.
+def load_classifier(
+    adapter: Path,
+    classes: Sequence[str],
+    backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Classifier:
+    """An adapter on its backbone, with some of its method's options changed.
 
     Raises:
         AdapterError: it is missing or does not fit.
@@ -95,7 +101,7 @@ def load_classifier(adapter: Path, classes: Sequence[str], backbone: str | None 
     frozen = Backbone.load(backbone or config.backbone["name"])
     if torch.cuda.is_available():
         frozen = frozen.cuda()
-    method, config = load_adapter(adapter, frozen, classes)
+    method, config = load_adapter(adapter, frozen, classes, options)
     return Classifier(frozen, method, config.templates)
 
 

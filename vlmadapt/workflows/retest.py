@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from vlmadapt.workflows.run import Run
 
 
 def evaluate(
-    folder: Path, *, data: str | None = None, classes: Path | None = None, backbone: str | None = None
+    folder: Path,
+    *,
+    data: str | None = None,
+    classes: Path | None = None,
+    backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[list[Accuracy], dict[str, Any]]:
     """Accuracies of a run's adapter.
 
@@ -26,6 +32,7 @@ def evaluate(
         data: other data, all of whose test images are answered together; by default the run's own splits.
         classes: readable class names for a folder.
         backbone: where its backbone is found now.
+        options: of the method, to be changed against training.
 
     Returns:
         One accuracy for each group of classes, and their summary.
@@ -37,7 +44,7 @@ def evaluate(
     groups = _own_groups(run) if data is None else (group_of(data, trained, classes),)
     for group in groups:
         check_images(group.examples)
-    classifier = load_classifier(run.adapter, trained, backbone)
+    classifier = load_classifier(run.adapter, trained, backbone, options)
     accuracies = [evaluate_group(classifier, group, accelerator, reporter) for group in groups]
     return accuracies, summary(accuracies)
 
