@@ -22,8 +22,8 @@ from vlmadapt.plugin import (
     inject,
     prompt,
     random_tokens,
-    worded_tokens,
 )
+from vlmadapt_multimodal.context import starting_context
 
 
 @dataclass
@@ -58,11 +58,7 @@ class MaPLe(Method):
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the contexts and the maps that couple the towers."""
         c, width = self.config, backbone.text.width
-        if c.words and c.tokens <= 4:
-            self.context, start = worded_tokens(backbone.text, c.words, c.tokens)
-        else:
-            self.context, start = random_tokens(c.tokens, width), f"[{c.tokens}]"
-        self.template = f"{start} {{}}."
+        self.context, self.template = starting_context(backbone.text, c.words, c.tokens)
         self.deep = nn.ParameterList(random_tokens(c.tokens, width) for _ in range(c.depth - 1))
         self.couple = nn.Linear(width, backbone.image.width)
         self.couple_deep = copies(nn.Linear(width, backbone.image.width), c.depth - 1)

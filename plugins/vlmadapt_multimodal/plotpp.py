@@ -83,7 +83,7 @@ class PLOTpp(Method):
     """
 
     Config = PLOTppConfig
-    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=400, batch_size=32)
+    recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=400, cycles=2, batch_size=32)
     paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
 
     def build(self, backbone: Backbone, task: Task) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vlmadapt.plugin import Backbone, Forward, Hook, Method, Recipe, Role, Task, teacher
+from vlmadapt.plugin import Forward, Hook, Method, Recipe, Role, teacher
 
 # The seven templates that CLIP's authors selected by forward search on ImageNet; facts of the release, in its order.
 SELECTED = (
@@ -27,7 +27,7 @@ class ZeroShotConfig:
 
     Args:
         ensemble: average the unit text features of CLIP's seven selected templates and the data set's own, instead of
-            using the data set's first template alone.
+            using the data set's alone.
         own_template: with `ensemble`, whether the data set's template is among those averaged; the published code
             leaves it out on ImageNet.
     """
@@ -48,14 +48,10 @@ class ZeroShotCLIP(Method):
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
     touches = ()
 
-    def build(self, backbone: Backbone, task: Task) -> None:
-        """Remember the template that the data set uses."""
-        own = task.templates[:1] if self.config.own_template or not self.config.ensemble else ()
-        self.templates = (*SELECTED, *own) if self.config.ensemble else own
-
     def hooks(self) -> Iterable[Hook]:
         """Only the texts of the frozen classifier."""
-        yield teacher(*self.templates)
+        if self.config.ensemble:
+            yield teacher(*SELECTED, own=self.config.own_template)
 
     def route(self, x: Forward, role: Role) -> Tensor:
         """The same for every class."""

@@ -16,7 +16,6 @@ from vlmadapt.core.method import Method
 from vlmadapt.core.templates import Template
 
 CENTRES = 50
-NOISE = 1.5
 
 
 class FewShots:
@@ -31,10 +30,11 @@ class FewShots:
         names: Sequence[str] = small.NAMES,
         shots: Sequence[int] = (3, 3, 3, 3, 3),
         held_out: Sequence[int] = (4, 4, 4, 4, 4),
+        noise: float = 1.5,
     ):
         self.method, self.names = method, names
-        self.train = labelled(shots, seed=1)
-        self.held_out = labelled(held_out, seed=2)
+        self.train = labelled(shots, 1, noise)
+        self.held_out = labelled(held_out, 2, noise)
 
     def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
         images, labels = self.train
@@ -51,8 +51,8 @@ class FewShots:
                 yield Forward(Engine(backbone()), self.method, self.names, [Template.parse(TEMPLATE)], batch, wanted)
 
 
-def labelled(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
+def labelled(counts: Sequence[int], seed: int, noise: float) -> tuple[Tensor, Tensor]:
     """Images and labels of the classes, mixed."""
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-    return inputs(CENTRES, len(counts), 16)[labels] + NOISE * inputs(seed, len(labels), 16), labels
+    return inputs(CENTRES, len(counts), 16)[labels] + noise * inputs(seed, len(labels), 16), labels

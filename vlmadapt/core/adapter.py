@@ -16,7 +16,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.method import API_VERSION, Method, Task
 from vlmadapt.errors import AdapterError, PluginError
-from vlmadapt.files import write_json, write_tensors
+from vlmadapt.files import as_json, as_safetensors, replacing
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -49,9 +49,9 @@ class AdapterConfig:
 
 
 def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, templates: Sequence[str]) -> None:
-    """Write both files, each atomically, the weights first."""
+    """Write both files or, whatever goes wrong, neither."""
     plugin = registry.find(registry.METHODS, name)
-    write_tensors(folder / WEIGHTS, method.state_dict())
+    weights = as_safetensors(method.state_dict())
     config = AdapterConfig(
         method=name,
         options=asdict(method.config),
@@ -59,9 +59,11 @@ def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, te
         api_version=API_VERSION,
         backbone={"name": backbone.name, "sha256": backbone.fingerprint()},
         templates=list(templates),
-        weights_sha256=_sha256(folder / WEIGHTS),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
-    write_json(folder / CONFIG, asdict(config))
+    with replacing(folder / WEIGHTS, folder / CONFIG) as (weights_file, config_file):
+        weights_file.write_bytes(weights)
+        config_file.write_text(as_json(asdict(config)), encoding="utf-8")
 
 
 def read_config(folder: Path) -> AdapterConfig:
@@ -74,11 +76,11 @@ def read_config(folder: Path) -> AdapterConfig:
     if not path.is_file():
         raise AdapterError(f"'{folder}' holds no adapter ({CONFIG} is missing).")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("format") != FORMAT:
             raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads format {FORMAT}.")
         return AdapterConfig(**content)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise AdapterError(f"'{path}' is not an adapter's configuration: {error}.") from error
 
 
@@ -129,7 +131,7 @@ def _read_weights(folder: Path, config: AdapterConfig) -> dict[str, Tensor]:
     path = folder / WEIGHTS
     if not path.is_file():
         raise AdapterError(f"'{folder}' holds no {WEIGHTS}.")
-    if _sha256(path) != config.weights_sha256:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != config.weights_sha256:
         raise AdapterError(f"'{path}' is not the file that {CONFIG} describes; the adapter is damaged or mixed up.")
     try:
         return load_file(path)
@@ -154,7 +156,3 @@ def _load_strictly(method: Method, tensors: dict[str, Tensor], folder: Path) -> 
             if tensors[name].shape != expected[name].shape
         ]
         raise AdapterError(f"the tensors of '{folder}' do not fit: {'; '.join(sorted(wrong)[:5])}.") from error
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

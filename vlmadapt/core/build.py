@@ -16,15 +16,16 @@ def method_class(name: str) -> type[Method]:
     """The class registered under a name, or under `distribution:name`.
 
     Raises:
-        PluginError: the name is unknown or ambiguous, the plugin is broken, or it is not a method.
+        PluginError: the name is unknown or ambiguous, the plugin is broken or written for another plugin API, or it is
+            not a method.
     """
     plugin = registry.find(registry.METHODS, name)
     found = plugin.load()
     if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(getattr(found, "Config", None))):
         raise PluginError(
-            f"method '{name}' from distribution '{plugin.distribution} {plugin.version}' is not a subclass of "
-            "vlmadapt.plugin.Method with a dataclass `Config`."
+            f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method with a dataclass `Config`."
         )
+    plugin.check_api(found.api_version)
     return found
 
 

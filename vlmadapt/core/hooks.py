@@ -147,6 +147,7 @@ class Teacher:
 
     templates: tuple[Template, ...]
     unit: bool
+    own: bool = False
 
 
 Hook = Prompt | Injection | Adapter | Head | Teacher
@@ -218,16 +219,17 @@ def head(
     return Head(tower, name, read, mean, project)
 
 
-def teacher(*templates: str | Template, unit: bool = True, raw: bool = False) -> Teacher:
+def teacher(*templates: str | Template, unit: bool = True, own: bool = False, raw: bool = False) -> Teacher:
     """Zero-shot text features from these templates instead of the data set's.
 
     Args:
         templates: texts with `{}`.
         unit: normalise each template's feature before averaging (CLIP's ensemble); False averages raw features
             (PromptSRC). The result is normalised either way.
+        own: the data set's templates are averaged too.
         raw: write class names with their underscores.
     """
-    return Teacher(_templates(templates, raw), unit)
+    return Teacher(_templates(templates, raw), unit, own)
 
 
 def _templates(templates: tuple[str | Template, ...], raw: bool) -> tuple[Template, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
@@ -16,9 +16,7 @@ from vlmadapt.core.hooks import IMAGE, TEXT, Hook, Side
 from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import BackboneError
-
-API_VERSION = 1
-"""Version of the plugin API; an adapter records the one it was saved with."""
+from vlmadapt.registry import API_VERSION as API_VERSION
 
 Term = tuple[str, float, Tensor]
 """A named loss term: its name, its weight, its unweighted value."""
@@ -80,12 +78,16 @@ class Method(nn.Module):
         recipe: the published training settings.
         paper: where it was published.
         touches: the towers it works inside; a backbone that does not allow it is refused before any work starts.
+        api_version: of the plugin API it is written for, a plain number; by default the one of this vlmadapt.
+        limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
     """
 
     Config: ClassVar[type[Any]]
     recipe: ClassVar[Recipe] = Recipe()
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
+    api_version: ClassVar[int] = API_VERSION
+    limitations: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Any, backbone: Backbone, task: Task):
         """Build the method for a backbone.

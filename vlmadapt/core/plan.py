@@ -123,10 +123,15 @@ def derive(hooks: Iterable[Hook], backbone: Backbone, templates: Sequence[Templa
         text=_tower_plan(declared, TEXT, backbone.text),
         image=_tower_plan(declared, IMAGE, backbone.image),
         prompts=written,
-        teacher=teachers[0] if teachers else Teacher(tuple(templates), unit=True),
+        teacher=_with_own(teachers[0], templates) if teachers else Teacher(tuple(templates), unit=True),
     )
     _check_contexts(plan)
     return plan
+
+
+def _with_own(teacher: Teacher, templates: Sequence[Template]) -> Teacher:
+    """The teacher with the data set's templates added where it asks for them."""
+    return replace(teacher, templates=(*teacher.templates, *templates)) if teacher.own else teacher
 
 
 def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower) -> TowerPlan:

@@ -24,6 +24,8 @@ class Recipe:
         schedule: 'cosine' changes the rate once per epoch as the published code does, 'cosine-step' once per step down
             to `final_lr`, 'constant' never.
         final_lr: where 'cosine-step' ends.
+        cycles: the schedule and the optimiser's memory start anew so many times within `epochs`, for methods trained in
+            stages.
         warmup_epochs: epochs at the constant rate `warmup_lr` before the schedule.
         warmup_lr: that rate.
         crop_scale: smallest and largest part of an image's area that a random crop takes.
@@ -42,11 +44,17 @@ class Recipe:
     eps: float = 1e-8
     schedule: Literal["cosine", "cosine-step", "constant"] = "cosine"
     final_lr: float = 0.0
+    cycles: int = 1
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: float = 0.5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    @property
+    def cycle(self) -> int:
+        """Epochs of one cycle."""
+        return max(self.epochs // self.cycles, 1)
 
     def with_epochs(self, shots: float, steps: int) -> Recipe:
         """The same with `epochs` put in the place of `steps_per_shot`.

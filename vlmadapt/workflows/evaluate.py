@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Role
@@ -17,6 +18,7 @@ from vlmadapt.data.load import load_data
 from vlmadapt.data.loader import eval_batches
 from vlmadapt.data.splits import ClassGroup
 from vlmadapt.data.transforms import test_transform
+from vlmadapt.errors import DataError
 from vlmadapt.workflows.progress import Reporter
 
 BATCH = 128
@@ -53,6 +55,38 @@ def harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b else 0.0
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier answered for every test image of a group, in the order of the group's examples.
+
+    Attributes:
+        group: what was asked.
+        chosen: (images,) index of the class answered.
+        confidence: (images,) its probability.
+        seconds: spent on it, image loading included.
+    """
+
+    group: ClassGroup
+    chosen: Tensor
+    confidence: Tensor
+    seconds: float
+
+    def accuracy(self) -> Accuracy:
+        """How many were right, over all images and class by class."""
+        classes = self.group.classes
+        labels = torch.tensor([example.label for example in self.group.examples])
+        seen = labels.bincount(minlength=len(classes))
+        right = labels[self.chosen == labels].bincount(minlength=len(classes))
+        pairs = zip(classes, right.tolist(), seen.tolist(), strict=True)
+        by_class = {name: (r / n if n else None) for name, r, n in pairs}
+        return Accuracy(self.group.name, self.group.role, int(right.sum()), len(labels), by_class, self.seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a run keeps it: two numbers for each image."""
+        confidence = [round(value, 4) for value in self.confidence.tolist()]
+        return {"name": self.group.name, "chosen": self.chosen.tolist(), "confidence": confidence}
+
+
 def evaluate_group(
     classifier: Classifier,
     group: ClassGroup,
@@ -60,9 +94,20 @@ def evaluate_group(
     reporter: Reporter,
     workers: int | None = None,
 ) -> Accuracy:
-    """Answer every test image of a group once, spread over the processes."""
+    """The accuracy on every test image of a group."""
+    return answer_group(classifier, group, accelerator, reporter, workers).accuracy()
+
+
+def answer_group(
+    classifier: Classifier,
+    group: ClassGroup,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    workers: int | None = None,
+) -> Answers:
+    """Answer every test image of a group once, spread over the processes; each of them gets all the answers."""
     began = time.perf_counter()
-    counts = torch.zeros(2, len(group.classes), dtype=torch.float64)
+    found = torch.zeros(2, len(group.examples), dtype=torch.float64)
     batches = eval_batches(
         group.examples,
         test_transform(classifier.backbone.preprocess_config),
@@ -75,14 +120,12 @@ def evaluate_group(
         for batch in batches:
             if len(batch.labels):
                 scores = classifier.scores(batch.images.to(classifier.device), group.classes, Role(group.role))
-                right = scores.argmax(dim=-1).cpu() == batch.labels
-                counts[0] += torch.bincount(batch.labels[right], minlength=len(group.classes))
-                counts[1] += torch.bincount(batch.labels, minlength=len(group.classes))
+                confidence = scores.softmax(dim=-1).amax(dim=-1)
+                found[:, batch.indices] = torch.stack((scores.argmax(dim=-1).float(), confidence)).double().cpu()
             reporter.advance(batch.total)
-    right, seen = accelerator.reduce(counts.to(accelerator.device), "sum").cpu()
-    by_class = {name: (float(r / n) if n else None) for name, r, n in zip(group.classes, right, seen, strict=True)}
-    seconds = time.perf_counter() - began
-    return Accuracy(group.name, group.role, int(right.sum()), int(seen.sum()), by_class, seconds)
+    # An image is answered by one process and is zero in all others.
+    chosen, confidence = accelerator.reduce(found.to(accelerator.device), "sum").cpu()
+    return Answers(group, chosen.long(), confidence, time.perf_counter() - began)
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:
@@ -97,6 +140,8 @@ def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:
 def group_of(spec: str, trained: Sequence[str], names: Path | None = None) -> ClassGroup:
     """All test images of a data set as one group."""
     data = load_data(spec, classes=names)
+    if not data.test:
+        raise DataError(f"data set '{data.name}' has no test images.")
     return ClassGroup(data.name, role_of(data.classes, trained).value, data.classes, data.test)
 
 

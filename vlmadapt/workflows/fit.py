@@ -16,14 +16,15 @@ from vlmadapt.core.adapter import save_adapter
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import Task, trainable_count
+from vlmadapt.core.method import Role, Task, trainable_count
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import Splits, make_splits, manifest
 from vlmadapt.errors import VlmadaptError
-from vlmadapt.workflows.evaluate import Accuracy, evaluate_group, summary
+from vlmadapt.workflows.evaluate import Accuracy, answer_group, summary
 from vlmadapt.workflows.loop import SupportSet, TrainingLoop
+from vlmadapt.workflows.processes import join_processes
 from vlmadapt.workflows.progress import Reporter
 from vlmadapt.workflows.run import Run
 from vlmadapt.workflows.settings import FitSettings
@@ -56,21 +57,29 @@ def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
         VlmadaptError: anything the user can mend, before any work is done where that can be.
         Interrupted: Ctrl-C; the run can be resumed.
     """
-    accelerator = Accelerator()
+    accelerator = join_processes()
     reporter = Reporter(accelerator.is_main_process)
-    run = None if resume is None else Run.open(resume)
-    settings = settings.resolved() if run is None else run.settings()
-    splits, templates = _data(settings, run, reporter)
+    settings = settings.resolved() if resume is None else Run.open(resume).settings()
+    run = Run.new(Path(settings.out or "run")) if resume is None else Run.open(resume)
+    splits, templates = _data(settings, None if resume is None else run, reporter)
     classifier = _classifier(settings, splits, templates, accelerator)
-    if run is None:
-        run = _create(settings, splits, accelerator)
+    support = SupportSet(classifier, splits, settings)
+    if not run.state.is_file():
+        with torch.no_grad():
+            classifier.method.prepare(support)
+        _rehearse(classifier, splits)
+    accelerator.wait_for_everyone()
+    if resume is None and accelerator.is_main_process:
+        run.start(settings, manifest(splits))
     reporter.say(_headline(settings, splits, classifier))
-    progress = _train(classifier, splits, settings, run, accelerator, reporter)
+    progress = _train(classifier, splits, settings, support, run, accelerator, reporter)
     if accelerator.is_main_process:
         save_adapter(run.adapter, settings.method, classifier.method, classifier.backbone, _texts(classifier))
-    accuracies = [evaluate_group(classifier, g, accelerator, reporter, settings.workers) for g in splits.groups]
+    answers = [answer_group(classifier, g, accelerator, reporter, settings.workers) for g in splits.groups]
+    accuracies = [a.accuracy() for a in answers]
     numbers = _numbers(settings, splits, classifier, progress, accuracies, accelerator)
     if accelerator.is_main_process:
+        run.write_answers([a.to_json() for a in answers])
         run.write_result(numbers)
     accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)
@@ -114,29 +123,30 @@ def _classifier(
     return Classifier(backbone, method, templates, settings.plan)
 
 
-def _create(settings: FitSettings, splits: Splits, accelerator: Accelerator) -> Run:
-    """Make the run folder, once."""
-    if not accelerator.is_main_process:
-        return Run(Path(settings.out or "run"))
-    return Run.create(settings, manifest(splits))
+def _rehearse(classifier: Classifier, splits: Splits) -> None:
+    """Answer once for each group of classes, so that what cannot be answered is refused before training.
+
+    Raises:
+        VlmadaptError: a class name is longer than the context, or the method cannot answer for these classes.
+    """
+    blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
+    for group in splits.groups:
+        classifier.scores(blank, group.classes, Role(group.role))
 
 
 def _train(
     classifier: Classifier,
     splits: Splits,
     settings: FitSettings,
+    support: SupportSet,
     run: Run,
     accelerator: Accelerator,
     reporter: Reporter,
 ) -> Progress:
-    """Everything between a built method and a trained one; goes on from a saved state where there is one."""
+    """Everything between a prepared method and a trained one; goes on from a saved state where there is one."""
     method = classifier.method
-    support = SupportSet(classifier, splits, settings)
-    if not run.state.is_file():
-        with torch.no_grad():
-            method.prepare(support)
     progress = Progress()
-    if trainable_count(method):
+    if any(p.requires_grad for p in method.parameters()):
         loop = TrainingLoop(classifier, splits, settings, run, accelerator)
         loop.resume()
         progress = loop.train(reporter)

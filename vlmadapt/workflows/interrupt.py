@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,18 +21,22 @@ class Interrupted(Exception):
         )
 
 
+ONE_REQUEST = 1.0
+"""Seconds within which signals are one request: a launcher passes on the Ctrl-C that its processes have seen as well."""
+
+
 @contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of breaking off; a second one breaks off at once."""
-    asked: list[int] = []
+def stop_requests() -> Iterator[list[float]]:
+    """Collect the times of SIGINT and SIGTERM instead of breaking off; a second request breaks off at once."""
+    asked: list[float] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if asked and time.monotonic() - asked[0] > ONE_REQUEST:
             raise KeyboardInterrupt
-        asked.append(number)
+        asked.append(time.monotonic())
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

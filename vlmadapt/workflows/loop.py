@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.forward import Forward
-from vlmadapt.core.method import Term, total
+from vlmadapt.core.method import SEEN, Term, total
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.loader import Batch, TrainBatches, eval_batches
@@ -62,6 +62,8 @@ class TrainingLoop:
         if self.run.state.is_file():
             self.progress, scaler = load_state(self.run.state, self.method, self.optimizer)
             self.trainer.load_state(scaler)
+            if not self.accelerator.is_main_process:  # the saved sums are those of all processes
+                self.progress.sums = dict.fromkeys(self.progress.sums, 0.0)
 
     def train(self, reporter: Reporter) -> Progress:
         """All epochs that are left.
@@ -75,11 +77,13 @@ class TrainingLoop:
                 self._epoch(reporter, asked)
         return self.progress
 
-    def _epoch(self, reporter: Reporter, asked: list[int]) -> None:
+    def _epoch(self, reporter: Reporter, asked: list[float]) -> None:
         progress, steps = self.progress, len(self.batches)
         self.method.train()
         if progress.step == 0:
             self.method.epoch_start(progress.epoch, self.recipe.epochs)
+            if progress.epoch % self.recipe.cycle == 0:
+                self.optimizer.state.clear()
         for batch in self.batches.epoch(progress.epoch, progress.step):
             began = time.perf_counter()
             self.trainer.interrupted = bool(asked)
@@ -90,6 +94,7 @@ class TrainingLoop:
             self._count(batch, terms, correct)
             reporter.step(progress, batch.total)
             if self.trainer.interrupted:
+                progress.sums = self._summed()
                 self._save()
                 raise Interrupted(self.run.folder, progress.epoch + 1, progress.step, steps)
             self._save_now_and_then()
@@ -109,11 +114,12 @@ class TrainingLoop:
             with self.trainer.autocast():
                 terms = self.method.training_step(x, self.trainer)
                 with torch.no_grad():
-                    correct = (x.logits().argmax(-1) == x.labels).sum()
+                    correct = (self.method.route(x, SEEN).argmax(-1) == x.labels).sum()
         except TrainingError as error:
+            kept = f"the last good state is in '{self.run.folder}'" if self.run.state.is_file() else "nothing is saved"
             raise TrainingError(
-                f"{error} in epoch {progress.epoch + 1}, step {progress.step + 1}; training stopped, the last good "
-                f"state is in '{self.run.folder}'. A smaller --train.lr or --train.precision fp32 may help."
+                f"{error} in epoch {progress.epoch + 1}, step {progress.step + 1}; training stopped, {kept}. "
+                "A smaller --train.lr or --train.precision fp32 may help."
             ) from error
         return terms, correct
 
@@ -128,11 +134,7 @@ class TrainingLoop:
         sums["images"] = sums.get("images", 0.0) + n
 
     def _close_epoch(self, steps: int) -> None:
-        progress = self.progress
-        names = sorted(progress.sums)
-        local = torch.tensor([progress.sums[name] for name in names], dtype=torch.float64, device="cpu")
-        summed = self.accelerator.reduce(local.to(self.accelerator.device), "sum").tolist()
-        sums = dict(zip(names, summed, strict=True))
+        progress, sums = self.progress, self._summed()
         images = max(sums.pop("images"), 1.0)
         accuracy = sums.pop("correct") / images
         progress.history.append({
@@ -144,6 +146,13 @@ class TrainingLoop:
         })  # fmt: skip
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
         self._save()
+
+    def _summed(self) -> dict[str, float]:
+        """The sums of the epoch so far over all processes."""
+        names = sorted(self.progress.sums)
+        local = torch.tensor([self.progress.sums[name] for name in names], dtype=torch.float64, device="cpu")
+        summed = self.accelerator.reduce(local.to(self.accelerator.device), "sum").tolist()
+        return dict(zip(names, summed, strict=True))
 
     def _save_now_and_then(self) -> None:
         # With several processes the sums of an epoch live in each of them, so only whole epochs are saved.

@@ -25,12 +25,13 @@ def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     'cosine' holds the rate for an epoch: `warmup_lr` in the first W epochs, then lr/2 (1 + cos(pi (e - W) / N)) with N
     all epochs. The cosine is not shifted to end at zero; that is how the trainer behind most published numbers steps.
     """
+    epoch %= recipe.cycle
     if epoch < recipe.warmup_epochs:
         return recipe.warmup_lr
     if recipe.schedule == "constant":
         return recipe.lr
     if recipe.schedule == "cosine":
-        return recipe.lr / 2 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs))
+        return recipe.lr / 2 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.cycle))
     warm = recipe.warmup_epochs * steps
-    done = (epoch * steps + step - warm) / (recipe.epochs * steps - warm)
+    done = (epoch * steps + step - warm) / (recipe.cycle * steps - warm)
     return recipe.final_lr + (recipe.lr - recipe.final_lr) / 2 * (1 + math.cos(math.pi * done))

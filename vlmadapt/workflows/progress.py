@@ -15,7 +15,7 @@ class Reporter:
     """Progress bars on standard error, so that results on standard output stay clean."""
 
     def __init__(self, main_process: bool = True):
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False, emoji=False)
         self.visible = main_process and self.console.is_terminal
         self._main = main_process
         self._bar: Progress | None = None

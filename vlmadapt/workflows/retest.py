@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from accelerate import Accelerator
 
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import ClassGroup, make_splits
 from vlmadapt.workflows.evaluate import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.workflows.predict import load_classifier, trained_and_known_classes
+from vlmadapt.workflows.processes import join_processes
 from vlmadapt.workflows.progress import Reporter
 from vlmadapt.workflows.run import Run
 
@@ -38,19 +38,19 @@ def evaluate(
         One accuracy for each group of classes, and their summary.
     """
     run = Run.open(folder)
-    accelerator = Accelerator()
+    accelerator = join_processes()
     reporter = Reporter(accelerator.is_main_process)
     trained, _ = trained_and_known_classes(run)
-    groups = _own_groups(run) if data is None else (group_of(data, trained, classes),)
-    for group in groups:
-        check_images(group.examples)
+    groups = _own_groups(run, classes) if data is None else (group_of(data, trained, classes),)
+    skip = data is None and run.settings().skip_corrupt
+    groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
     classifier = load_classifier(run.adapter, trained, backbone, options)
     accuracies = [evaluate_group(classifier, group, accelerator, reporter) for group in groups]
     return accuracies, summary(accuracies)
 
 
-def _own_groups(run: Run) -> tuple[ClassGroup, ...]:
+def _own_groups(run: Run, classes: Path | None) -> tuple[ClassGroup, ...]:
     settings = run.settings()
-    names = Path(settings.classes) if settings.classes else None
+    names = classes or (Path(settings.classes) if settings.classes else None)
     data = load_data(settings.data, templates=settings.templates, classes=names)
     return make_splits(data, settings.protocol or "few-shot", settings.shots, settings.seed).groups

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -16,15 +17,18 @@ from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import write_json, write_text
 from vlmadapt.workflows.settings import FitSettings
 
-CONFIG, ENVIRONMENT, DATA, METRICS, RESULT = (
+CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, RESULT = (
     "config.yaml",
     "environment.json",
     "data.json",
     "metrics.jsonl",
+    "answers.json",
     "result.json",
 )
 ADAPTER, STATE = "adapter", "state.safetensors"
 LIBRARIES = ("vlmadapt", "torch", "torchvision", "open_clip_torch", "timm", "accelerate", "safetensors", "numpy")
+
+T = TypeVar("T")
 
 
 class Run:
@@ -36,22 +40,24 @@ class Run:
         self.state = folder / STATE
 
     @classmethod
-    def create(cls, settings: FitSettings, manifest: dict[str, Any]) -> Run:
-        """Start a run folder.
+    def new(cls, folder: Path) -> Run:
+        """A run to be started.
 
         Raises:
             VlmadaptError: the folder holds a run already.
         """
-        run = cls(Path(settings.out or "run"))
-        if (run.folder / CONFIG).exists():
+        if (folder / CONFIG).exists():
             raise VlmadaptError(
-                f"'{run.folder}' holds a run already; continue it with `vlmadapt fit --resume {run.folder}`, choose "
-                "another folder with --out, or delete it."
+                f"'{folder}' holds a run already; continue it with `vlmadapt fit --resume {folder}`, choose another "
+                "folder with --out, or delete it."
             )
-        write_text(run.folder / CONFIG, yaml.safe_dump(settings.to_config(), sort_keys=False))
-        write_json(run.folder / ENVIRONMENT, environment(settings.method))
-        write_json(run.folder / DATA, manifest)
-        return run
+        return cls(folder)
+
+    def start(self, settings: FitSettings, manifest: dict[str, Any]) -> None:
+        """Write what is known before training; the config comes last, for it is what makes a folder a run."""
+        write_json(self.folder / ENVIRONMENT, environment(settings.method))
+        write_json(self.folder / DATA, manifest)
+        write_text(self.folder / CONFIG, yaml.safe_dump(settings.to_config(), sort_keys=False))
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -67,15 +73,23 @@ class Run:
 
     def settings(self) -> FitSettings:
         """The resolved settings it was started with."""
-        return FitSettings.from_config(yaml.safe_load((self.folder / CONFIG).read_text()))
+        return self._read(CONFIG, lambda text: FitSettings.from_config(yaml.safe_load(text)))
 
     def manifest(self) -> dict[str, Any]:
         """Which images of which classes it trains on and tests."""
-        return json.loads((self.folder / DATA).read_text())
+        return self._read(DATA, json.loads)
 
     def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
         """One JSON line for each epoch so far."""
         write_text(self.folder / METRICS, "".join(json.dumps(epoch) + "\n" for epoch in epochs))
+
+    def write_answers(self, groups: list[dict[str, Any]]) -> None:
+        """For each tested group: the class index and the probability answered for every image, in `manifest` order."""
+        write_text(self.folder / ANSWERS, json.dumps(groups, separators=(",", ":")) + "\n")
+
+    def answers(self) -> list[dict[str, Any]] | None:
+        """What `write_answers` wrote, None where there is nothing."""
+        return self._read(ANSWERS, json.loads) if (self.folder / ANSWERS).is_file() else None
 
     def write_result(self, result: dict[str, Any]) -> None:
         """The final numbers."""
@@ -83,8 +97,14 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """The final numbers, None while there are none."""
-        path = self.folder / RESULT
-        return json.loads(path.read_text()) if path.is_file() else None
+        return self._read(RESULT, json.loads) if (self.folder / RESULT).is_file() else None
+
+    def _read(self, name: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise VlmadaptError(f"'{self.folder / name}' is damaged ({cause}); the run cannot be used.") from error
 
 
 def environment(method: str) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class FitSettings:
         """
         from vlmadapt.core.build import make_config, method_class
 
+        for name, number in (("shots", self.shots), ("workers", self.workers or 0)):
+            if number < 0:
+                raise VlmadaptError(f"{name} is {number}, it cannot be below 0.")
         cls = method_class(self.method)
         options = asdict(make_config(cls, self.options))
         recipe = make_recipe(cls.recipe, self.train)

@@ -82,5 +82,7 @@ def methods_table(cards: Sequence[Card], architecture: str, *, as_json: bool) ->
 
 def _console() -> Console:
     """Tables keep their width where the output is a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 120
+    return console

@@ -1,0 +1,31 @@
+"""Whose pictures the image tower learns from. OpenMoji is in no list: its style stays unseen until evaluation."""
+
+from __future__ import annotations
+
+# npm packages @iconify-json/NAME: other artists' emoji, each with its licence as its package states it.
+EMOJI_SETS: dict[str, str] = {
+    "noto": "Apache-2.0",
+    "noto-v1": "Apache-2.0",
+    "twemoji": "CC-BY-4.0",
+    "fluent-emoji-flat": "MIT",
+    "fluent-emoji": "MIT",
+    "fluent-emoji-high-contrast": "MIT",
+    "emojione": "CC-BY-4.0",
+    "emojione-monotone": "CC-BY-4.0",
+    "fxemoji": "Apache-2.0",
+}
+# Held out whole, with every concept it draws: all choices of the recipe are made on it.
+VALIDATION_SET = {"streamline-emojis": "CC-BY-4.0"}
+# npm packages @iconify-json/NAME: clip art whose file names are its captions.
+CLIPART_SETS: dict[str, str] = {
+    "streamline-kameleon-color": "CC-BY-4.0",
+    "streamline-ultimate-color": "CC-BY-4.0",
+    "streamline-color": "CC-BY-4.0",
+    "streamline-plump-color": "CC-BY-4.0",
+    "streamline-stickies-color": "CC-BY-4.0",
+    "flat-color-icons": "MIT",
+    "meteocons": "MIT",
+    "icon-park": "Apache-2.0",
+    "game-icons": "CC-BY-3.0",
+}
+FORBIDDEN = ("openmoji",)
