@@ -24,6 +24,7 @@ from vlmadapt.plugin import (
     Role,
     Task,
     Term,
+    block_indices,
     copies,
     cosine_distance,
     head,
@@ -104,9 +105,7 @@ class MMRL(Method):
         c = self.config
         if not (c.text_tokens or c.image_tokens):
             raise DataError("MMRL without text tokens and without image tokens has nothing to learn.")
-        if not c.layers or len(set(c.layers)) < len(c.layers) or min(c.layers) < 1:
-            raise DataError(f"layers must be different numbers from 1 on, not {c.layers}.")
-        self.layers = [layer - 1 for layer in sorted(c.layers)]
+        self.layers = block_indices(c.layers)
         self.space = random_tokens(c.tokens, c.width)
         if c.space == "separate" and c.text_tokens and c.image_tokens:
             self.image_space = random_tokens(c.tokens, c.width)

@@ -195,10 +195,12 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return small.backbone(tmp_path_factory.mktemp("clip")).double()
 
 
-def everything(backbone: Backbone, plan: str, declare: Callable[[Synthetic], Iterable[Hook]]) -> dict[str, Tensor]:
+def everything(
+    backbone: Backbone, plan: str, declare: Callable[[Synthetic], Iterable[Hook]], class_chunk: int = 0
+) -> dict[str, Tensor]:
     """All features, the zero-shot branch, and the gradients of a loss that uses them all."""
     method = Synthetic(backbone, declare)
-    engine = Engine(backbone, Rules.named(plan))
+    engine = Engine(backbone, Rules.named(plan), class_chunk)
     images = inputs(1, IMAGES, 16).double()
     templates = [Template.parse("a photo of a {}.")]
     for _ in range(2):  # the second pass meets what the first one left in the caches
@@ -228,6 +230,13 @@ def test_all_plans_agree(backbone: Backbone, declare: Callable[[Synthetic], Iter
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("declare", SHAPES, ids=lambda f: f.__name__)
+def test_chunks_of_classes_change_nothing(backbone: Backbone, declare: Callable[[Synthetic], Iterable[Hook]]) -> None:
+    whole, cut = everything(backbone, "planned", declare), everything(backbone, "planned", declare, class_chunk=2)
+    for name, value in whole.items():
+        torch.testing.assert_close(cut[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_an_untouched_tower_is_open_clips_own(backbone: Backbone) -> None:

@@ -11,34 +11,37 @@ from torch import Tensor
 
 from vlmadapt.core.backbone.blocks import BlockParts
 from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, Adapter, Read, Site
-from vlmadapt.core.rows import Rows
+from vlmadapt.core.rows import Layout, Rows
 
 Mask = Tensor | None
 
 
-def run_block(block: BlockParts, rows: Rows, mask: Mask, adapters: Sequence[Adapter]) -> Rows:
+def run_block(block: BlockParts, rows: Rows, layout: Layout, adapters: Sequence[Adapter]) -> Rows:
     """All tokens through a block.
 
-    The shared prefix goes through once; every row's own tokens attend to its keys and values.
+    The shared prefix goes through once; every row's own tokens attend to its keys and values. Linear maps see the
+    shared tokens and all own ones that are no padding side by side; rows are only laid out for the attention.
     """
     prefix = rows.prefix
-    own_normed = block.norm1(rows.own)
-    query, key, value = _query_key_value(block, own_normed, adapters)
-    shared = rows.shared
+    tokens = _side_by_side(rows, layout)
+    normed = block.norm1(tokens)
+    query, key, value = _query_key_value(block, normed, adapters)
+    own_query, own_key, own_value = (_laid_out(x[:, prefix:], rows, layout) for x in (query, key, value))
+    own_key, own_value = _before(key[:, :prefix], own_key), _before(value[:, :prefix], own_value)
+    own = _attend(block, own_query, own_key, own_value, _part(layout.mask, prefix, rows.length, rows.length))
+    attended = _packed(own, layout)
     if prefix:
-        normed = block.norm1(shared)
-        q, k, v = _query_key_value(block, normed, adapters)
-        key, value = _before(k, key), _before(v, value)
         # What stands in the shared prefix sees the same in every row.
-        inside = _part(mask if mask is None or mask.ndim == 2 else mask[0], 0, prefix, prefix)
-        shared = _finish(block, shared, normed, _attend(block, q, k, v, inside), adapters)
-    attended = _attend(block, query, key, value, _part(mask, prefix, rows.length, rows.length))
-    own = _finish(block, rows.own, own_normed, attended, adapters)
-    return replace(rows, shared=shared, own=own)
+        mask = layout.mask if layout.mask is None or layout.mask.ndim == 2 else layout.mask[0]
+        query, key, value = (x[:, :prefix] for x in (query, key, value))
+        shared = _attend(block, query, key, value, _part(mask, 0, prefix, prefix))
+        attended = torch.cat([shared, attended], dim=1)
+    out = _finish(block, tokens, normed, attended, adapters)
+    return replace(rows, shared=out[:, :prefix], own=_laid_out(out[:, prefix:], rows, layout))
 
 
 def run_last_block(
-    block: BlockParts, rows: Rows, mask: Mask, adapters: Sequence[Adapter], reads: Iterable[Read | str]
+    block: BlockParts, rows: Rows, layout: Layout, adapters: Sequence[Adapter], reads: Iterable[Read | str]
 ) -> dict[Read | str, Tensor]:
     """Only the tokens that are read through the last block; the others lend their keys and values.
 
@@ -48,15 +51,38 @@ def run_last_block(
     wanted = {read: _read(rows, read) for read in reads}
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, rows.own.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    key, value = _key_value(block, block.norm1(rows.own), adapters)
-    if rows.prefix:
-        k, v = _key_value(block, block.norm1(rows.shared), adapters)
-        key, value = _before(k, key), _before(v, value)
+    prefix = rows.prefix
+    lent = _key_value(block, block.norm1(_side_by_side(rows, layout)), adapters)
+    key, value = (_before(x[:, :prefix], _laid_out(x[:, prefix:], rows, layout)) for x in lent)
     normed = block.norm1(tokens)
     query = block.query(normed) + _branches(adapters, QUERY, normed)
-    attended = _attend(block, query, key, value, _read_mask(rows, mask, wanted))
+    attended = _attend(block, query, key, value, _read_mask(rows, layout.mask, wanted))
     out = _finish(block, tokens, normed, attended, adapters)
     return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
+
+
+def _side_by_side(rows: Rows, layout: Layout) -> Tensor:
+    """Shared tokens and own ones that are no padding, (G, P + M, width)."""
+    own = _packed(rows.own, layout)
+    if not rows.prefix:
+        return own
+    groups = max(rows.shared.shape[0], own.shape[0])
+    return torch.cat([rows.shared.expand(groups, -1, -1), own.expand(groups, -1, -1)], dim=1)
+
+
+def _packed(own: Tensor, layout: Layout) -> Tensor:
+    """Own tokens (G, N, S, width) as (G, M, width) without padding."""
+    flat = own.flatten(1, 2)
+    return flat if layout.real is None else flat.index_select(1, layout.real)
+
+
+def _laid_out(packed: Tensor, rows: Rows, layout: Layout) -> Tensor:
+    """Own tokens (G, M, width) in rows (G, N, S, width), zeros for padding."""
+    n, s = rows.own.shape[1:3]
+    if layout.real is None:
+        return packed.unflatten(1, (n, s))
+    empty = packed.new_zeros(packed.shape[0], n * s, packed.shape[2])
+    return empty.index_copy(1, layout.real, packed).unflatten(1, (n, s))
 
 
 def read_rows(rows: Rows, reads: Iterable[Read | str]) -> dict[Read | str, Tensor]:
@@ -127,9 +153,9 @@ def _finish(block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adap
 
 def _before(shared: Tensor, own: Tensor) -> Tensor:
     """Put the shared keys or values (G, P, width) before each row's own (G, N, S, width)."""
-    groups = max(shared.shape[0], own.shape[0])
-    shared = shared[:, None].expand(groups, own.shape[1], -1, -1)
-    return torch.cat([shared, own.expand(groups, -1, -1, -1)], dim=2)
+    if not shared.shape[1]:
+        return own
+    return torch.cat([shared[:, None].expand(-1, own.shape[1], -1, -1), own], dim=2)
 
 
 def _part(mask: Mask, start: int, stop: int, keys: int) -> Mask:

@@ -27,11 +27,13 @@ class Classifier:
         BackboneError: the method declares what this backbone does not have.
     """
 
-    def __init__(self, backbone: Backbone, method: Method, templates: Sequence[str], plan: str = "planned"):
+    def __init__(
+        self, backbone: Backbone, method: Method, templates: Sequence[str], plan: str = "planned", class_chunk: int = 0
+    ):
         self.backbone = backbone
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
-        self._engine = Engine(backbone, Rules.named(plan))
+        self._engine = Engine(backbone, Rules.named(plan), class_chunk)
         derive(method.hooks(), backbone, self.templates)
 
     @property

@@ -10,20 +10,23 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
 from vlmadapt.core.block import read_rows, run_block, run_last_block
-from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, IMAGE, TEXT, Head, Injection, Per, Read, Side, Tokens
+from vlmadapt.core.hooks import EMBEDDING, IMAGE, TEXT, Head, Per, Read
+from vlmadapt.core.injection import CONTEXT_SPAN, Values, all_values, context_span, enter
+from vlmadapt.core.numerics import unit
 from vlmadapt.core.plan import CLASS_HEAD, Rules, TowerPlan
-from vlmadapt.core.rows import Rows, Span
+from vlmadapt.core.rows import Rows
+from vlmadapt.core.sharing import chunks, gather_classes, many_processes, my_share
 from vlmadapt.core.templates import Template
-from vlmadapt.errors import PluginError
 
 if TYPE_CHECKING:
     from vlmadapt.core.forward import Forward
 
-CONTEXT_SPAN = "context"
 _PLAIN_HEAD = Head(IMAGE, CLASS_HEAD, Read.CLASS, mean=False, project=None)
 _KEPT = 8
 """Class lists (times templates and layers) whose frozen text activations are kept at once."""
@@ -32,11 +35,19 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Computes features of images and classes for a backbone under a set of rules."""
+    """Computes features of images and classes for a backbone under a set of rules.
 
-    def __init__(self, backbone: Backbone, rules: Rules | None = None):
+    Args:
+        backbone: frozen.
+        rules: what may be left out; all of it by default.
+        class_chunk: classes whose activations are kept at once; those of the others are computed again in the backward
+            pass. 0 keeps all.
+    """
+
+    def __init__(self, backbone: Backbone, rules: Rules | None = None, class_chunk: int = 0):
         self.backbone = backbone
         self.rules = rules or Rules()
+        self.class_chunk = class_chunk
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._answered: tuple[Hashable, dict[str, Tensor]] | None = None
 
@@ -49,7 +60,8 @@ class Engine:
             return {CLASS_HEAD: self._opaque_image(x)}
         start = self._start(tower, plan)
         with torch.set_grad_enabled(_touched(tower, plan) and torch.is_grad_enabled()):
-            tokens = self._run(tower, plan, self._image_rows(x, start), start, x, IMAGE)
+            values = all_values(plan, x, IMAGE, None)
+            tokens = self._run(tower, plan, self._image_rows(x, start), start, values)
         return {name: _drop(f, 1) for name, f in self._features(tower, plan, tokens).items()}
 
     def zero_shot_image(self, x: Forward) -> Tensor:
@@ -60,7 +72,7 @@ class Engine:
         start = self._start(tower, plan)
         with torch.no_grad():
             empty = _untouched(tower)
-            tokens = self._run(tower, empty, self._image_rows(x, start), start, x, IMAGE)
+            tokens = self._run(tower, empty, self._image_rows(x, start), start, {})
             return _drop(self._features(tower, empty, tokens)[CLASS_HEAD], 1)
 
     def _image_rows(self, x: Forward, layer: int) -> Rows:
@@ -109,20 +121,60 @@ class Engine:
         """Features of the rows written with one template; tokens per variant are cut to those rows."""
         tower, plan = self.backbone.text, x.plan.text
         variants = [i for i, t in enumerate(templates) if t == template] if len(templates) > 1 else None
-        start = self._start(tower, plan)
-
-        def run() -> dict[Read | str, Tensor]:
-            return self._run(tower, plan, self._text_rows(x, template, start), start, x, TEXT, variants)
-
         if _touched(tower, plan):
-            tokens = run()
+            features = self._by_class(x, template, variants)
         else:
-            key = ("tokens", template, x.names, plan.reads, _autocast(x))
-            tokens = self._keep(key, run) if self.rules.frozen_layers else _without_graph(run)
-        features = self._features(tower, plan, tokens)
+            tokens = self._frozen_tokens(x, template)
+            features = self._features(tower, plan, tokens)
         if variants is None:
             return features
         return {name: f.expand(len(variants), *f.shape[1:]) for name, f in features.items()}
+
+    def _by_class(self, x: Forward, template: Template, variants: list[int] | None) -> dict[str, Tensor]:
+        """Features of a touched tower, class by class as far as memory and processes ask for it."""
+        tower, plan = self.backbone.text, x.plan.text
+        start = self._start(tower, plan)
+        rows = self._text_rows(x, template, start)
+        values = all_values(plan, x, TEXT, variants)
+        shared_out = self._shares_classes(x)
+        first, last = my_share(len(x.names)) if shared_out else (0, len(x.names))
+
+        def some(low: int, high: int) -> dict[str, Tensor]:
+            part = {key: v[:, low:high] if v.shape[1] > 1 else v for key, v in values.items()}
+            tokens = self._run(tower, plan, rows.rows(low, high), start, part)
+            features = self._features(tower, plan, tokens)
+            return {name: f.expand(f.shape[0], high - low, *f.shape[2:]) for name, f in features.items()}
+
+        pieces = chunks(first, last, self.class_chunk)
+        if len(pieces) > 1 and torch.is_grad_enabled():
+            found = [checkpoint(some, low, high, use_reentrant=False) for low, high in pieces]
+        else:
+            found = [some(low, high) for low, high in pieces]
+        features = {name: torch.cat([f[name] for f in found], dim=1) for name in plan.heads}
+        if shared_out:
+            features = {name: gather_classes(f, len(x.names)) for name, f in features.items()}
+        return features
+
+    def _shares_classes(self, x: Forward) -> bool:
+        """Whether each process encodes only some of the classes, which are then exchanged."""
+        return (
+            self.rules.share_classes
+            and torch.is_grad_enabled()
+            and many_processes()
+            and len(x.names) >= dist.get_world_size()
+            and not _per_image(x.plan.text)
+        )
+
+    def _frozen_tokens(self, x: Forward, template: Template) -> dict[Read | str, Tensor]:
+        """What heads read of an untouched text tower."""
+        tower, plan = self.backbone.text, x.plan.text
+        start = self._start(tower, plan)
+
+        def run() -> dict[Read | str, Tensor]:
+            return self._run(tower, plan, self._text_rows(x, template, start), start, {})
+
+        key = ("tokens", template, x.names, plan.reads, _autocast(x))
+        return self._keep(key, run) if self.rules.frozen_layers else _without_graph(run)
 
     def zero_shot_text(self, x: Forward) -> Tensor:
         """Unit frozen features (classes, joint), averaged over the teacher's templates."""
@@ -131,8 +183,8 @@ class Engine:
         def compute() -> Tensor:
             features = [self._plain_text(x, template) for template in teacher.templates]
             if teacher.unit:
-                features = [torch.nn.functional.normalize(f.float(), dim=-1) for f in features]
-            return torch.nn.functional.normalize(torch.stack(features).mean(0).float(), dim=-1)
+                features = [unit(f) for f in features]
+            return unit(torch.stack(features).mean(0))
 
         key = ("zero-shot", teacher, x.names, _autocast(x))
         return self._keep(key, compute) if self.rules.frozen_layers else _without_graph(compute)
@@ -143,7 +195,7 @@ class Engine:
             return self._opaque_text(x, template)
         empty = _untouched(tower)
         start = self._start(tower, empty)
-        tokens = self._run(tower, empty, self._text_rows(x, template, start), start, x, TEXT)
+        tokens = self._run(tower, empty, self._text_rows(x, template, start), start, {})
         return self._features(tower, empty, tokens)[CLASS_HEAD][0]
 
     def _opaque_text(self, x: Forward, template: Template) -> Tensor:
@@ -171,7 +223,7 @@ class Engine:
         alike = (rows.ids == rows.ids[:1]).all(dim=0).int().cumprod(dim=0).sum()
         shared = min(int(alike), int(rows.end.min())) if self.rules.shared_prefix and tower.causal else 0
         tokens = tower.embed(rows.ids[:, :length].to(x.device))
-        spans = {CONTEXT_SPAN: _span(rows.context.to(x.device))} if rows.context.numel() else {}
+        spans = {CONTEXT_SPAN: context_span(rows.context.to(x.device))} if rows.context.numel() else {}
         return Rows.of(tokens[None], rows.end.to(x.device), spans, shared)
 
     # -- both sides ---------------------------------------------------------------------------------------------------
@@ -181,9 +233,9 @@ class Engine:
         return min(max(plan.first, 0), tower.depth - 1) if self.rules.frozen_layers else 0
 
     def _frozen_layers(self, tower: TextTower | ImageTower, rows: Rows, layer: int) -> Rows:
-        mask = rows.mask(tower.causal)
+        layout = rows.layout(tower.causal, self.rules.pack)
         for block in tower.blocks[:layer]:
-            rows = run_block(block, rows, mask, ())
+            rows = run_block(block, rows, layout, ())
         return rows
 
     def _run(
@@ -192,24 +244,22 @@ class Engine:
         plan: TowerPlan,
         rows: Rows,
         start: int,
-        x: Forward,
-        side: Side,
-        variants: list[int] | None = None,
+        values: Values,
     ) -> dict[Read | str, Tensor]:
         """From frozen rows before block `start` to the tokens that heads read."""
-        entering = EMBEDDING if start == 0 else start
-        for layer in range(entering, tower.depth):
-            for injection in plan.injections:
-                if layer in injection.layers:
-                    tokens = _values(injection.layers[layer], x, side, variants)
-                    rows = _enter(tower, rows, injection, layer, tokens)
+        layout = None
+        for layer in range(EMBEDDING if start == 0 else start, tower.depth):
+            entering = [injection for injection in plan.injections if layer in injection.layers]
+            for injection in entering:
+                rows = enter(tower, rows, injection, layer, values[injection.name, layer])
             if layer == EMBEDDING:
                 continue
-            mask = rows.mask(tower.causal)
+            if layout is None or entering:
+                layout = rows.layout(tower.causal, self.rules.pack)
             adapters = plan.adapters.get(layer, ())
             if layer == tower.depth - 1 and self.rules.read_tokens:
-                return run_last_block(tower.blocks[layer], rows, mask, adapters, plan.reads)
-            rows = run_block(tower.blocks[layer], rows, mask, adapters)
+                return run_last_block(tower.blocks[layer], rows, layout, adapters, plan.reads)
+            rows = run_block(tower.blocks[layer], rows, layout, adapters)
         return read_rows(rows, plan.reads)
 
     def _features(
@@ -227,54 +277,6 @@ class Engine:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
-
-
-def _values(tokens: Tokens, x: Forward, side: Side, variants: list[int] | None) -> Tensor:
-    """Tokens as (groups, rows, n, width), 1 where they do not differ."""
-    values = tokens.values(x) if callable(tokens.values) else tokens.values
-    expected = 2 if tokens.per is Per.ALL else 3
-    if values.ndim != expected:
-        raise PluginError(
-            f"tokens per {tokens.per.value} have {expected} dimensions, these have {tuple(values.shape)}."
-        )
-    if tokens.per is Per.ALL:
-        return values[None, None]
-    if tokens.per is Per.CLASS or (tokens.per is Per.VARIANT and side is IMAGE):
-        return values[None]
-    if tokens.per is Per.VARIANT and variants is not None:
-        values = values[variants]
-    return values[:, None]
-
-
-def _enter(tower: TextTower | ImageTower, rows: Rows, injection: Injection, layer: int, tokens: Tensor) -> Rows:
-    """Insert a token group, or rewrite it where it has entered before."""
-    arrived = layer != min(injection.layers)
-    blend = injection.blend if arrived else 1.0
-    if injection.at is CONTEXT:
-        span = rows.spans[CONTEXT_SPAN]
-        if tokens.shape[2] != span.length:
-            raise PluginError(f"the template has room for {span.length} learned vectors, {tokens.shape[2]} were given.")
-        if layer == EMBEDDING:
-            tokens = tower.enter(tokens, _where(span))
-        return rows.rewrite(CONTEXT_SPAN, tokens, blend)
-    if arrived:
-        return rows.rewrite(injection.name, tokens, blend)
-    if layer == EMBEDDING and isinstance(tower, ImageTower):
-        tokens = tower.enter(tokens, slice(0, 0))
-    if injection.at is FIRST:
-        return rows.insert(1, tokens, injection.name, hidden=injection.read_only)
-    return rows.append(tokens, injection.name, hidden=injection.read_only)
-
-
-def _where(span: Span) -> Tensor | slice:
-    return slice(span.start, span.start + span.length) if span.places is None else span.places
-
-
-def _span(places: Tensor) -> Span:
-    """The span at places (N, n): contiguous where it is so in all rows."""
-    start, length = int(places[0, 0]), places.shape[1]
-    straight = torch.arange(start, start + length, device=places.device).expand_as(places)
-    return Span(start, length) if torch.equal(places, straight) else Span(0, length, places)
 
 
 def _apply(head: Head, normed: Tensor, tower: TextTower | ImageTower) -> Tensor:

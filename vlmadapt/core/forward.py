@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.hooks import TEXT, Hook, Side
+from vlmadapt.core.numerics import unit
 from vlmadapt.core.plan import CLASS_HEAD, Plan, derive
 from vlmadapt.core.templates import Template
 
@@ -110,11 +110,11 @@ class Forward:
 
     def image(self, head: str = CLASS_HEAD) -> Tensor:
         """Unit image features (B, joint) of a head."""
-        return self.once(("image", head), lambda: F.normalize(self.features(Side.IMAGE, head).float(), dim=-1))
+        return self.once(("image", head), lambda: unit(self.features(Side.IMAGE, head)))
 
     def text(self, head: str = CLASS_HEAD) -> Tensor:
         """Unit text features (classes, joint) of a head; (B, classes, joint) where tokens differ by image."""
-        return self.once(("text", head), lambda: F.normalize(self.features(TEXT, head).float(), dim=-1))
+        return self.once(("text", head), lambda: unit(self.features(TEXT, head)))
 
     def logits(self, head: str = CLASS_HEAD) -> Tensor:
         """scale * cosine of an image head with the classes, (B, classes)."""
@@ -150,7 +150,7 @@ class ZeroShot:
     @cached_property
     def image(self) -> Tensor:
         """Unit image features (B, joint) of the same augmented images."""
-        return F.normalize(self._engine.zero_shot_image(self._x).float(), dim=-1)
+        return unit(self._engine.zero_shot_image(self._x))
 
     @cached_property
     def text(self) -> Tensor:

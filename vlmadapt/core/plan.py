@@ -38,15 +38,19 @@ class Rules:
         frozen_layers: below the first touched layer, text activations are kept per class list, and image activations
             are shared by the adapted and the zero-shot branch.
         shared_prefix: in a causal text tower, the tokens before the class name go through once for all classes.
+        pack: in a causal text tower, classes of different length are computed without the padding between them.
         truncate: in a causal text tower, nothing behind the longest end of text is computed.
         read_tokens: the last block computes only the tokens that heads read.
+        share_classes: with several processes, each encodes its share of the classes; features are exchanged.
         keep_text: without gradients, text features are kept until a parameter changes.
     """
 
     frozen_layers: bool = True
     shared_prefix: bool = True
+    pack: bool = True
     truncate: bool = True
     read_tokens: bool = True
+    share_classes: bool = True
     keep_text: bool = True
 
     @classmethod

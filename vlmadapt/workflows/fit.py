@@ -120,7 +120,7 @@ def _classifier(
     backbone = Backbone.load(settings.backbone).to(accelerator.device)
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
-    return Classifier(backbone, method, templates, settings.plan)
+    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk)
 
 
 def _rehearse(classifier: Classifier, splits: Splits) -> None:

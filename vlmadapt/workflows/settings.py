@@ -29,6 +29,8 @@ class FitSettings:
         templates: texts with `{}` for the class name, instead of the data set's.
         classes: file with readable class names for a folder.
         plan: 'planned' computes what can differ, 'reference' everything; the results are the same.
+        class_chunk: classes whose text activations are in memory at once, the others are computed again for the
+            gradient; 0 for all.
         skip_corrupt: leave broken images out instead of refusing to start.
         workers: processes that load images; by default what suits the machine.
         out: run folder; by default `runs/METHOD-DATA-PROTOCOL-SHOTSshot-seedSEED`.
@@ -45,6 +47,7 @@ class FitSettings:
     templates: list[str] | None = None
     classes: str | None = None
     plan: str = "planned"
+    class_chunk: int = 0
     skip_corrupt: bool = False
     workers: int | None = None
     out: str | None = None
@@ -102,6 +105,8 @@ def make_recipe(published: Recipe, changes: Mapping[str, Any]) -> Recipe:
         if name not in known:
             raise VlmadaptError(unknown("training setting", name, known))
     pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    if "epochs" in pairs and "steps_per_shot" not in pairs:
+        pairs["steps_per_shot"] = 0  # whoever asks for epochs means epochs
     recipe = replace(published, **pairs)
     for name, least in (("epochs", 0), ("batch_size", 1), ("lr", 0), ("warmup_epochs", 0), ("weight_decay", 0)):
         if getattr(recipe, name) < least:

@@ -38,9 +38,9 @@ def check_towers(backbone: Backbone) -> None:
 
 
 def _features(tower: ImageTower | TextTower, rows: Rows) -> Tensor:
-    mask = rows.mask(tower.causal)
+    layout = rows.layout(tower.causal, pack=False)
     for block in tower.blocks:
-        rows = run_block(block, rows, mask, ())
+        rows = run_block(block, rows, layout, ())
     return tower.project(tower.norm(rows.read_end())).flatten(0, -2)
 
 
