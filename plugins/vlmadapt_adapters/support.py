@@ -22,6 +22,11 @@ class SupportMethod(Method):
 
     touches = ()
 
+    @property
+    def answers_unseen(self) -> bool:
+        """It knows classes by their images."""
+        return False
+
     def fitted(self) -> int:
         """The number of classes it knows."""
         raise NotImplementedError

@@ -85,6 +85,7 @@ class PLOTpp(Method):
     Config = PLOTppConfig
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=400, cycles=2, batch_size=32)
     paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
+    whole_batch = True
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create contexts (N, n, width), a buffer where only image tokens are trained, and token sets (M, n, width)."""

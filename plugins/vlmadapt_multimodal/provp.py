@@ -50,6 +50,7 @@ class ProVP(Method):
     recipe = Recipe(optimizer="sgd", lr=0.1, epochs=100, batch_size=32, weight_decay=1e-3)
     paper = "Xu et al., Progressive Visual Prompt Learning with Contrastive Feature Re-formation, IJCV 2025"
     touches = (IMAGE,)
+    whole_batch = True
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the tokens (depth, n, width), uniform in +-sqrt(6 / (3 * 14^2 + width))."""

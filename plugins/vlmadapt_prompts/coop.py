@@ -70,6 +70,11 @@ class CoOp(Method):
         shape = (len(task.classes), c.tokens) if c.per_class else (c.tokens,)
         self.context = random_tokens(*shape, backbone.text.width)
 
+    @property
+    def answers_unseen(self) -> bool:
+        """A context of its own says nothing of another class."""
+        return self.context.ndim == 2
+
     def hooks(self) -> Iterable[Hook]:
         """The context, in the row's placeholders."""
         yield prompt(self.template)

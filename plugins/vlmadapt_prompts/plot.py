@@ -80,6 +80,7 @@ class PLOT(Method):
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=128)
     paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
     touches = (TEXT, IMAGE)
+    whole_batch = True
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the contexts."""

@@ -78,6 +78,7 @@ class Method(nn.Module):
         recipe: the published training settings.
         paper: where it was published.
         touches: the towers it works inside; a backbone that does not allow it is refused before any work starts.
+        whole_batch: images of a batch are compared with each other, so that every process needs all of them.
         api_version: of the plugin API it is written for, a plain number; by default the one of this vlmadapt.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
     """
@@ -86,6 +87,7 @@ class Method(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
+    whole_batch: ClassVar[bool] = False
     api_version: ClassVar[int] = API_VERSION
     limitations: ClassVar[Mapping[str, str]] = {}
 
@@ -104,6 +106,11 @@ class Method(nn.Module):
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the trainable parameters."""
+
+    @property
+    def answers_unseen(self) -> bool:
+        """Whether it has an answer for classes it was not trained on; if not, protocols that ask are refused."""
+        return True
 
     def hooks(self) -> Iterable[Hook]:
         """Where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`. Read anew for every pass."""

@@ -1,0 +1,240 @@
+"""What the plan saves: `reference` and `planned` side by side on a ViT-B/16 with random weights.
+
+    python benchmarks/plan.py --methods mmrl,mmrl++,coop,maple --classes 100 --batch 4
+    python benchmarks/plan.py --methods mmrl --classes 10,100,397 --picture docs/images/plan.png
+    python benchmarks/plan.py --methods mmrl --plans reference,planned,planned-pack,planned-shared-prefix
+
+Steps of the plans alternate within one run, so that whatever else the machine does meets all of them. Memory is taken
+in a process of its own for each plan. FLOPs are counted by torch, attention as the products it consists of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import open_clip
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vlmadapt import Backbone
+from vlmadapt.core.build import build_method
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.method import SEEN, Method, Task, total
+from vlmadapt.workflows.memory import peak_memory
+
+
+@dataclass
+class Cost:
+    """What a plan costs a method at a number of classes."""
+
+    method: str
+    classes: int
+    batch: int
+    plan: str
+    seconds: float
+    loss: float
+    flops: float
+    peak_bytes: int
+    images_per_second: float
+
+
+class PlainTrainer:
+    """One optimiser step for each loss, in one process."""
+
+    def __init__(self, method: Method):
+        self.parameters = list(method.parameters())
+        self.optimizer = torch.optim.SGD(self.parameters, lr=1e-6)
+        self.lr = 1e-6
+
+    def minimise(self, loss: Tensor) -> None:
+        self.apply(self._backward(loss, keep_graph=False))
+
+    def gradients(self, loss: Tensor) -> list[Tensor | None]:
+        return self._backward(loss, keep_graph=True)
+
+    def _backward(self, loss: Tensor, keep_graph: bool) -> list[Tensor | None]:
+        # torch counts the operations of `backward`, not those of `autograd.grad`.
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss.backward(retain_graph=keep_graph)
+        return [parameter.grad for parameter in self.parameters]
+
+    def apply(self, gradients: list[Tensor | None]) -> None:
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+
+
+class Setup:
+    """A method on ViT-B/16 geometry, ready to take steps under one plan."""
+
+    def __init__(self, backbone: Backbone, name: str, classes: int, batch: int, plan: str, chunk: int = 0):
+        self.names = tuple(open_clip.IMAGENET_CLASSNAMES[:classes])
+        templates = ("a photo of a {}.",)
+        torch.manual_seed(0)
+        method = build_method(name, backbone, Task(self.names, templates))
+        self.classifier = Classifier(backbone, method, templates, plan, chunk)
+        self.trainer = PlainTrainer(method)
+        noise = torch.Generator().manual_seed(1)
+        self.images = torch.randn(batch, 3, *backbone.image.size, generator=noise)
+        self.labels = torch.arange(batch) % classes
+
+    def step(self) -> float:
+        method = self.classifier.method.train()
+        x = self.classifier.forward(self.images, self.names, self.labels)
+        return float(total(method.training_step(x, self.trainer)).detach())
+
+    def score(self) -> None:
+        self.classifier.scores(self.images, self.names, SEEN)
+
+
+def random_backbone() -> Backbone:
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-16", load_weights=False)
+    return Backbone("ViT-B-16 with random weights", model, open_clip.get_tokenizer("ViT-B-16"))
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def counted(work: Callable[[], object]) -> float:
+    """Floating-point operations of some work."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def measure(backbone: Backbone, name: str, classes: int, batch: int, plans: list[str], rounds: int) -> list[Cost]:
+    setups = {plan: Setup(backbone, name, classes, batch, plan) for plan in plans}
+    for setup in setups.values():
+        setup.step()  # fills the caches: what is paid once is not part of a step
+        setup.score()
+    steps: dict[str, list[float]] = {plan: [] for plan in plans}
+    scores: dict[str, list[float]] = {plan: [] for plan in plans}
+    losses = {}
+    for _ in range(rounds):
+        for plan, setup in setups.items():
+            began = time.perf_counter()
+            losses[plan] = setup.step()
+            steps[plan].append(time.perf_counter() - began)
+            setup.score()  # text features are computed anew behind a step and kept from then on
+            scores[plan].append(timed(setup.score))
+    return [
+        Cost(
+            name, classes, batch, plan, median(steps[plan]), losses[plan], counted(setup.step),
+            memory_of(name, classes, batch, plan), batch / median(scores[plan]),
+        )
+        for plan, setup in setups.items()
+    ]  # fmt: skip
+
+
+def memory_of(name: str, classes: int, batch: int, plan: str) -> int:
+    """Bytes that two steps add to a fresh process's peak."""
+    settings = [name, str(classes), str(batch), plan, str(torch.get_num_threads())]
+    done = subprocess.run(
+        [sys.executable, __file__, "--memory", ",".join(settings)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[-1])
+
+
+def report_memory(name: str, classes: str, batch: str, plan: str, threads: str) -> None:
+    torch.set_num_threads(int(threads))
+    setup = Setup(random_backbone(), name, int(classes), int(batch), plan)
+    before = peak_memory()
+    setup.step()
+    setup.step()
+    print(peak_memory() - before)
+
+
+def matrix_product_rate() -> float:
+    """FLOP/s of a product of the size that the towers are made of, best of several."""
+    a, b = torch.randn(1024, 768), torch.randn(768, 3072)
+    best = min(timed(lambda: a @ b) for _ in range(30))
+    return 2 * 1024 * 768 * 3072 / best
+
+
+def show(costs: list[Cost], rate: float) -> None:
+    table = Table(title=f"ViT-B/16, float32, {torch.get_num_threads()} threads")
+    for column in ("method", "classes", "batch", "plan", "s / step", "speed-up", "GFLOP", "FLOP ratio",
+                   "of product", "peak MiB", "images/s", "loss"):  # fmt: skip
+        table.add_column(column, justify="left" if column in ("method", "plan") else "right")
+    for cost in costs:
+        base = next(c for c in costs if (c.method, c.classes, c.batch) == (cost.method, cost.classes, cost.batch))
+        table.add_row(
+            cost.method, str(cost.classes), str(cost.batch), cost.plan, f"{cost.seconds:.2f}",
+            f"{base.seconds / cost.seconds:.2f}x", f"{cost.flops / 1e9:.0f}", f"{base.flops / cost.flops:.2f}x",
+            f"{100 * cost.flops / cost.seconds / rate:.0f} %", f"{cost.peak_bytes / 2**20:.0f}",
+            f"{cost.images_per_second:.2f}", f"{cost.loss:.6f}",
+        )  # fmt: skip
+    Console(width=150).print(table)
+
+
+def draw(costs: list[Cost], path: Path) -> None:
+    """Time per step against the number of classes, a line for each plan, a panel for each method."""
+    import matplotlib.pyplot as plt
+
+    methods = list(dict.fromkeys(c.method for c in costs))
+    figure, panels = plt.subplots(1, len(methods), figsize=(3.6 * len(methods), 3.2), sharey=True, squeeze=False)
+    for panel, method in zip(panels[0], methods, strict=True):
+        for plan in dict.fromkeys(c.plan for c in costs):
+            line = sorted((c.classes, c.seconds) for c in costs if (c.method, c.plan) == (method, plan))
+            panel.plot(*zip(*line, strict=True), marker="o", label=plan)
+        panel.set(title=method, xlabel="classes", xscale="log", yscale="log")
+        panel.grid(alpha=0.3, which="both")
+    panels[0][0].set_ylabel("seconds per step")
+    panels[0][-1].legend(frameon=False)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", default="mmrl,mmrl++,coop,maple")
+    parser.add_argument("--classes", default="100")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--plans", default="reference,planned", help="the first is what the others are compared with")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/plan.json"))
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory:
+        report_memory(*given.memory.split(","))
+        return
+    torch.set_num_threads(given.threads)
+    backbone, rate, costs = random_backbone(), matrix_product_rate(), []
+    for name in given.methods.split(","):
+        for classes in map(int, given.classes.split(",")):
+            costs += measure(backbone, name, classes, given.batch, given.plans.split(","), given.rounds)
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            content = {
+                "threads": given.threads,
+                "product_flops_per_second": rate,
+                "torch": torch.__version__,
+                "costs": [asdict(cost) for cost in costs],
+            }
+            given.out.write_text(json.dumps(content, indent=2) + "\n")
+    show(costs, rate)
+    if given.picture:
+        draw(costs, given.picture)
+
+
+if __name__ == "__main__":
+    main()
