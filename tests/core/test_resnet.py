@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import open_clip
 import pytest
@@ -54,5 +53,5 @@ def test_methods_outside_the_image_tower_train(resnet: Backbone, name: str) -> N
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_methods_inside_the_image_tower_are_refused(resnet: Backbone, name: str) -> None:
-    with pytest.raises(VlmadaptError, match="image tower.*ModifiedResNet"):
+    with pytest.raises(VlmadaptError, match=r"image tower.*ModifiedResNet"):
         Classifier(resnet, build_method(name, resnet, TASK), TASK.templates)
