@@ -134,6 +134,8 @@ def train(visual: Any, pictures: Pictures, say: Language, state: dict[str, Any],
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
             print(validate(visual, pictures, say), flush=True)
             now = {"step": step + 1, "model": visual.state_dict(), "scale": scale.data}
+            if step + 1 == args.keep:
+                save(path.with_stem(f"{path.stem}_{step + 1}"), now)
             save(path, now | {"optimisers": [o.state_dict() for o in optimisers]})
 
 
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--clipart", type=float, default=0.0, help="share of clip art in a batch")
     parser.add_argument("--start", help="the checkpoint to grow from (deep stage)")
     parser.add_argument("--out", required=True)
+    parser.add_argument("--keep", type=int, help="also keep the checkpoint of this step, a multiple of 250")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)

@@ -78,7 +78,7 @@ def main() -> None:
     """Run the step from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=(1600, 900), help="steps with 4 and with 12 blocks")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1100, 250), help="steps with 4 and with 12 blocks")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--out", default="text.pt")
     args = parser.parse_args()
