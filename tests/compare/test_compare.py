@@ -1,0 +1,73 @@
+"""The whole way on small pictures with the small random CLIP: plan, run, fail, reuse, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.runs import World
+from vlmadapt.cli.main import main
+from vlmadapt.workflows.compare.record import Comparison
+
+
+def arguments(world: World, out: Path, methods: str, *more: str) -> list[str]:
+    data, clip = str(world.pictures), str(world.clip)
+    fixed = ["--protocol", "base-to-novel", "--seeds", "1", "--shots", "2", "--workers", "0", "--out", str(out)]
+    train = ["--train.epochs", "1", "--train.batch_size", "4"]
+    return ["compare", "--methods", methods, "--data", data, "--backbone", clip, *fixed, *train, *more]
+
+
+def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World.make(tmp_path)
+    out = tmp_path / "compared"
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(world, out, "clip,coop,mmrl", "--jobs", "2"))
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    assert "1 of 3 runs failed" in said.err and "1 (1 failed)" not in said.out
+    found = {entry.method: entry for entry in Comparison.read(out).entries}
+    assert found["clip"].result() and found["coop"].result()
+    assert found["mmrl"].error is not None and "layer" in found["mmrl"].error
+    assert found["mmrl"].error in (out / "table.md").read_text()
+    answers = json.loads((found["coop"].folder / "answers.json").read_text())
+    assert [group["name"] for group in answers] == ["base", "novel"]
+
+    main(arguments(world, tmp_path / "again", "clip,coop", "--reuse", str(out / "runs"), "--dry_run"))
+    said = capsys.readouterr()
+    assert "0 of 2 runs are still to be done" in said.out
+    main(arguments(world, tmp_path / "again", "clip,coop", "--reuse", str(out / "runs")))
+    assert not (tmp_path / "again" / "runs").exists()
+    capsys.readouterr()
+
+    page = tmp_path / "page.html"
+    main(["report", str(out), "--out", str(page)])
+    text = page.read_text()
+    assert "data:image/webp" in text and "Most confused classes" in text
+    assert "<script" not in text and 'src="http' not in text
+
+
+def test_other_settings_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World.make(tmp_path)
+    main(arguments(world, tmp_path / "compared", "clip,coop", "--dry_run"))
+    assert "2 of 2 runs are still to be done" in capsys.readouterr().out
+    assert not (tmp_path / "compared").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "which methods? Say --methods"),
+        (["--methods", "clip", "--seeds", "x"], "--seeds is 'x'; give numbers"),
+        (["--methods", "clop"], "unknown method 'clop'. Did you mean"),
+        (["--methods", "clip", "--train.epoks", "3"], "unknown training setting 'epoks'"),
+        (["--methods", "clip", "--data", "openmojo"], "unknown data set 'openmojo'"),
+        (["--methods", "clip", "--jobs", "0"], "--jobs is 0"),
+    ],
+)
+def test_mistakes_are_one_line(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", *given])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and said in error and error.count("\n") == 1

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.compare import fake
+from vlmadapt.workflows.compare.published import match
+from vlmadapt.workflows.compare.record import Comparison
+from vlmadapt.workflows.compare.rows import Row, Spread
+from vlmadapt.workflows.compare.workflow import find
+from vlmadapt_published import mmrl_paper
+
+VIT = "ViT-B-16:openai"
+
+
+def compared(protocol: str = "base-to-novel", backbone: str = VIT) -> Comparison:
+    return Comparison(protocol, backbone, "paper", (), {})
+
+
+def row(method: str = "mmrl", data: tuple[str, ...] = ("dtd",), shots: int = 16) -> Row:
+    return Row(method, data, shots, (1,), {"harmonic_mean": Spread(73.0)})
+
+
+def test_a_published_number_is_found() -> None:
+    found = match(row(), compared())
+    assert found is not None
+    assert found.values == {"base": 85.67, "novel": 65.0, "harmonic_mean": 73.82}
+
+
+@pytest.mark.parametrize(
+    ("other_row", "comparison"),
+    [
+        (row("mmrl++"), compared()),
+        (row(data=("./dtd",)), compared()),
+        (row(shots=8), compared()),
+        (row(), compared(backbone="tiny")),
+        (row(), compared(protocol="all-classes")),
+        (row(data=("dtd", "eurosat")), compared()),
+    ],
+)
+def test_nothing_is_claimed_where_anything_differs(other_row: Row, comparison: Comparison) -> None:
+    assert match(other_row, comparison) is None
+
+
+def test_averages_and_transfer_are_found() -> None:
+    everything = tuple({name for p in mmrl_paper() if len(p.data) == 1 for name in p.data})
+    average = match(row(data=everything), compared())
+    assert average is not None and average.values["harmonic_mean"] == 81.20
+    transfer = match(row(data=("imagenet",)), compared("cross-dataset"))
+    assert transfer is not None and transfer.values["eurosat"] == 53.10
+    shots = match(row(shots=4), compared("few-shot"))
+    assert shots is not None and shots.values == {"all": 67.87}
+
+
+def test_exactly_the_known_numbers_do_not_follow_from_their_columns() -> None:
+    flawed = {(p.method, p.protocol, len(p.data), p.shots, name) for p in mmrl_paper() for name in p.flaws}
+    assert flawed == {
+        ("metaprompt", "base-to-novel", 11, 16, "harmonic_mean"),
+        ("metaprompt", "base-to-novel", 1, 16, "harmonic_mean"),
+        ("mma", "base-to-novel", 1, 16, "harmonic_mean"),
+        ("mmrl", "base-to-novel", 1, 16, "harmonic_mean"),
+        ("mma", "base-to-novel", 11, 16, "novel"),
+        ("maple", "few-shot", 11, 4, "all"),
+    }
+
+
+def test_flawed_numbers_stay_and_are_marked(tmp_path: Path) -> None:
+    findings = find(fake.comparison(tmp_path, ("clip", "mmrl"), ("dtd",), backbone=VIT))
+    (table,) = findings.tables
+    published = dict(zip(table.columns, table.rows[1], strict=True))["published HM (ours is)"]
+    assert published.startswith("73.82* (")
+    assert any(note.startswith("* mmrl: HM 73.82") and "73.92" in note for note in findings.notes)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.workflows.compare.recipes import configs, find_recipe
+from vlmadapt.workflows.compare.settings import CompareSettings, cells
+
+
+def test_settings_files_are_found() -> None:
+    assert (configs() / "mmrl++" / "uniform.yaml").is_file()
+
+
+def test_a_data_set_file_adds_to_the_paper_recipe() -> None:
+    found = find_recipe("mmrl++", "paper", "dtd", "base-to-novel", 16)
+    assert found.files == ("mmrl++/paper.yaml", "mmrl++/datasets/dtd.yaml")
+    assert found.options["reg_weight"] == 7.0
+    assert found.train["lr"] == 1e-3
+
+
+def test_a_complete_file_replaces_what_was_before() -> None:
+    found = find_recipe("coop", "paper", "dtd", "few-shot", 4)
+    assert found.files[-1] == "coop/few-shot-4.yaml"
+    assert found.options == {"tokens": 16}
+    assert found.train["epochs"] == 100
+
+
+def test_a_method_without_files_keeps_its_defaults() -> None:
+    assert find_recipe("somebody:else", "uniform", "dtd", "few-shot", 4).files == ()
+
+
+def test_a_recipe_for_something_else_is_noted() -> None:
+    settings = CompareSettings(["clip-lora"], protocol="base-to-novel", recipe="paper", seeds=[1])
+    (cell,) = cells(settings)
+    assert cell.note == "published for few-shot"
+
+
+def test_the_grid_has_every_combination_and_common_settings_win() -> None:
+    settings = CompareSettings(["clip", "coop"], ["openmoji"], seeds=[1, 2], shots=[1, 4], train={"epochs": 2})
+    grid = list(cells(settings))
+    assert len({(c.settings.method, c.settings.shots, c.settings.seed) for c in grid}) == len(grid) == 8
+    assert {c.settings.recipe.epochs for c in grid} == {2}
+    assert [c.settings.seed for c in grid] == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_a_file_for_one_method_replaces_its_recipe(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("method: {name: coop, tokens: 3}\n")
+    grid = list(cells(CompareSettings(["clip", "coop"], seeds=[1], method_configs=[str(own)])))
+    assert [c.settings.options.get("tokens") for c in grid] == [None, 3]
+    assert grid[1].recipe == (str(own),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": []}, "--methods is empty"),
+        ({"methods": ["clip", "clip"]}, "names 'clip' twice"),
+        ({"seeds": [1, 1]}, "names '1' twice"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused(changes: dict[str, list[object]], said: str) -> None:
+    with pytest.raises(VlmadaptError, match=said):
+        CompareSettings(**{"methods": ["clip"], **changes}).check()  # type: ignore[arg-type]
+
+
+def test_a_file_for_a_method_that_is_not_compared_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("method: {name: coop}\n")
+    with pytest.raises(VlmadaptError, match="'coop', which is not among --methods"):
+        CompareSettings(["clip"], method_configs=[str(own)]).check()
+
+
+def test_what_transfers_keeps_its_own_complete_settings() -> None:
+    found = find_recipe("mmrl", "paper", "imagenet", "domain-generalization", 16)
+    assert found.files == ("mmrl/cross-dataset.yaml",)
+    assert found.train["epochs"] == 1
+    without = find_recipe("mma", "paper", "imagenet", "cross-dataset", 16)
+    assert without.files == ("mma/paper.yaml", "mma/imagenet.yaml")

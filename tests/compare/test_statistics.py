@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.compare import fake
+from vlmadapt.workflows.compare.answers import read_correct
+from vlmadapt.workflows.compare.record import Comparison
+from vlmadapt.workflows.compare.rows import make_rows
+from vlmadapt.workflows.compare.statistics import Statistics, holm
+from vlmadapt.workflows.compare.workflow import find
+
+SIX = ("a", "b", "c", "d", "e", "f")
+
+
+def statistics_of(comparison: Comparison) -> Statistics:
+    found = find(comparison).statistics
+    assert found is not None
+    return found[0]
+
+
+def test_holm_on_numbers_worked_by_hand() -> None:
+    assert holm({"x": 0.01, "y": 0.04, "z": 0.03}) == pytest.approx({"x": 0.03, "z": 0.06, "y": 0.06})
+
+
+def test_image_intervals_hold_the_difference_and_are_paired(tmp_path: Path) -> None:
+    found = statistics_of(fake.comparison(tmp_path, ("clip", "mmrl")))
+    (interval,) = found.images
+    rows = {row.method: row.accuracy["harmonic_mean"].mean for row in make_rows(Comparison.read(tmp_path))}
+    assert interval.difference == pytest.approx(rows["mmrl"] - rows["clip"], abs=1e-6)
+    assert interval.low < interval.difference < interval.high
+
+
+def test_a_method_that_answers_alike_differs_by_nothing(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"))
+    for entry in made.of("mmrl", "alpha", 16):
+        twin = next(e for e in made.of("clip", "alpha", 16) if e.seed == entry.seed)
+        (entry.folder / "answers.json").write_bytes((twin.folder / "answers.json").read_bytes())
+    (interval,) = statistics_of(made).images
+    assert (interval.low, interval.difference, interval.high) == (0, 0, 0)
+
+
+def test_the_interval_of_a_single_group_is_about_the_normal_one(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"), seeds=(1,))
+    for entry in made.entries:
+        for name in ("answers", "data"):
+            path = entry.folder / f"{name}.json"
+            path.write_text(path.read_text().replace('"base"', '"all"'))
+        result = json.loads((entry.folder / "result.json").read_text())
+        result["accuracy"] = {"all": result["accuracy"]["base"]}
+        (entry.folder / "result.json").write_text(json.dumps(result))
+    found = statistics_of(made)
+    assert found.metric == "all"
+    a, b = (read_correct(made.of(m, "alpha", 16))["all"] for m in ("clip", "mmrl"))
+    half = 1.96 * 100 * (b - a).std(ddof=1) / np.sqrt(len(a))
+    (interval,) = found.images
+    assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
+
+
+def test_few_runs_claim_nothing(tmp_path: Path) -> None:
+    found = statistics_of(fake.comparison(tmp_path, ("clip", "mmrl"), ("a", "b"), seeds=(1,)))
+    assert not found.datasets and not found.p_values
+    said = " ".join(found.refusals)
+    assert "from 2 data sets" in said and "no Wilcoxon test" in said and "with 1 seed " in said
+
+
+def test_many_data_sets_give_intervals_ranks_and_a_test(tmp_path: Path) -> None:
+    found = statistics_of(fake.comparison(tmp_path, ("clip", "mmrl"), SIX))
+    (interval,) = found.datasets
+    assert 0 < interval.low < interval.difference < interval.high
+    assert found.ranks == {"clip": 2.0, "mmrl": 1.0}
+    assert found.p_values == {"mmrl": pytest.approx(2 / 2**6)}
+    assert found.refusals == ()
+
+
+def test_a_failed_reference_is_said_and_not_worked_around(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"))
+    for entry in made.of("clip", "alpha", 16):
+        (entry.folder / "result.json").unlink()
+    assert any("nothing is compared with clip" in line for line in statistics_of(made).refusals)

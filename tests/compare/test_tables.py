@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from tests.compare import fake
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.workflows.compare.record import Comparison, comparison_of
+from vlmadapt.workflows.compare.rows import make_rows
+from vlmadapt.workflows.compare.workflow import find, write_findings
+from vlmadapt.workflows.evaluate import harmonic_mean
+
+
+def test_means_and_deviations_are_over_seeds(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path)
+    row = next(row for row in make_rows(made) if row.method == "coop")
+    results = [entry.result() for entry in made.of("coop", "alpha", 16)]
+    base = [result["accuracy"]["base"] for result in results if result]
+    assert row.seeds == (1, 2, 3)
+    assert row.accuracy["base"].mean == pytest.approx(mean(base))
+    assert row.accuracy["base"].deviation == pytest.approx(stdev(base))
+    expected = harmonic_mean(row.accuracy["base"].mean, row.accuracy["novel"].mean)
+    assert row.accuracy["harmonic_mean"].mean == pytest.approx(expected)
+
+
+def test_averages_need_every_data_set(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, data=("a", "b"))
+    (made.of("coop", "b", 16)[0].folder / "result.json").unlink()
+    assert {row.method for row in make_rows(made) if len(row.data) == 2} == {"clip", "coop", "mmrl++"}
+    for entry in made.of("coop", "b", 16):
+        (entry.folder / "result.json").unlink(missing_ok=True)
+    assert {row.method for row in make_rows(made) if len(row.data) == 2} == {"clip", "mmrl++"}
+
+
+def test_files_say_the_same_and_carry_recipe_splits_and_versions(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path)
+    findings = find(made)
+    write_findings(findings, made, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert [row["method"] for row in rows] == [row["method"] for row in content["rows"]] == ["clip", "coop", "mmrl++"]
+    assert float(rows[1]["harmonic_mean"]) == pytest.approx(
+        content["rows"][1]["accuracy"]["harmonic_mean"]["mean"], 1e-4
+    )
+    for name in ("csv", "md", "tex", "json"):
+        text = (tmp_path / f"table.{name}").read_text()
+        assert "Recipe: uniform" in text and "000000000001" in text and "torch 1.0" in text
+    assert (tmp_path / "table.tex").read_text().count(r"\\") == 4
+
+
+def test_latex_and_markdown_escape_what_they_must(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("a_b", "c|d"), seeds=(1,))
+    write_findings(find(made), made, tmp_path)
+    assert r"a\_b" in (tmp_path / "table.tex").read_text()
+    assert r"| c\|d |" in (tmp_path / "table.md").read_text()
+
+
+def test_failed_runs_are_counted_and_explained(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path)
+    entries = [replace(e, error="it broke.") if (e.method, e.seed) == ("coop", 2) else e for e in made.entries]
+    findings = find(replace(made, entries=tuple(entries)))
+    cells = dict(zip(findings.tables[0].columns, findings.tables[0].rows[1], strict=True))
+    assert cells["seeds"] == "2 (1 failed)"
+    assert "Failed: coop on alpha, seed 2: it broke." in findings.notes
+
+
+def test_different_machines_are_told(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path)
+    path = made.entries[0].folder / "environment.json"
+    path.write_text(path.read_text().replace('"gpu": null', '"gpu": "H100"'))
+    assert any("times cannot be compared" in note for note in find(made).notes)
+
+
+def test_a_comparison_can_be_moved(tmp_path: Path) -> None:
+    fake.comparison(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    found = Comparison.read(tmp_path / "there")
+    assert all(entry.result() for entry in found.entries)
+
+
+def test_runs_of_different_protocols_are_not_compared(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1,))
+    config = made.entries[1].folder / "config.yaml"
+    config.write_text(config.read_text().replace("base-to-novel", "few-shot"))
+    with pytest.raises(VlmadaptError, match="only runs of one protocol and one backbone"):
+        comparison_of([entry.folder for entry in made.entries])

@@ -1,0 +1,18 @@
+"""`vlmadapt report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlmadapt.cli.parsing import new_parser, parse
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, write the page."""
+    parser = new_parser("report", "Make one HTML page, which needs nothing else, of runs or of a comparison.")
+    parser.add_argument("folders", type=str, nargs="+", help="the folder of a comparison, or run folders")
+    parser.add_argument("--out", type=str, default="report.html", help="file to be written")
+    given = parse(parser, arguments)
+    from vlmadapt.workflows.report.workflow import report
+
+    print(f"written to {report([Path(folder) for folder in given.folders], Path(given.out))}")
