@@ -1,6 +1,10 @@
 """The public plugin API: everything a method, a data set or a backbone in another package needs.
 
 Built-in plugins import from here and from nowhere else in the library; a test sees to it.
+
+What each entry-point group takes: `vlmadapt.methods` a class derived from `Method`; `vlmadapt.datasets` a `DataSource`,
+which is loaded from, checked against and got into the user's data root, or a function without arguments that returns a
+`Dataset`; `vlmadapt.backbones` a function without arguments that returns what `--backbone` takes.
 """
 
 from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
@@ -31,7 +35,6 @@ from vlmadapt.core.hooks import (
     teacher,
 )
 from vlmadapt.core.method import (
-    API_VERSION,
     SEEN,
     UNKNOWN,
     UNSEEN,
@@ -44,12 +47,15 @@ from vlmadapt.core.method import (
     total,
 )
 from vlmadapt.core.parts import LowRank, block_indices, copies, cosine_distance, random_tokens, worded_tokens
+from vlmadapt.core.published import Published
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.templates import Template, TokenRows, readable
 from vlmadapt.core.transport import sinkhorn
 from vlmadapt.data.cache import cache_dir
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.source import DataSource, Step
 from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+from vlmadapt.registry import API_VERSION
 
 __all__ = [
     "API_VERSION",
@@ -71,6 +77,7 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "DataError",
+    "DataSource",
     "Dataset",
     "Example",
     "Forward",
@@ -78,10 +85,12 @@ __all__ = [
     "ImageTower",
     "LowRank",
     "Method",
+    "Published",
     "Read",
     "Recipe",
     "Role",
     "Side",
+    "Step",
     "Support",
     "Task",
     "Template",

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,10 @@ class LinearProbe(SupportMethod):
     Config = LinearProbeConfig
     recipe = Recipe(epochs=0)
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
+    limitations: ClassVar[dict[str, str]] = {
+        **SupportMethod.limitations,
+        "one-class": "a classifier of a single class has nothing to tell apart",
+    }
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create W and b, which `prepare` solves for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,11 @@ class SupportMethod(Method):
     """
 
     touches = ()
+    limitations: ClassVar[dict[str, str]] = {
+        "unseen-classes": "it knows classes by their images, and has none of an unseen class",
+        "class-order": "it knows classes by their place in the support set, not by name",
+        "roles": "it knows classes by their images, and has none of an unseen class",
+    }
 
     @property
     def answers_unseen(self) -> bool:

@@ -20,17 +20,21 @@ def shuffled() -> list[Example]:
     return examples
 
 
-def dassl(examples: list[Example], shots: int, seed: int) -> list[Example]:
+def dassl(seed: int, *sources: tuple[list[Example], int]) -> list[list[Example]]:
+    """What Dassl draws from lists of images, one after the other, when it is seeded once."""
     state = random.getstate()
     try:
         random.seed(seed)
-        tracker = defaultdict(list)
-        for i, example in enumerate(examples):
-            tracker[example.label].append(i)
-        chosen = []
-        for places in tracker.values():
-            chosen.extend(random.sample(places, shots) if len(places) >= shots else places)
-        return [examples[i] for i in chosen]
+        drawn = []
+        for examples, shots in sources:
+            tracker = defaultdict(list)
+            for i, example in enumerate(examples):
+                tracker[example.label].append(i)
+            chosen = []
+            for places in tracker.values():
+                chosen.extend(random.sample(places, shots) if len(places) >= shots else places)
+            drawn.append([examples[i] for i in chosen])
+        return drawn
     finally:
         random.setstate(state)
 
@@ -38,7 +42,16 @@ def dassl(examples: list[Example], shots: int, seed: int) -> list[Example]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("shots", [1, 2, 4, 8, 16])
 def test_same_images_as_coop(shuffled: list[Example], shots: int, seed: int) -> None:
-    assert list(sample_shots(shuffled, shots, seed)[0]) == dassl(shuffled, shots, seed)
+    assert [list(sample_shots(shuffled, shots, seed)[0])] == dassl(seed, (shuffled, shots))
+
+
+@pytest.mark.parametrize("shots", [1, 16])
+def test_validation_images_are_those_of_coop(shuffled: list[Example], shots: int) -> None:
+    val = list(listed(6, 3, 9, 2, 8, split="val"))
+    random.Random(8).shuffle(val)
+    generator = random.Random(3)
+    ours = [list(sample_shots(part, n, generator)[0]) for part, n in ((shuffled, shots), (val, min(shots, 4)))]
+    assert ours == dassl(3, (shuffled, shots), (val, min(shots, 4)))
 
 
 def test_a_draw_known_by_value() -> None:

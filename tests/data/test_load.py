@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -12,11 +11,23 @@ from tests.data.pictures import class_folder, dataset
 from vlmadapt import registry
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.load import load_data
+from vlmadapt.data.registered import find_source
+from vlmadapt.data.source import DataSource
 from vlmadapt.errors import DataError, PluginError
 
 
 def listed() -> Dataset:
     return dataset(3, 3)
+
+
+class InRoot(DataSource):
+    """Lies in the data root."""
+
+    def load(self, root: Path) -> Dataset:
+        return dataset(3, 3, root=str(root))
+
+
+in_root = InRoot()
 
 
 def broken() -> Dataset:
@@ -27,17 +38,20 @@ def refusing() -> Dataset:
     raise DataError("not downloaded yet.")
 
 
+NUMBER = 3
+
+
 def wrong() -> str:
     return "a data set"
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plugin(make: Callable[[], object]) -> registry.Plugin:
-        entry = EntryPoint(make.__name__, f"{__name__}:{make.__name__}", registry.DATASETS)
-        return registry.Plugin(make.__name__, "somewhere", "1.0", entry)
+    def plugin(name: str) -> registry.Plugin:
+        entry = EntryPoint(name, f"{__name__}:{name}", registry.DATASETS)
+        return registry.Plugin(name, "somewhere", "1.0", entry)
 
-    found = [plugin(make) for make in (broken, listed, refusing, wrong)]
+    found = [plugin(name) for name in ("broken", "listed", "refusing", "wrong", "InRoot", "in_root", "NUMBER")]
     monkeypatch.setattr(registry, "plugins", lambda group: found if group == registry.DATASETS else [])
 
 
@@ -88,3 +102,18 @@ def test_broken_plugins_are_named() -> None:
         load_data("wrong")
     with pytest.raises(DataError, match=r"^not downloaded yet\.$"):
         load_data("refusing")
+
+
+@pytest.mark.parametrize("name", ["in_root", "InRoot"])
+def test_a_source_gets_the_data_root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_data(name, root=tmp_path) == dataset(3, 3, root=str(tmp_path))
+    monkeypatch.delenv("VLMADAPT_DATA", raising=False)
+    with pytest.raises(DataError, match=f"data set '{name}' is looked for .* give it with --data_root DIR"):
+        load_data(name)
+    assert find_source(name).needs_root
+    assert not find_source("listed").needs_root
+
+
+def test_what_is_neither_source_nor_function() -> None:
+    with pytest.raises(PluginError, match=r"'NUMBER' .* is broken: it is neither a vlmadapt.plugin.DataSource nor"):
+        load_data("NUMBER")

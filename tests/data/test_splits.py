@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,7 @@ from tests.data.pictures import dataset, listed
 from vlmadapt.core.method import Role
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
-from vlmadapt.data.splits import Protocol, Splits, base_and_novel, make_splits, manifest, subset
+from vlmadapt.data.splits import Protocol, Splits, base_and_novel, group_sha256, make_splits, manifest, subset
 from vlmadapt.errors import DataError
 
 DATA = dataset(6, 2, 6, 6, 3)
@@ -124,3 +126,79 @@ def test_hash_changes_with_labels_names_files_and_draw() -> None:
     ]
     hashes = {manifest(s)["sha256"] for s in (split(), *changed)}
     assert len(hashes) == 5
+
+
+def other(name: str, *classes: str) -> Dataset:
+    return replace(
+        dataset(*[2] * len(classes), root=f"/{name}"), name=name, classes=classes, templates=(f"{name} {{}}.",)
+    )
+
+
+def test_cross_dataset() -> None:
+    targets = (other("cars", "bus", "van"), other("pets", "cat", "dog", "class 1"))
+    splits = make_splits(DATA, "cross-dataset", 4, seed=1, targets=targets)
+    assert splits.classes == DATA.classes
+    assert [(g.name, g.role, g.classes, g.templates) for g in splits.groups] == [
+        ("listed", "seen", DATA.classes, None),
+        ("cars", "unseen", ("bus", "van"), ("cars {}.",)),
+        ("pets", "unseen", ("cat", "dog", "class 1"), ("pets {}.",)),
+    ]
+    assert splits.groups[1].examples == targets[0].test
+    assert splits.train == make_splits(DATA, "few-shot", 4, seed=1).train
+
+
+def test_domain_generalization_shows_the_same_classes_as_unseen() -> None:
+    # As published: MMRL's and MMRL++'s code answers with class-token logits for ImageNet's variants.
+    variant = other("sketch", "class 4", "class 1")
+    splits = make_splits(DATA, "domain-generalization", 4, seed=1, targets=[variant])
+    assert [(g.name, g.role) for g in splits.groups] == [("listed", "seen"), ("sketch", "unseen")]
+    assert splits.groups[1].classes == ("class 4", "class 1")
+    with pytest.raises(DataError, match=r"class 'cat' of 'pets' is none of 'listed'.*--protocol cross-dataset"):
+        make_splits(DATA, "domain-generalization", 4, seed=1, targets=[other("pets", "cat", "class 1")])
+
+
+def test_targets_and_protocol_belong_together() -> None:
+    with pytest.raises(DataError, match="'cross-dataset' needs data sets to test on: --targets"):
+        make_splits(DATA, "cross-dataset", 4, seed=1)
+    with pytest.raises(DataError, match="'few-shot' has no targets"):
+        make_splits(DATA, "few-shot", 4, seed=1, targets=[other("pets", "cat", "dog")])
+    with pytest.raises(DataError, match="two of the data sets are called 'listed'"):
+        make_splits(DATA, "cross-dataset", 4, seed=1, targets=[DATA])
+
+
+def test_data_for_tests_alone_cannot_be_trained_on() -> None:
+    with pytest.raises(DataError, match=r"'listed' has no training images; name it as a target: --targets"):
+        make_splits(replace(DATA, train=()), "few-shot", 4, seed=1)
+
+
+def test_hash_of_targets() -> None:
+    def hashed(*targets: Dataset) -> str:
+        return str(manifest(make_splits(DATA, "cross-dataset", 4, 1, targets=targets))["sha256"])
+
+    pets = other("pets", "cat", "dog")
+    moved = replace(pets, test=tuple(Example(Path("/mnt/pets", *e.path.parts[2:]), e.label) for e in pets.test))
+    described = replace(pets, templates=("a {}, a pet.",))
+    assert hashed(pets) == hashed(moved)
+    assert len({hashed(pets), hashed(described), hashed(pets, other("cars", "bus", "van"))}) == 3
+
+
+def test_every_group_has_a_hash_of_its_own() -> None:
+    base, novel = split().groups
+    told = replace(novel, role="unknown")
+    assert len({group_sha256(base), group_sha256(novel), group_sha256(told)}) == 3
+    elsewhere, _ = split(dataset(6, 2, 6, 6, 3, root="/elsewhere/data")).groups
+    assert group_sha256(elsewhere) == group_sha256(base)
+
+
+def test_validation_images_are_cut_behind_the_training_images() -> None:
+    data = dataset(6, 6, 6, 6)
+    data = replace(data, val=listed(9, 2, 9, 9, split="val"))
+    few = make_splits(data, "few-shot", 2, seed=5, val_shots=4)
+    assert Counter(e.label for e in few.val) == {0: 2, 1: 2, 2: 2, 3: 2}
+    more = make_splits(data, "few-shot", 16, seed=5, val_shots=4)
+    assert Counter(e.label for e in more.val) == {0: 4, 1: 2, 2: 4, 3: 4}
+    assert more.train == make_splits(data, "few-shot", 16, seed=5).train
+    generator = random.Random(5)
+    drawn = [sample_shots(part, shots, generator)[0] for part, shots in ((data.train, 2), (data.val, 2))]
+    assert [few.train, few.val] == drawn
+    assert len(make_splits(data, "few-shot", None, seed=5, val_shots=4).val) == 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentParser
 
@@ -17,13 +18,26 @@ def run(arguments: list[str]) -> None:
     parser = new_parser("evaluate", DESCRIPTION)
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
-    parser.add_argument("--data", type=str | None, default=None, help="other data: registered name or folder")
+    parser.add_argument("--data", type=str | None, default=None, help="other data, named as for fit")
     parser.add_argument("--classes", type=str | None, default=None, help="file with readable class names for a folder")
+    parser.add_argument(
+        "--data_root",
+        type=str | None,
+        default=None,
+        help="folder that registered data sets lie in; by default $VLMADAPT_DATA",
+    )
+    parser.add_argument(
+        "--role",
+        type=Literal["seen", "unseen", "unknown"] | None,
+        default=None,
+        help="what the method is told of the other data's classes; by default what their names say",
+    )
     parser.add_argument("--backbone", type=str | None, default=None, help="where the run's backbone is found now")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     if arguments and not arguments[0].startswith("-"):
         _add_method(parser, Path(arguments[0]))
     given = parse(parser, arguments)
+    from vlmadapt.workflows.processes import is_main_process
     from vlmadapt.workflows.retest import evaluate
     from vlmadapt.workflows.table import accuracy_table
 
@@ -32,9 +46,12 @@ def run(arguments: list[str]) -> None:
         data=given.data,
         classes=given.classes and Path(given.classes),
         backbone=given.backbone,
+        data_root=given.data_root and Path(given.data_root),
+        role=given.role,
         options=given.method.as_dict() if "method" in given else None,
     )
-    accuracy_table(accuracies, numbers, as_json=given.json)
+    if is_main_process():
+        accuracy_table(accuracies, numbers, as_json=given.json)
 
 
 def _add_method(parser: ArgumentParser, folder: Path) -> None:
@@ -42,6 +59,8 @@ def _add_method(parser: ArgumentParser, folder: Path) -> None:
     from vlmadapt.core.build import method_class
     from vlmadapt.workflows.run import Run
 
-    settings = Run.open(folder).settings()
+    run = Run.open(folder)
+    run.check_method()
+    settings = run.settings()
     parser.add_class_arguments(method_class(settings.method).Config, "method", help=f"options of {settings.method}")
     parser.set_defaults({f"method.{name}": value for name, value in settings.options.items()})

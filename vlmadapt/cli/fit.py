@@ -31,10 +31,12 @@ def run(arguments: list[str]) -> None:
         known = ", ".join(p.name for p in registry.plugins(registry.METHODS))
         raise VlmadaptError(f"which method? Say --method NAME with one of {known}.")
     from vlmadapt.workflows.fit import fit
+    from vlmadapt.workflows.processes import is_main_process
     from vlmadapt.workflows.table import fit_table
 
     result = fit(_settings(given), resume=given.resume and Path(given.resume))
-    fit_table(result.numbers, result.folder)
+    if is_main_process():
+        fit_table(result.numbers, result.folder)
 
 
 def _rename_method(arguments: Sequence[str]) -> list[str]:
@@ -54,7 +56,7 @@ def _method_name(arguments: Sequence[str]) -> str | None:
     """The method has to be known before its options can be parsed: the last one given wins, options over files."""
     from_file = None
     named = None
-    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, value in zip(arguments, [*arguments, ""][1:], strict=True):
         option, _, joined = argument.partition("=")
         if option == "--config":
             from_file = _method_in(Path(joined or value)) or from_file
@@ -67,7 +69,9 @@ def _method_in(config: Path) -> str | None:
     if not config.is_file():
         raise VlmadaptError(f"the config file '{config}' does not exist.")
     try:
-        content = yaml.safe_load(config.read_text())
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise VlmadaptError(f"the config file '{config}' is not UTF-8 text.") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
@@ -77,7 +81,7 @@ def _method_in(config: Path) -> str | None:
         raise VlmadaptError(
             f"'{config}': write the method as `method: {{name: {method}}}`, its options beside the name."
         )
-    return method.get("name") if method else None
+    return str(method["name"]) if method and "name" in method else None
 
 
 def _parser(name: str | None) -> ArgumentParser:

@@ -10,7 +10,12 @@ COMMANDS = {
     "fit": "train a method on a data set or a folder of images, and test it",
     "evaluate": "test a finished run again, on its own classes or on other data",
     "predict": "classify images with a finished run",
+    "data": "list, check and get data sets",
+    "compare": "compare methods over data sets and seeds, beside the published numbers",
+    "report": "make one HTML page of runs or of a comparison",
     "methods": "list the methods that are installed",
+    "plugins": "list, describe and check plugins of all kinds",
+    "new": "write the package of a new method, ready to run",
 }
 
 HELP = f"""usage: vlmadapt COMMAND [options]
@@ -30,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0, with 2 after a mistake of the user (one line on standard error), with 130 after Ctrl-C.
     """
     from vlmadapt.errors import VlmadaptError, unknown
+    from vlmadapt.workflows.interrupt import Interrupted
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
@@ -47,14 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(given[1:])
     except VlmadaptError as error:
         _fail(f"vlmadapt: {error}", 2)
+    except Interrupted as error:
+        _fail(f"vlmadapt: {error}", 130)
     except KeyboardInterrupt:
         _fail("vlmadapt: stopped.", 130)
     except BrokenPipeError:
         sys.stderr.close()
-    except Exception as error:
-        if type(error).__name__ != "Interrupted":
-            raise
-        _fail(f"vlmadapt: {error}", 130)
+    except OSError as error:
+        _fail(f"vlmadapt: {error}", 2)
 
 
 def _fail(message: str, code: int) -> None:

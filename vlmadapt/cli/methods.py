@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from vlmadapt.cli.parsing import new_parser, parse
 
+DESCRIPTION = """List the methods that are installed; a broken plugin is shown as such. Without --backbone none of them
+is imported, so that the list is there at once."""
+
 
 def run(arguments: list[str]) -> None:
     """Parse, list."""
-    parser = new_parser("methods", "List the methods that are installed; a broken plugin is shown as such.")
+    parser = new_parser("methods", DESCRIPTION)
     parser.add_argument(
         "--backbone",
-        type=str,
-        default="ViT-B-16",
-        help="architecture to count trainable parameters for",
+        type=str | None,
+        default=None,
+        help="architecture to count trainable parameters for, like ViT-B-16",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parse(parser, arguments)
+    if given.backbone is None:
+        from vlmadapt.cli import plugins
+
+        plugins.run(["list", "--kind", "method", *(["--json"] if given.json else [])])
+        return
     from vlmadapt.workflows.methods import list_methods
     from vlmadapt.workflows.table import methods_table
 

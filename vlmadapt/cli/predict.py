@@ -20,6 +20,8 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--backbone", type=str | None, default=None, help="where the run's backbone is found now")
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     given = parse(parser, arguments)
+    if given.top < 1:
+        raise DataError(f"--top is {given.top}; name at least one class.")
     files = _files(given.images)
     from vlmadapt.workflows.predict import load
     from vlmadapt.workflows.table import prediction_table
@@ -47,8 +49,14 @@ def _files(given: list[str]) -> list[Path]:
 def _classes(given: str | None) -> list[str] | None:
     if given is None:
         return None
-    names = Path(given).read_text().splitlines() if Path(given).is_file() else given.split(",")
+    try:
+        names = Path(given).read_text(encoding="utf-8").splitlines() if Path(given).is_file() else given.split(",")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the class names in '{given}' are not UTF-8 text.") from error
     found = [name.strip() for name in names if name.strip()]
-    if not found:
-        raise DataError(f"--classes names no class: '{given}'.")
+    if len(found) < 2:
+        raise DataError(
+            f"--classes '{given}' leaves nothing to choose from; give two names or more with commas between, or a file "
+            "with a name per line."
+        )
     return found

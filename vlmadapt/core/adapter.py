@@ -14,13 +14,23 @@ from torch import Tensor
 from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import build_method
-from vlmadapt.core.method import API_VERSION, Method, Task
+from vlmadapt.core.method import Method, Task
 from vlmadapt.errors import AdapterError, PluginError
 from vlmadapt.files import as_json, as_safetensors, replacing
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FORMAT = 1
+
+_KINDS = {
+    "method": str,
+    "options": dict,
+    "distribution": dict,
+    "api_version": int,
+    "backbone": dict,
+    "templates": list,
+    "weights_sha256": str,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, te
         method=name,
         options=asdict(method.config),
         distribution={"name": plugin.distribution, "version": plugin.version},
-        api_version=API_VERSION,
+        api_version=registry.API_VERSION,
         backbone={"name": backbone.name, "sha256": backbone.fingerprint()},
         templates=list(templates),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
@@ -79,7 +89,11 @@ def read_config(folder: Path) -> AdapterConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("format") != FORMAT:
             raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads format {FORMAT}.")
-        return AdapterConfig(**content)
+        config = AdapterConfig(**content)
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(config, name), kind):
+                raise TypeError(f"'{name}' is no {kind.__name__}")
+        return config
     except (ValueError, TypeError, AttributeError) as error:
         raise AdapterError(f"'{path}' is not an adapter's configuration: {error}.") from error
 
@@ -100,11 +114,14 @@ def load_adapter(
             tensors do not fit; the message says what differs.
     """
     config = read_config(folder)
-    if config.api_version > API_VERSION:
+    if config.api_version > registry.API_VERSION:
         raise AdapterError(
-            f"'{folder}' was saved with plugin API {config.api_version}, this version has {API_VERSION}; "
+            f"'{folder}' was saved with plugin API {config.api_version}, this version has {registry.API_VERSION}; "
             "install a newer vlmadapt."
         )
+    made_by = config.distribution["name"], config.distribution["version"]
+    if gone := registry.missing(config.method, *made_by):
+        raise AdapterError(f"'{folder}' was made by {gone}")
     if backbone.fingerprint() != config.backbone["sha256"]:
         raise AdapterError(
             f"'{folder}' was made for the backbone '{config.backbone['name']}' "
@@ -116,9 +133,8 @@ def load_adapter(
     try:
         method = build_method(config.method, backbone, task, {**config.options, **(options or {})})
     except PluginError as error:
-        made_by = f"{config.distribution['name']} {config.distribution['version']}"
         raise AdapterError(
-            f"'{folder}' was made by method '{config.method}' of the distribution '{made_by}': {error}"
+            f"'{folder}' was made by method '{config.method}' of the distribution '{' '.join(made_by)}': {error}"
         ) from error
     _load_strictly(method, tensors, folder)
     return method.eval(), config
@@ -155,4 +171,5 @@ def _load_strictly(method: Method, tensors: dict[str, Tensor], folder: Path) -> 
             for name in expected.keys() & tensors.keys()
             if tensors[name].shape != expected[name].shape
         ]
-        raise AdapterError(f"the tensors of '{folder}' do not fit: {'; '.join(sorted(wrong)[:5])}.") from error
+        what = "; ".join(sorted(wrong)[:5]) or str(error).splitlines()[-1].strip()
+        raise AdapterError(f"the tensors of '{folder}' do not fit: {what}.") from error

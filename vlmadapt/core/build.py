@@ -43,6 +43,18 @@ def make_config(method: type[Method], options: Mapping[str, Any]) -> Any:
 
 
 def build_method(name: str, backbone: Backbone, task: Task, options: Mapping[str, Any] | None = None) -> Method:
-    """Build a method by name, on the backbone's device."""
+    """Build a method by name, on the backbone's device.
+
+    Raises:
+        PluginError: the name or an option is unknown, or the method cannot be built with these values.
+        BackboneError: the method works inside a tower that this backbone does not open.
+    """
     cls = method_class(name)
-    return cls(make_config(cls, options or {}), backbone, task).to(backbone.device)
+    config = make_config(cls, options or {})
+    try:
+        return cls(config, backbone, task).to(backbone.device)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if registry.strict():
+            raise
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PluginError(f"method '{name}' cannot be built with {config}: {cause}") from error

@@ -33,8 +33,13 @@ class Classifier:
         self.backbone = backbone
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
+        self._plan = plan, class_chunk
         self._engine = Engine(backbone, Rules.named(plan), class_chunk)
         derive(method.hooks(), backbone, self.templates)
+
+    def with_templates(self, templates: Sequence[str]) -> Classifier:
+        """The same method for classes that are described otherwise."""
+        return Classifier(self.backbone, self.method, templates, *self._plan)
 
     @property
     def device(self) -> torch.device:

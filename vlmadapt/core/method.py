@@ -16,7 +16,7 @@ from vlmadapt.core.hooks import IMAGE, TEXT, Hook, Side
 from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import BackboneError
-from vlmadapt.registry import API_VERSION as API_VERSION
+from vlmadapt.registry import API_VERSION
 
 Term = tuple[str, float, Tensor]
 """A named loss term: its name, its weight, its unweighted value."""

@@ -19,7 +19,8 @@ class Dataset:
     """A labelled image collection cut into `train`, `val` and `test`.
 
     `classes` are natural-language names in label order; `templates` are texts with one `{}` for the class name, the
-    first of which is the one that methods with a single template use.
+    first of which is the one that methods with a single template use. `notes` say what a reader of results on it must
+    know, such as a split that is not the published one. `train` is empty where the data are for tests alone.
     """
 
     name: str
@@ -28,3 +29,4 @@ class Dataset:
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
+    notes: tuple[str, ...] = ()

@@ -9,13 +9,14 @@ from vlmadapt.data.dataset import Example
 
 
 def sample_shots(
-    examples: Sequence[Example], shots: int | None, seed: int
+    examples: Sequence[Example], shots: int | None, seed: int | random.Random
 ) -> tuple[tuple[Example, ...], dict[int, int]]:
     """Draw `shots` examples of each class; None or 0 keeps all.
 
     The images are those of Dassl's `generate_fewshot_dataset` for the same `examples` and seed: classes in the order
     in which they first appear, `random.sample` from one generator for all of them, and every image of a class that has
-    too few.
+    too few. Dassl draws training and validation images one after the other from one generator: give that instead of a
+    seed.
 
     Returns:
         The examples, class by class, and for each label with fewer than `shots` images how many it has.
@@ -25,7 +26,7 @@ def sample_shots(
     by_label: dict[int, list[Example]] = {}
     for example in examples:
         by_label.setdefault(example.label, []).append(example)
-    generator = random.Random(seed)
+    generator = seed if isinstance(seed, random.Random) else random.Random(seed)
     drawn: list[Example] = []
     for items in by_label.values():
         drawn += generator.sample(items, shots) if len(items) >= shots else items

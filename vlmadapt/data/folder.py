@@ -48,7 +48,7 @@ def read_folder(
             do not fit.
     """
     _check_root(root)
-    train, val, test = _read_split(root) if _is_split(root) else _make_split(_read_classes(root), seed)
+    train, val, test = _read_split(root) if _is_split(root) else make_split(_read_classes(root), seed)
     folders = tuple(train)
     if len(folders) == 1:
         raise DataError(f"'{root}' has only one class, '{folders[0]}'; at least two are needed: {LAYOUT}.")
@@ -97,7 +97,8 @@ def _read_split(root: Path) -> tuple[Files, Files, Files]:
     return train, val, test
 
 
-def _make_split(files: Files, seed: int) -> tuple[Files, Files, Files]:
+def make_split(files: Files, seed: int = SPLIT_SEED) -> tuple[Files, Files, Files]:
+    """Training, validation and test files of each class, cut as `read_folder` says."""
     train: Files = {}
     val: Files = {}
     test: Files = {}

@@ -1,55 +1,74 @@
-"""A data set by the name it is registered under, or from a folder."""
+"""A data set by what the user calls it: a registered name, a folder, a table of images, or a name on the Hub."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlmadapt import registry
 from vlmadapt.data.classes import read_class_names
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.folder import LAYOUT, read_folder
-from vlmadapt.data.templates import check_templates
-from vlmadapt.errors import DataError, PluginError, VlmadaptError, unknown
+from vlmadapt.data.registered import load_registered, registered_names
+from vlmadapt.data.table import SUFFIXES, read_table
+from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
+from vlmadapt.errors import DataError, unknown
+
+HUB = "hf:"
 
 
-def load_data(spec: str, *, templates: Sequence[str] | None = None, classes: Path | None = None) -> Dataset:
+def load_data(
+    spec: str,
+    *,
+    templates: Sequence[str] | None = None,
+    classes: Path | None = None,
+    root: Path | None = None,
+    default: Sequence[str] = DEFAULT_TEMPLATES,
+) -> Dataset:
     """The data set called `spec`; a folder of a registered name is reached as `./name`.
 
     Args:
-        spec: a registered name, `distribution:name` where two distributions use it, or a folder (see `read_folder`).
+        spec: a registered name, `distribution:name` where two distributions use it, a folder (see `read_folder`), a
+            CSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
         templates: prompt templates instead of the data set's own.
         classes: file with readable class names instead of the data set's own (see `read_class_names`).
+        root: the folder that registered data sets lie in, by default `$VLMADAPT_DATA`.
+        default: templates for data that bring none of their own: folders, tables, the Hub.
 
     Raises:
         DataError: there is no such data set or folder, or it is not as it must be.
         PluginError: the registered data set is broken or ambiguous.
     """
-    registered = {name for p in registry.plugins(registry.DATASETS) for name in (p.name, f"{p.distribution}:{p.name}")}
-    if spec in registered:
-        dataset = _registered(spec)
-        if classes:
-            dataset = replace(dataset, classes=read_class_names(classes, dataset.classes))
+    names = registered_names()
+    if spec in names:
+        dataset = load_registered(spec, root)
+    elif spec.startswith(HUB):
+        from vlmadapt.data.hub import read_hub
+
+        dataset = read_hub(spec.removeprefix(HUB))
+    elif Path(spec).suffix.lower() in SUFFIXES and not Path(spec).is_dir():
+        dataset = read_table(Path(spec).expanduser())
     else:
-        dataset = read_folder(_folder(spec, registered), classes=classes)
-    return replace(dataset, templates=check_templates(dataset.templates if templates is None else templates))
+        # A folder may hold its own classes.txt, which has to give way to the user's before it is read.
+        dataset, classes = read_folder(_folder(spec, names), classes=classes), None
+    if classes:
+        dataset = replace(dataset, classes=read_class_names(classes, dataset.classes))
+    own = dataset.templates if spec in names else default
+    return replace(dataset, templates=check_templates(own if templates is None else templates))
 
 
-def _registered(name: str) -> Dataset:
-    plugin = registry.find(registry.DATASETS, name)
-    origin = f"data set '{name}' from distribution '{plugin.distribution} {plugin.version}'"
-    make = plugin.load()
-    try:
-        dataset = make()
-    except VlmadaptError:
-        raise
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise PluginError(f"{origin} is broken: {cause}") from error
-    if not isinstance(dataset, Dataset):
-        raise PluginError(f"{origin} is broken: it returns {type(dataset).__name__}, not vlmadapt.plugin.Dataset.")
-    return dataset
+def is_registered(spec: str) -> bool:
+    """It is a registered data set's name, which `load_data` prefers to a folder."""
+    return spec in registered_names()
+
+
+def short_name(spec: str) -> str:
+    """A word for a data set that can be part of a file name."""
+    if is_registered(spec) or spec.startswith(HUB):
+        return re.sub(r"[^\w.+-]+", "-", spec.removeprefix(HUB))
+    path = Path(spec).expanduser().resolve()
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def _folder(spec: str, registered: set[str]) -> Path:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vlmadapt.data.choice import ClassChoice
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.errors import DataError, unknown
 
-Protocol = Literal["base-to-novel", "few-shot", "all-classes"]
+Protocol = Literal["base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom"]
+TRANSFER = ("cross-dataset", "domain-generalization")
+"""Protocols that test on other data sets as well."""
+
 Role = Literal["seen", "unseen", "unknown"]
 
 
@@ -23,16 +28,18 @@ class ClassGroup:
     """Classes that are told apart from each other in a test.
 
     Attributes:
-        name: 'base', 'novel' or 'all'.
+        name: 'base', 'novel', 'all', or a data set's where several are tested.
         role: what a method is told of them: 'seen' in training, 'unseen', or 'unknown' where they are mixed.
         classes: their names in label order.
         examples: test images; labels index `classes`.
+        templates: how these classes are described, where not like those of the training data.
     """
 
     name: str
     role: Role
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
+    templates: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Splits:
     Attributes:
         classes: names of the classes trained on, in label order.
         train: training images, already reduced to the shots.
-        val: all validation images of `classes`; may be empty.
+        val: validation images of `classes`; may be empty.
         groups: what to test on.
         short: classes with fewer training images than shots, and how many they have.
     """
@@ -54,46 +61,104 @@ class Splits:
     short: dict[str, int]
 
 
-def make_splits(dataset: Dataset, protocol: Protocol, shots: int | None, seed: int) -> Splits:
+def make_splits(
+    dataset: Dataset,
+    protocol: Protocol,
+    shots: int | None,
+    seed: int,
+    *,
+    targets: Sequence[Dataset] = (),
+    choice: ClassChoice | None = None,
+    val_shots: int = 0,
+) -> Splits:
     """Cut a data set as a protocol says.
 
     'base-to-novel' trains on the base classes and tests base (seen) and novel (unseen) apart; 'few-shot' trains and
     tests on all classes (seen); 'all-classes' trains on the base classes and tests on all of them together (unknown),
-    which is how a deployed model is used.
+    which is how a deployed model is used; 'custom' is base-to-novel with the user's choice of classes.
+
+    'cross-dataset' trains on all classes and tests them (seen) and then each target (unseen). 'domain-generalization'
+    does so with targets that show the same classes in another way. Their role is 'unseen' too, as published: MMRL
+    answers for ImageNet's variants with class-token logits alone.
 
     Args:
         dataset: the data.
         protocol: one of the above.
         shots: training images per class; None or 0 for all.
         seed: of the draw.
+        targets: data sets to test on, for the two protocols that have them.
+        choice: of classes, for 'custom'.
+        val_shots: validation images per class, 0 for all; never more than `shots`. Published few-shot code takes 4.
 
     Raises:
-        DataError: the protocol is unknown, the classes are too few for it, or there is nothing to test on.
+        DataError: the protocol is unknown or lacks what it needs, the classes are too few for it, or there is nothing
+            to train or to test on.
     """
-    everything = tuple(range(len(dataset.classes)))
-    groups: tuple[ClassGroup, ...]
-    match protocol:
-        case "few-shot":
-            trained = everything
-            groups = (_group(dataset, "all", "seen", everything),)
-        case "base-to-novel":
-            trained, novel = base_and_novel(dataset)
-            groups = (_group(dataset, "base", "seen", trained), _group(dataset, "novel", "unseen", novel))
-        case "all-classes":
-            trained, _ = base_and_novel(dataset)
-            groups = (_group(dataset, "all", "unknown", everything),)
-        case _:
-            raise DataError(unknown("protocol", protocol, get_args(Protocol)))
+    if protocol not in get_args(Protocol):
+        raise DataError(unknown("protocol", protocol, get_args(Protocol)))
+    _check_given(protocol, targets, choice)
+    if not dataset.train:
+        raise DataError(f"data set '{dataset.name}' has no training images; name it as a target: --targets NAME.")
+    trained, groups = _groups(dataset, protocol, targets, choice)
     # Shots are drawn for all classes, and the base classes are picked from them afterwards, as CoOp does: the other way
-    # round the generator would draw other images.
-    drawn, short = sample_shots(dataset.train, shots, seed)
+    # round the generator would draw other images. It goes on from training to validation images.
+    generator = random.Random(seed)
+    drawn, short = sample_shots(dataset.train, shots, generator)
+    val, _ = sample_shots(dataset.val, min(val_shots, shots) if shots else val_shots, generator)
     return Splits(
         classes=_names(dataset, trained),
         train=subset(drawn, trained),
-        val=subset(dataset.val, trained),
+        val=subset(val, trained),
         groups=groups,
         short={dataset.classes[label]: count for label, count in short.items() if label in trained},
     )
+
+
+def _check_given(protocol: Protocol, targets: Sequence[Dataset], choice: ClassChoice | None) -> None:
+    if protocol in TRANSFER and not targets:
+        raise DataError(f"protocol '{protocol}' needs data sets to test on: --targets NAME,NAME.")
+    if targets and protocol not in TRANSFER:
+        raise DataError(f"protocol '{protocol}' has no targets; use --protocol {' or '.join(TRANSFER)}.")
+    if protocol == "custom" and choice is None:
+        raise DataError("protocol 'custom' needs a file with the classes to train on: --class_split FILE.")
+    if choice is not None and protocol != "custom":
+        raise DataError(f"protocol '{protocol}' chooses classes itself; use --protocol custom with --class_split.")
+
+
+def _groups(
+    dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset], choice: ClassChoice | None
+) -> tuple[tuple[int, ...], tuple[ClassGroup, ...]]:
+    """Labels to train on, and what is tested."""
+    everything = tuple(range(len(dataset.classes)))
+    if protocol in TRANSFER:
+        source = _group(dataset, dataset.name, "seen", everything)
+        return everything, (source, *_targets(dataset, protocol, targets))
+    if protocol == "few-shot":
+        return everything, (_group(dataset, "all", "seen", everything),)
+    seen, unseen = choice.labels(dataset) if choice else base_and_novel(dataset)
+    if protocol == "all-classes":
+        return seen, (_group(dataset, "all", "unknown", everything),)
+    base = _group(dataset, "base", "seen", seen)
+    return seen, (base, _group(dataset, "novel", "unseen", unseen)) if unseen else (base,)
+
+
+def _targets(dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset]) -> list[ClassGroup]:
+    names = [dataset.name, *(target.name for target in targets)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"two of the data sets are called '{twice}'; each is tested once, under a name of its own.")
+    known = set(dataset.classes)
+    groups = []
+    for target in targets:
+        other = next((name for name in target.classes if name not in known), None)
+        if protocol == "domain-generalization" and other is not None:
+            raise DataError(
+                f"class '{other}' of '{target.name}' is none of '{dataset.name}'; targets of domain-generalization "
+                "show the same classes, use --protocol cross-dataset for others."
+            )
+        group = _group(target, target.name, "unseen", tuple(range(len(target.classes))))
+        groups.append(replace(group, templates=target.templates))
+    return groups
 
 
 def base_and_novel(dataset: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -121,26 +186,44 @@ def subset(examples: Sequence[Example], labels: Sequence[int]) -> tuple[Example,
 def manifest(splits: Splits) -> dict[str, Any]:
     """The splits as something to write to JSON and read: for every image its file and label, and one hash over all.
 
-    File names are relative to the folder that all images share, so that the hash is the same wherever the data lie.
-    Contents of images are not part of it; their order is, for training depends on it.
+    File names are relative to the folder that all images of a data set share, so that the hash is the same wherever
+    the data lie. Contents of images are not part of it; their order is, for training depends on it.
     """
-    every = [*splits.train, *splits.val, *(e for group in splits.groups for e in group.examples)]
-    root = Path(os.path.commonpath([example.path.parent for example in every]))
-
-    def listed(examples: Sequence[Example]) -> list[list[str | int]]:
-        return [[example.path.relative_to(root).as_posix(), example.label] for example in examples]
-
+    own = [group for group in splits.groups if group.templates is None]
+    root = _root([*splits.train, *splits.val, *(example for group in own for example in group.examples)])
     content: dict[str, Any] = {
         "classes": list(splits.classes),
-        "train": listed(splits.train),
-        "val": listed(splits.val),
+        "train": _listed(splits.train, root),
+        "val": _listed(splits.val, root),
         "test": [
-            {"name": g.name, "role": g.role, "classes": list(g.classes), "examples": listed(g.examples)}
-            for g in splits.groups
+            _described(group, root if group.templates is None else _root(group.examples)) for group in splits.groups
         ],
     }
+    return {"sha256": _hash(content), **content}
+
+
+def group_sha256(group: ClassGroup) -> str:
+    """The hash of what a group's accuracy rests on: its classes, role, templates, files and labels."""
+    return _hash(_described(group, _root(group.examples)))
+
+
+def _described(group: ClassGroup, root: Path) -> dict[str, Any]:
+    own = {} if group.templates is None else {"templates": list(group.templates)}
+    examples = _listed(group.examples, root)
+    return {"name": group.name, "role": group.role, "classes": list(group.classes), **own, "examples": examples}
+
+
+def _listed(examples: Sequence[Example], root: Path) -> list[list[str | int]]:
+    return [[example.path.relative_to(root).as_posix(), example.label] for example in examples]
+
+
+def _root(examples: Sequence[Example]) -> Path:
+    return Path(os.path.commonpath([example.path.parent for example in examples]))
+
+
+def _hash(content: Any) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return {"sha256": hashlib.sha256(canonical.encode()).hexdigest(), **content}
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _group(dataset: Dataset, name: str, role: Role, labels: tuple[int, ...]) -> ClassGroup:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Role
-from vlmadapt.data.load import load_data
+from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.loader import eval_batches
-from vlmadapt.data.splits import ClassGroup
+from vlmadapt.data.splits import ClassGroup, group_sha256
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError
 from vlmadapt.workflows.progress import Reporter
@@ -35,6 +35,7 @@ class Accuracy:
         total: images.
         classes: accuracy of each class, None where it has no image.
         seconds: spent on it, image loading included.
+        data_sha256: of the classes, role, files and labels that were tested.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Accuracy:
     total: int
     classes: dict[str, float | None]
     seconds: float
+    data_sha256: str = ""
 
     @property
     def percent(self) -> float:
@@ -77,9 +79,10 @@ class Answers:
         labels = torch.tensor([example.label for example in self.group.examples])
         seen = labels.bincount(minlength=len(classes))
         right = labels[self.chosen == labels].bincount(minlength=len(classes))
-        pairs = zip(classes, right.tolist(), seen.tolist(), strict=True)
+        pairs = zip(distinct(classes), right.tolist(), seen.tolist(), strict=True)
         by_class = {name: (r / n if n else None) for name, r, n in pairs}
-        return Accuracy(self.group.name, self.group.role, int(right.sum()), len(labels), by_class, self.seconds)
+        digest = group_sha256(self.group)
+        return Accuracy(self.group.name, self.group.role, int(right.sum()), len(labels), by_class, self.seconds, digest)
 
     def to_json(self) -> dict[str, Any]:
         """As a run keeps it: two numbers for each image."""
@@ -107,6 +110,8 @@ def answer_group(
 ) -> Answers:
     """Answer every test image of a group once, spread over the processes; each of them gets all the answers."""
     began = time.perf_counter()
+    if group.templates is not None:
+        classifier = classifier.with_templates(group.templates)
     found = torch.zeros(2, len(group.examples), dtype=torch.float64)
     batches = eval_batches(
         group.examples,
@@ -137,17 +142,43 @@ def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:
     return Role.UNKNOWN if any(seen) else Role.UNSEEN
 
 
-def group_of(spec: str, trained: Sequence[str], names: Path | None = None) -> ClassGroup:
-    """All test images of a data set as one group."""
-    data = load_data(spec, classes=names)
+def distinct(classes: Sequence[str]) -> list[str]:
+    """Names that can be keys: ImageNet has 'missile' twice, the second becomes 'missile (2)'."""
+    count: Counter[str] = Counter()
+    found = []
+    for name in classes:
+        count[name] += 1
+        found.append(name if count[name] == 1 else f"{name} ({count[name]})")
+    return found
+
+
+def group_of(data: Dataset, trained: Sequence[str], role: Role | None = None) -> ClassGroup:
+    """All test images of a data set as one group, described with its own templates.
+
+    Args:
+        data: tested.
+        trained: classes that were trained on.
+        role: what the router is told, by default what can be said of the classes by their names.
+
+    Raises:
+        DataError: there are no test images.
+    """
     if not data.test:
         raise DataError(f"data set '{data.name}' has no test images.")
-    return ClassGroup(data.name, role_of(data.classes, trained).value, data.classes, data.test)
+    told = role or role_of(data.classes, trained)
+    return ClassGroup(data.name, told.value, data.classes, data.test, data.templates)
 
 
 def summary(accuracies: Sequence[Accuracy]) -> dict[str, Any]:
-    """Accuracies by group in percent, and the harmonic mean of base and novel where both are there."""
+    """Accuracies by group in percent, the harmonic mean of base and novel, and the mean over several targets.
+
+    The first group is of the data trained on; the others are targets, but for 'novel', which is of the same data.
+    """
     found: dict[str, Any] = {a.name: round(a.percent, 4) for a in accuracies}
     if {"base", "novel"} <= found.keys():
         found["harmonic_mean"] = round(harmonic_mean(found["base"], found["novel"]), 4)
+        return found
+    targets = [a.percent for a in accuracies[1:]]
+    if len(targets) > 1:
+        found["target_average"] = round(sum(targets) / len(targets), 4)
     return found

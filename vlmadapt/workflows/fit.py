@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,12 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Role, Task, trainable_count
-from vlmadapt.data.dataset import Dataset
-from vlmadapt.data.images import check_images
-from vlmadapt.data.load import load_data
-from vlmadapt.data.splits import Splits, make_splits, manifest
+from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.workflows.evaluate import Accuracy, answer_group, summary
+from vlmadapt.workflows.inputs import Inputs, checked_splits
 from vlmadapt.workflows.loop import SupportSet, TrainingLoop
+from vlmadapt.workflows.memory import peak_memory
 from vlmadapt.workflows.processes import join_processes
 from vlmadapt.workflows.progress import Reporter
 from vlmadapt.workflows.run import Run
@@ -61,8 +58,10 @@ def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
     reporter = Reporter(accelerator.is_main_process)
     settings = settings.resolved() if resume is None else Run.open(resume).settings()
     run = Run.new(Path(settings.out or "run")) if resume is None else Run.open(resume)
-    splits, templates = _data(settings, None if resume is None else run, reporter)
-    classifier = _classifier(settings, splits, templates, accelerator)
+    if resume is not None:
+        run.check_method()
+    splits, inputs = _data(settings, None if resume is None else run, reporter)
+    classifier = _classifier(settings, splits, inputs.data.templates, accelerator)
     support = SupportSet(classifier, splits, settings)
     if not run.state.is_file():
         with torch.no_grad():
@@ -78,6 +77,7 @@ def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
     answers = [answer_group(classifier, g, accelerator, reporter, settings.workers) for g in splits.groups]
     accuracies = [a.accuracy() for a in answers]
     numbers = _numbers(settings, splits, classifier, progress, accuracies, accelerator)
+    numbers["data_notes"] = list(inputs.notes)
     if accelerator.is_main_process:
         run.write_answers([a.to_json() for a in answers])
         run.write_result(numbers)
@@ -85,32 +85,22 @@ def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
     return FitResult(run.folder, numbers, classifier)
 
 
-def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, tuple[str, ...]]:
-    """Splits with every image checked, and the templates.
+def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, Inputs]:
+    """Splits with every image checked, and what they were cut from.
 
     Raises:
         VlmadaptError: a resumed run's data are not what they were.
     """
-    names = Path(settings.classes) if settings.classes else None
-    data = load_data(settings.data, templates=settings.templates, classes=names)
-    images = {e.path: e for e in (*data.train, *data.val, *data.test)}
-    with reporter.bar("checking images", len(images)):
-        good = check_images(tuple(images.values()), settings.skip_corrupt, lambda done, all_of_them: reporter.advance())
-    if len(good) < len(images):
-        reporter.say(f"{len(images) - len(good)} broken images are left out.")
-        readable = {e.path for e in good}
-        train, val, test = (
-            tuple(e for e in split if e.path in readable) for split in (data.train, data.val, data.test)
-        )
-        data = Dataset(data.name, data.classes, data.templates, train, val, test)
-    splits = make_splits(data, settings.protocol or "few-shot", settings.shots, settings.seed)
+    inputs, splits = checked_splits(Inputs.read(settings), reporter)
+    for note in inputs.notes:
+        reporter.say(note)
     if splits.short:
         few = ", ".join(f"{name} ({count})" for name, count in list(splits.short.items())[:5])
         more = f" and {len(splits.short) - 5} more" if len(splits.short) > 5 else ""
         reporter.say(f"fewer than {settings.shots} training images: {few}{more}; all of theirs are used.")
     if run is not None and manifest(splits)["sha256"] != run.manifest()["sha256"]:
         raise VlmadaptError(f"the data of '{run.folder}' have changed since it was started; it cannot be resumed.")
-    return splits, data.templates
+    return splits, inputs
 
 
 def _classifier(
@@ -120,6 +110,11 @@ def _classifier(
     backbone = Backbone.load(settings.backbone).to(accelerator.device)
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
+    if not method.answers_unseen and any(group.role != "seen" for group in splits.groups):
+        raise VlmadaptError(
+            f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
+            f"{settings.protocol} asks for others; use --protocol few-shot."
+        )
     return Classifier(backbone, method, templates, settings.plan, settings.class_chunk)
 
 
@@ -131,7 +126,8 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
     """
     blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
     for group in splits.groups:
-        classifier.scores(blank, group.classes, Role(group.role))
+        described = classifier if group.templates is None else classifier.with_templates(group.templates)
+        described.scores(blank, group.classes, Role(group.role))
 
 
 def _train(
@@ -193,11 +189,3 @@ def _numbers(
         "peak_memory_bytes": peak_memory(),
         "processes": accelerator.num_processes,
     }
-
-
-def peak_memory() -> int:
-    """The most memory in use so far, in bytes: the GPU's where there is one, else the process's."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024

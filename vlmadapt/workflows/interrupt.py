@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 
 ONE_REQUEST = 1.0
-"""Seconds within which signals are one request: a launcher passes on the Ctrl-C that its processes have seen as well."""
+"""Seconds within which signals are one request: launchers pass on the Ctrl-C that their processes have seen as well."""
 
 
 @contextmanager

@@ -47,10 +47,12 @@ class TrainingLoop:
             train_transform(classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip),
             recipe.batch_size,
             settings.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
+            0 if self.method.whole_batch else accelerator.process_index,
+            1 if self.method.whole_batch else accelerator.num_processes,
             settings.workers,
         )
+        # Where every process sees the whole batch, each counts for its part of the same loss.
+        self.part = 1 / accelerator.num_processes if self.method.whole_batch else 1.0
         self.recipe: Recipe = recipe.with_epochs(len(splits.train) / len(splits.classes), len(self.batches))
         self.optimizer = make_optimizer(self.recipe, self.method.parameters())
         self.trainer = StepTrainer(self.method, self.optimizer, self.recipe, accelerator)
@@ -75,6 +77,8 @@ class TrainingLoop:
         with stop_requests() as asked, reporter.training(self.recipe.epochs, len(self.batches)):
             while self.progress.epoch < self.recipe.epochs:
                 self._epoch(reporter, asked)
+            if asked:
+                raise Interrupted(self.run.folder, self.recipe.epochs, len(self.batches), len(self.batches))
         return self.progress
 
     def _epoch(self, reporter: Reporter, asked: list[float]) -> None:
@@ -104,7 +108,7 @@ class TrainingLoop:
     def _step(self, batch: Batch, steps: int) -> tuple[list[Term], Tensor]:
         progress = self.progress
         lr = learning_rate(self.recipe, progress.epoch, progress.step, steps)
-        self.trainer.start_step(lr, len(batch.labels) / batch.total)
+        self.trainer.start_step(lr, self.part * len(batch.labels) / batch.total)
         images, labels = batch.images, batch.labels
         if not len(labels):  # an empty share takes part in every message, with weight 0
             images, labels = images.new_zeros(1, *images.shape[1:]), labels.new_zeros(1)

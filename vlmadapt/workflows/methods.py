@@ -1,14 +1,17 @@
-"""Which methods there are, and how many parameters they train."""
+"""How many parameters each method trains."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlmadapt import registry
+from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method, method_class
 from vlmadapt.core.method import Task, trainable_count
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.workflows.plugins import PluginCard, list_plugins
+
+TASK = Task(tuple(f"class {i}" for i in range(10)), ("a photo of a {}.",))
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,17 @@ class Card:
 def list_methods(architecture: str) -> list[Card]:
     """A card of each registered method; nothing that a plugin does wrong is raised."""
     backbone = untrained(architecture)
-    task = Task(tuple(f"class {i}" for i in range(10)), ("a photo of a {}.",))
-    cards = []
-    for plugin in registry.plugins(registry.METHODS):
-        origin = f"{plugin.distribution} {plugin.version}"
-        try:
-            name = f"{plugin.distribution}:{plugin.name}"
-            lines = (method_class(name).__doc__ or "").strip().splitlines()
-            summary = lines[0] if lines else ""
-        except VlmadaptError as error:
-            cards.append(Card(plugin.name, origin, f"broken: {error}", None, broken=True))
-            continue
-        try:
-            parameters: int | None = trainable_count(build_method(name, backbone, task))
-        except Exception:  # a plugin may need weights or data to be built; its count is then unknown
-            parameters = None
-        cards.append(Card(plugin.name, origin, summary, parameters))
-    return cards
+    return [_counted(card, backbone) for card in list_plugins("method")]
+
+
+def _counted(card: PluginCard, backbone: Backbone) -> Card:
+    name, origin = f"{card.distribution}:{card.name}", f"{card.distribution} {card.version}"
+    try:
+        lines = (method_class(name).__doc__ or "").strip().splitlines()
+    except VlmadaptError as error:
+        return Card(card.name, origin, f"broken: {error}", None, broken=True)
+    try:
+        parameters: int | None = trainable_count(build_method(name, backbone, TASK))
+    except Exception:  # a plugin may need weights or data to be built; its count is then unknown
+        parameters = None
+    return Card(card.name, origin, lines[0] if lines else "", parameters)

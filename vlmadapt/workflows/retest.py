@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vlmadapt.core.adapter import read_config
+from vlmadapt.core.method import Role
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
-from vlmadapt.data.splits import ClassGroup, make_splits
+from vlmadapt.data.splits import ClassGroup
 from vlmadapt.workflows.evaluate import Accuracy, evaluate_group, group_of, summary
+from vlmadapt.workflows.inputs import Inputs
 from vlmadapt.workflows.predict import load_classifier, trained_and_known_classes
 from vlmadapt.workflows.processes import join_processes
 from vlmadapt.workflows.progress import Reporter
@@ -24,6 +27,8 @@ def evaluate(
     classes: Path | None = None,
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
+    data_root: Path | None = None,
+    role: str | None = None,
 ) -> tuple[list[Accuracy], dict[str, Any]]:
     """Accuracies of a run's adapter.
 
@@ -33,6 +38,9 @@ def evaluate(
         classes: readable class names for a folder.
         backbone: where its backbone is found now.
         options: of the method, to be changed against training.
+        data_root: folder that registered data sets lie in.
+        role: what the method is told of the other data's classes: 'seen', 'unseen' or 'unknown'. By default it is what
+            their names say; published code answers for ImageNet's variants as 'unseen'.
 
     Returns:
         One accuracy for each group of classes, and their summary.
@@ -41,7 +49,12 @@ def evaluate(
     accelerator = join_processes()
     reporter = Reporter(accelerator.is_main_process)
     trained, _ = trained_and_known_classes(run)
-    groups = _own_groups(run, classes) if data is None else (group_of(data, trained, classes),)
+    if data is None:
+        groups = _own_groups(run, classes, data_root)
+    else:
+        described = read_config(run.adapter).templates
+        other = load_data(data, classes=classes, root=data_root, default=described)
+        groups = (group_of(other, trained, None if role is None else Role(role)),)
     skip = data is None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
     classifier = load_classifier(run.adapter, trained, backbone, options)
@@ -49,8 +62,8 @@ def evaluate(
     return accuracies, summary(accuracies)
 
 
-def _own_groups(run: Run, classes: Path | None) -> tuple[ClassGroup, ...]:
+def _own_groups(run: Run, classes: Path | None, root: Path | None) -> tuple[ClassGroup, ...]:
     settings = run.settings()
-    names = classes or (Path(settings.classes) if settings.classes else None)
-    data = load_data(settings.data, templates=settings.templates, classes=names)
-    return make_splits(data, settings.protocol or "few-shot", settings.shots, settings.seed).groups
+    if root is not None:
+        settings = replace(settings, data_root=str(root))
+    return Inputs.read(settings, classes).splits().groups

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from vlmadapt import registry
-from vlmadapt.errors import VlmadaptError
+from vlmadapt.errors import PluginError, VlmadaptError
 from vlmadapt.files import write_json, write_text
 from vlmadapt.workflows.settings import FitSettings
 
@@ -75,9 +75,19 @@ class Run:
         """The resolved settings it was started with."""
         return self._read(CONFIG, lambda text: FitSettings.from_config(yaml.safe_load(text)))
 
+    def check_method(self) -> None:
+        """See that the distribution of its method is installed.
+
+        Raises:
+            PluginError: it is not; the message names it.
+        """
+        made_by = self._read(ENVIRONMENT, json.loads)["method"]
+        if gone := registry.missing(made_by["name"], made_by["distribution"], made_by["version"]):
+            raise PluginError(f"'{self.folder}' was made by {gone}")
+
     def manifest(self) -> dict[str, Any]:
         """Which images of which classes it trains on and tests."""
-        return self._read(DATA, json.loads)
+        return self._read(DATA, _parse_manifest)
 
     def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
         """One JSON line for each epoch so far."""
@@ -105,6 +115,13 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             cause = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise VlmadaptError(f"'{self.folder / name}' is damaged ({cause}); the run cannot be used.") from error
+
+
+def _parse_manifest(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(text)
+    if "sha256" not in content:
+        raise ValueError("it lists no data")
+    return content
 
 
 def environment(method: str) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vlmadapt.core.recipe import Recipe
-from vlmadapt.data.splits import Protocol
+from vlmadapt.data.splits import TRANSFER, Protocol
 from vlmadapt.errors import VlmadaptError, unknown
 
 
@@ -20,11 +21,18 @@ class FitSettings:
         method: registered name of the method.
         options: the method's options; what is not given keeps its published value.
         train: recipe settings; what is not given keeps the method's published value.
-        data: a registered data set or a folder of images per class.
+        data: a registered data set, a folder of images per class, a CSV or JSONL file with path, label and split, or
+            hf:NAME for a data set of the Hugging Face Hub.
         backbone: a registered name, ARCHITECTURE:TAG or ARCHITECTURE:FILE of open_clip, a folder with a saved open_clip
             model, or hf-hub:OWNER/NAME.
-        protocol: by default base-to-novel for a registered data set and few-shot for a folder.
+        protocol: by default custom with class_split, cross-dataset with targets, else base-to-novel for a registered
+            data set and few-shot for your own.
+        targets: data sets, with commas between, that cross-dataset and domain-generalization test on besides; by
+            default those that the data set is published with.
+        class_split: YAML file with the lists `seen` and `unseen` of class names, for the protocol custom.
+        data_root: folder that registered data sets lie in; by default $VLMADAPT_DATA.
         shots: training images per class; 0 for all.
+        val_shots: validation images per class for methods that choose by them, never more than shots; 0 for all.
         seed: of the drawn shots, the start values and the order.
         templates: texts with `{}` for the class name, instead of the data set's.
         classes: file with readable class names for a folder.
@@ -42,7 +50,11 @@ class FitSettings:
     data: str = "openmoji"
     backbone: str = "tiny"
     protocol: Protocol | None = None
+    targets: str | None = None
+    class_split: str | None = None
+    data_root: str | None = None
     shots: int = 16
+    val_shots: int = 0
     seed: int = 1
     templates: list[str] | None = None
     classes: str | None = None
@@ -60,20 +72,44 @@ class FitSettings:
             VlmadaptError: a setting makes no sense.
         """
         from vlmadapt.core.build import make_config, method_class
+        from vlmadapt.data.load import short_name
 
-        for name, number in (("shots", self.shots), ("workers", self.workers or 0)):
-            if number < 0:
-                raise VlmadaptError(f"{name} is {number}, it cannot be below 0.")
+        numbers = {"shots": self.shots, "val_shots": self.val_shots, "workers": self.workers or 0, "seed": self.seed}
+        for name, number in numbers.items():
+            if not 0 <= number < 2**63:
+                raise VlmadaptError(f"{name} is {number}, it cannot be {'below 0' if number < 0 else 'so large'}.")
         cls = method_class(self.method)
         options = asdict(make_config(cls, self.options))
         recipe = make_recipe(cls.recipe, self.train)
-        protocol: Protocol = self.protocol or ("few-shot" if Path(self.data).is_dir() else "base-to-novel")
-        name = Path(self.data).resolve().name if Path(self.data).is_dir() else self.data
+        protocol = self.protocol or self._usual_protocol()
+        targets = self.targets if self.targets or protocol not in TRANSFER else self._usual_targets(protocol)
         shots = f"{self.shots}shot" if self.shots else "allshots"
-        out = self.out or str(Path("runs") / f"{self.method}-{name}-{protocol}-{shots}-seed{self.seed}")
-        return replace(self, options=options, train=asdict(recipe), protocol=protocol, out=out)
+        name = f"{self.method}-{short_name(self.data)}-{protocol}-{shots}-seed{self.seed}"
+        out = self.out or str(Path("runs") / name)
+        return replace(self, options=options, train=asdict(recipe), protocol=protocol, targets=targets, out=out)
 
     @property
+    def target_names(self) -> list[str]:
+        """The data sets in `targets`."""
+        return [name.strip() for name in (self.targets or "").split(",") if name.strip()]
+
+    def _usual_protocol(self) -> Protocol:
+        from vlmadapt.data.load import is_registered
+
+        if self.class_split:
+            return "custom"
+        if self.targets:
+            return "cross-dataset"
+        return "base-to-novel" if is_registered(self.data) else "few-shot"
+
+    def _usual_targets(self, protocol: Protocol) -> str | None:
+        from vlmadapt.data.load import is_registered
+        from vlmadapt.data.registered import find_source
+
+        names = find_source(self.data).targets.get(protocol, ()) if is_registered(self.data) else ()
+        return ",".join(names) or None
+
+    @cached_property
     def recipe(self) -> Recipe:
         """The training settings."""
         from vlmadapt.core.build import method_class
@@ -108,7 +144,10 @@ def make_recipe(published: Recipe, changes: Mapping[str, Any]) -> Recipe:
     if "epochs" in pairs and "steps_per_shot" not in pairs:
         pairs["steps_per_shot"] = 0  # whoever asks for epochs means epochs
     recipe = replace(published, **pairs)
-    for name, least in (("epochs", 0), ("batch_size", 1), ("lr", 0), ("warmup_epochs", 0), ("weight_decay", 0)):
+    for name in ("epochs", "batch_size", "lr", "warmup_epochs", "warmup_lr", "weight_decay", "momentum", "eps"):
+        least = int(name == "batch_size")
         if getattr(recipe, name) < least:
             raise VlmadaptError(f"train.{name} is {getattr(recipe, name)}, it cannot be below {least}.")
+    if not all(0 <= beta < 1 for beta in recipe.betas):
+        raise VlmadaptError(f"train.betas are {recipe.betas}; both have to be from 0 to below 1.")
     return recipe

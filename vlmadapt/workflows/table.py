@@ -14,14 +14,23 @@ from rich.table import Table
 from vlmadapt.workflows.evaluate import Accuracy
 from vlmadapt.workflows.methods import Card
 
-TITLES = {"base": "base (seen)", "novel": "novel (unseen)", "harmonic_mean": "harmonic mean", "all": "all classes"}
+TITLES = {
+    "base": "base (seen)",
+    "novel": "novel (unseen)",
+    "harmonic_mean": "harmonic mean",
+    "all": "all classes",
+    "target_average": "average of targets",
+}
+MOST_COLUMNS = 4
+"""Accuracies that fit beside each other in a terminal; more go below each other."""
 
 
 def fit_table(numbers: dict[str, Any], folder: Path) -> None:
     """The one table a run ends with."""
     what = (numbers["data"], numbers["protocol"], f"{numbers['shots'] or 'all'} shots", f"seed {numbers['seed']}")
     table = Table(title=f"{numbers['method']} on {', '.join(what)}")
-    columns: dict[str, str] = {TITLES.get(name, name): f"{value:.2f} %" for name, value in numbers["accuracy"].items()}
+    accuracies = {TITLES.get(name, name): f"{value:.2f} %" for name, value in numbers["accuracy"].items()}
+    columns = dict(accuracies) if len(accuracies) <= MOST_COLUMNS else {}
     columns["trainable parameters"] = f"{numbers['trainable_parameters']:,}"
     step = numbers["seconds_per_step"]
     columns["time per step"] = "none" if step is None else f"{1000 * step:.0f} ms"
@@ -29,9 +38,11 @@ def fit_table(numbers: dict[str, Any], folder: Path) -> None:
     for name in columns:
         table.add_column(name, justify="right")
     table.add_row(*columns.values())
-    console = _console()
-    console.print(table)
-    console.print(f"run folder: {folder}", soft_wrap=True)
+    out = console()
+    out.print(table)
+    if len(accuracies) > MOST_COLUMNS:
+        out.print(_long_table(accuracies))
+    out.print(f"run folder: {folder}", soft_wrap=True)
 
 
 def accuracy_table(accuracies: Sequence[Accuracy], numbers: dict[str, Any], *, as_json: bool) -> None:
@@ -44,9 +55,10 @@ def accuracy_table(accuracies: Sequence[Accuracy], numbers: dict[str, Any], *, a
         table.add_column(name, justify="left" if name == "classes" else "right")
     for a in accuracies:
         table.add_row(f"{a.name} ({len(a.classes)})", a.role, str(a.total), f"{a.percent:.2f} %")
-    if "harmonic_mean" in numbers:
-        table.add_row("harmonic mean", "", "", f"{numbers['harmonic_mean']:.2f} %")
-    _console().print(table)
+    for name in ("harmonic_mean", "target_average"):
+        if name in numbers:
+            table.add_row(TITLES[name], "", "", f"{numbers[name]:.2f} %")
+    console().print(table)
 
 
 def prediction_table(files: Sequence[Path], answers: Iterable[list[tuple[str, float]]], *, as_json: bool) -> None:
@@ -63,7 +75,7 @@ def prediction_table(files: Sequence[Path], answers: Iterable[list[tuple[str, fl
             table.add_row(
                 "" if place else str(file), name, f"{100 * probability:.1f} %", end_section=place == len(best) - 1
             )
-    _console().print(table)
+    console().print(table)
 
 
 def methods_table(cards: Sequence[Card], architecture: str, *, as_json: bool) -> None:
@@ -77,10 +89,19 @@ def methods_table(cards: Sequence[Card], architecture: str, *, as_json: bool) ->
     for card in cards:
         count = "?" if card.parameters is None else f"{card.parameters:,}"
         table.add_row(card.name, "" if card.broken else count, card.summary, card.distribution)
-    _console().print(table)
+    console().print(table)
 
 
-def _console() -> Console:
+def _long_table(accuracies: dict[str, str]) -> Table:
+    table = Table()
+    table.add_column("tested on")
+    table.add_column("accuracy", justify="right")
+    for row in accuracies.items():
+        table.add_row(*row)
+    return table
+
+
+def console() -> Console:
     """Tables keep their width where the output is a file."""
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:

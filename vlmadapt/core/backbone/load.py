@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -15,7 +16,7 @@ import torch
 
 from vlmadapt import registry
 from vlmadapt.core.backbone.backbone import Backbone
-from vlmadapt.errors import BackboneError, unknown
+from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
 
 CONFIG = "open_clip_config.json"
 
@@ -25,7 +26,7 @@ def load(spec: str) -> Backbone:
 
     Args:
         spec: one of
-            a registered name (`tiny`);
+            a registered name (`tiny`), or `distribution:name` where two distributions use it;
             `ARCHITECTURE:TAG`, an open_clip architecture with one of its pretrained tags, downloaded and cached by
             open_clip (`ViT-B-16:openai`);
             `ARCHITECTURE:FILE`, with a local checkpoint (safetensors, or a file that `torch.load` reads with
@@ -35,16 +36,18 @@ def load(spec: str) -> Backbone:
 
     Raises:
         BackboneError: the name, the tag or the file is unknown, or its weights cannot be read.
+        PluginError: the registered backbone is broken or ambiguous.
     """
-    if spec in {plugin.name for plugin in registry.plugins(registry.BACKBONES)}:
-        return _from_folder(spec, registry.find(registry.BACKBONES, spec).load()())
+    registered = registry.plugins(registry.BACKBONES)
+    if any(spec in (plugin.name, f"{plugin.distribution}:{plugin.name}") for plugin in registered):
+        return _from_folder(spec, _registered(spec))
     if spec.startswith("hf-hub:"):
         return _create(spec, spec, None)
     if Path(spec).is_dir():
         return _from_folder(spec, Path(spec))
     architecture, _, pretrained = spec.partition(":")
     if architecture not in open_clip.list_models():
-        names = {plugin.name for plugin in registry.plugins(registry.BACKBONES)} | set(open_clip.list_models())
+        names = {plugin.name for plugin in registered} | set(open_clip.list_models())
         raise BackboneError(_short(unknown("backbone", architecture, names)))
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
@@ -59,6 +62,17 @@ def untrained(architecture: str) -> Backbone:
     with torch.device("meta"), _quiet():
         model = open_clip.create_model(architecture, load_weights=False, device="meta")
     return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
+
+
+def _registered(name: str) -> Path:
+    plugin = registry.find(registry.BACKBONES, name)
+    find_folder = plugin.load()
+    try:
+        return Path(find_folder())
+    except VlmadaptError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{plugin} is broken: {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
 def _from_folder(name: str, folder: Path) -> Backbone:
@@ -88,6 +102,11 @@ def _create(spec: str, model_name: str, pretrained: str | None, tokenizer: Any =
                 require_pretrained=True,
             )
             tokenizer = tokenizer or open_clip.get_tokenizer(model_name)
+    except UnpicklingError as error:
+        raise BackboneError(
+            f"the backbone '{spec}' cannot be loaded: its file is damaged or holds more than tensors, and unpickling "
+            "that may run any code; save its state dict alone, best as safetensors."
+        ) from error
     except Exception as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BackboneError(f"the backbone '{spec}' cannot be loaded: {cause[:300]}") from error

@@ -1,0 +1,10 @@
+"""Whether bias tuning is right: one test for each check of the conformance kit."""
+
+from collections.abc import Callable
+
+from vlmadapt.testing import conformance
+
+
+@conformance("bias")
+def test_bias(check: Callable[[], None]) -> None:
+    check()

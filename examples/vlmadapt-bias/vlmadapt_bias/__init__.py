@@ -1,0 +1,1 @@
+"""Bias tuning for vlmadapt."""

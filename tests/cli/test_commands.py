@@ -1,0 +1,250 @@
+"""What the commands do and print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.command import ROOT, call, program
+from tests.data.pictures import class_folder
+from tests.workflows.runs import CLASSES, OPTIONS, World, outcome
+from vlmadapt import FitResult, load
+from vlmadapt.workflows.run import Run
+
+Capture = pytest.CaptureFixture[str]
+
+
+def files(world: World) -> list[str]:
+    return [str(path) for path in sorted(world.pictures.rglob("*.png"))[:2]]
+
+
+# -- fit --------------------------------------------------------------------------------------------------------------
+
+
+def test_fit_does_what_its_options_say(capsys: Capture, world: World, base_to_novel: FitResult, tmp_path: Path) -> None:
+    given = world.arguments(tmp_path / "run", "mmrl", "--protocol", "base-to-novel")
+    assert call(capsys, *given).code == 0
+    assert outcome(tmp_path / "run") == outcome(base_to_novel.folder)
+
+
+def test_fit_prints_one_table_and_where_the_run_is(capsys: Capture, world: World, tmp_path: Path) -> None:
+    said = call(capsys, *world.arguments(tmp_path / "run", "mmrl", "--protocol", "base-to-novel"))
+    numbers = Run.open(tmp_path / "run").result()
+    assert numbers is not None
+    heading = ("base (seen)", "novel (unseen)", "harmonic mean", "trainable parameters", "time per step", "peak memory")
+    assert all(said.out.count(name) == 1 for name in heading)
+    for name in ("base", "novel", "harmonic_mean"):
+        assert f"{numbers['accuracy'][name]:.2f} %" in said.out
+    assert f"{numbers['trainable_parameters']:,}" in said.out
+    assert re.search(r"\d+ ms", said.out)
+    assert re.search(r"\d\.\d\d GiB", said.out)
+    assert said.out.endswith(f"run folder: {tmp_path / 'run'}\n")
+
+
+def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
+    capsys: Capture, world: World, tmp_path: Path
+) -> None:
+    said = call(capsys, *world.arguments(tmp_path / "run"))
+    assert said.err == (
+        f"mmrl on {world.clip}: 6,432 trainable parameters, 12 images of 4 classes, 3 epochs of batches of 4\n"
+    )
+    assert "12 images" not in said.out
+
+
+def test_a_program_prints_no_control_characters_into_a_file(world: World, tmp_path: Path) -> None:
+    said = program(*world.arguments(tmp_path / "run", "clip"))
+    assert said.code == 0
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", said.out + said.err)
+    assert not re.search("[━╸╺]{4,}|img/s", said.err)
+    assert len(said.err.splitlines()) == 1
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(capsys: Capture, world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "[bold]my[/red] :smile: pictures"
+    for name in ("[red]", ":cat:"):
+        class_folder(folder / name, 4)
+    said = call(capsys, *world.arguments(tmp_path / "[run]", "clip", "--data", str(folder)))
+    assert said.code == 0
+    assert "[run]" in said.out
+    assert "fewer than 3 training images: :cat: (2), [red] (2)" in said.err
+    image = str(folder / "[red]" / "00.png")
+    said = call(capsys, "predict", str(tmp_path / "[run]"), image)
+    assert "[red]" in said.out
+    assert ":cat:" in said.out
+
+
+def test_the_config_of_a_run_starts_the_same_run_again(
+    capsys: Capture, base_to_novel: FitResult, tmp_path: Path
+) -> None:
+    config = str(base_to_novel.folder / "config.yaml")
+    assert call(capsys, "fit", "--config", config, "--out", str(tmp_path / "again")).code == 0
+    assert outcome(tmp_path / "again") == outcome(base_to_novel.folder)
+
+
+def test_options_win_over_files_and_later_files_over_earlier_ones(
+    capsys: Capture, world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text("method: {name: mmrl, tokens: 3, width: 8}\nshots: 1\nseed: 5\n")
+    (tmp_path / "b.yaml").write_text("method: {width: 12}\nseed: 6\ntrain: {epochs: 1}\n")
+    given = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml"), "--seed", "7"]
+    given += ["--method.layers", "[3]", "--data", str(world.pictures), "--backbone", str(world.clip)]
+    said = call(capsys, "fit", *given, "--out", str(tmp_path / "run"))
+    assert said.code == 0, said.err
+    settings = Run.open(tmp_path / "run").settings()
+    assert {name: settings.options[name] for name in ("tokens", "width", "layers")} == {
+        "tokens": 3,
+        "width": 12,
+        "layers": [3],
+    }
+    assert (settings.shots, settings.seed, settings.recipe.epochs) == (1, 7, 1)
+
+
+def test_the_published_recipe_of_the_method_is_the_default(capsys: Capture) -> None:
+    printed = yaml.safe_load(call(capsys, "fit", "--method", "mmrl", "--print_config").out)
+    assert printed["train"]["optimizer"] == "adamw"
+    assert printed["train"]["batch_size"] == 4
+    assert printed["method"]["alpha"] == 0.7
+    printed = yaml.safe_load(call(capsys, "fit", "--method", "coop", "--train.lr", "0.5", "--print_config").out)
+    assert (printed["train"]["optimizer"], printed["train"]["lr"]) == ("sgd", 0.5)
+
+
+def test_what_print_config_prints_is_a_config(capsys: Capture, world: World, tmp_path: Path) -> None:
+    printed = call(capsys, *world.arguments(tmp_path / "run"), "--print_config")
+    assert printed.code == 0
+    (tmp_path / "config.yaml").write_text(printed.out)
+    assert call(capsys, "fit", "--config", str(tmp_path / "config.yaml")).code == 0
+    assert Run.open(tmp_path / "run").settings().options["width"] == OPTIONS["mmrl"]["width"]
+
+
+def test_variables_of_the_environment_are_no_options(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SHOTS", "VLMADAPT_SHOTS", "VLMADAPT_FIT_SHOTS", "JSONARGPARSE_SHOTS"):
+        monkeypatch.setenv(name, "3")
+    assert yaml.safe_load(call(capsys, "fit", "--method", "mmrl", "--print_config").out)["shots"] == 16
+
+
+def test_control_c_stops_a_program_and_tells_how_to_go_on(world: World, tmp_path: Path) -> None:
+    """As a terminal does it: the signal goes to the program and to the processes that load its images."""
+    run = tmp_path / "run"
+    given = world.arguments(run, "mmrl", "--train.epochs", "100000", "--workers", "2")
+    command = [sys.executable, "-m", "vlmadapt", *given]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        limit = time.monotonic() + 100
+        while not (run / "state.safetensors").exists() and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    stopped = err.splitlines()[-1]
+    assert re.match(r"vlmadapt: stopped in epoch \d+ after step \d of 3; everything is saved", stopped), err
+    assert stopped.endswith(f"Go on with: vlmadapt fit --resume {run}")
+    assert "Traceback" not in err
+
+
+def test_resume_goes_on_with_the_settings_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
+    before = outcome(base_to_novel.folder)
+    said = call(capsys, "fit", "--resume", str(base_to_novel.folder))
+    assert said.code == 0
+    assert said.out.endswith(f"run folder: {base_to_novel.folder}\n")
+    assert outcome(base_to_novel.folder) == before
+
+
+# -- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_prints_what_the_run_found(capsys: Capture, base_to_novel: FitResult) -> None:
+    said = call(capsys, "evaluate", str(base_to_novel.folder))
+    assert said.code == 0
+    accuracy = base_to_novel.numbers["accuracy"]
+    for line, name in (("base (2)", "base"), ("novel (2)", "novel"), ("harmonic mean", "harmonic_mean")):
+        (found,) = [row for row in said.out.splitlines() if line in row]
+        assert f"{accuracy[name]:.2f} %" in found
+    as_json = json.loads(call(capsys, "evaluate", str(base_to_novel.folder), "--json").out)
+    assert as_json["accuracy"] == accuracy
+    assert [group["correct"] for group in as_json["groups"]] == [g["correct"] for g in base_to_novel.numbers["groups"]]
+
+
+def test_evaluate_takes_other_data_and_names_for_its_folders(
+    capsys: Capture, base_to_novel: FitResult, tmp_path: Path
+) -> None:
+    for name in ("n1", "n2"):
+        class_folder(tmp_path / "others" / name, 4)
+    (tmp_path / "names.txt").write_text("beagle\ncrow\n")
+    given = ("--data", str(tmp_path / "others"), "--classes", str(tmp_path / "names.txt"), "--json")
+    said = call(capsys, "evaluate", str(base_to_novel.folder), *given)
+    assert said.code == 0, said.err
+    (group,) = json.loads(said.out)["groups"]
+    assert (group["name"], group["role"], list(group["classes"])) == ("others", "unseen", ["beagle", "crow"])
+
+
+def test_evaluate_may_change_an_option_of_the_method(capsys: Capture, base_to_novel: FitResult) -> None:
+    plain = call(capsys, "evaluate", str(base_to_novel.folder), "--json")
+    same = call(capsys, "evaluate", str(base_to_novel.folder), "--json", "--method.alpha", "0.7")
+    assert json.loads(same.out)["accuracy"] == json.loads(plain.out)["accuracy"]
+    assert call(capsys, "evaluate", str(base_to_novel.folder), "--method.routing", "class").code == 0
+
+
+# -- predict ----------------------------------------------------------------------------------------------------------
+
+
+def test_predict_prints_the_best_classes_of_each_image(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
+    said = call(capsys, "predict", str(base_to_novel.folder), *files(world), "--top", "2")
+    assert said.code == 0
+    assert not said.err
+    expected = list(load(base_to_novel.folder).predict(files(world), top=2))
+    rows = [row for row in said.out.splitlines() if "%" in row]
+    assert len(rows) == 4
+    for row, (name, probability) in zip(rows, [best for image in expected for best in image], strict=True):
+        assert name in row
+        assert f"{100 * probability:.1f} %" in row
+
+
+def test_predict_prints_json_lines(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
+    said = call(capsys, "predict", str(base_to_novel.folder), *files(world), "--json", "--top", "3")
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [line["image"] for line in lines] == files(world)
+    for line, best in zip(lines, load(base_to_novel.folder).predict(files(world), top=3), strict=True):
+        assert [(c["name"], c["probability"]) for c in line["classes"]] == best
+
+
+def test_predict_names_five_classes_unless_told_otherwise(
+    capsys: Capture, world: World, base_to_novel: FitResult
+) -> None:
+    given = ("--classes", "a,b,c,d,e,f,g", "--json")
+    said = call(capsys, "predict", str(base_to_novel.folder), files(world)[0], *given)
+    assert len(json.loads(said.out)["classes"]) == 5
+
+
+def test_predict_takes_classes_from_the_command_line_or_from_a_file(
+    capsys: Capture, world: World, base_to_novel: FitResult, tmp_path: Path
+) -> None:
+    (tmp_path / "classes.txt").write_text("moth\n\n big bus \n")
+    said = [
+        call(capsys, "predict", str(base_to_novel.folder), files(world)[0], "--classes", given, "--json")
+        for given in ("moth, big bus", str(tmp_path / "classes.txt"))
+    ]
+    assert said[0] == said[1]
+    assert {found["name"] for found in json.loads(said[0].out)["classes"]} == {"moth", "big bus"}
+
+
+def test_predict_answers_for_all_images_in_a_folder(
+    capsys: Capture, world: World, base_to_novel: FitResult, tmp_path: Path
+) -> None:
+    class_folder(tmp_path / "mixed", 3)
+    (tmp_path / "mixed" / "notes.txt").touch()
+    said = call(capsys, "predict", str(base_to_novel.folder), str(tmp_path / "mixed"), *files(world), "--json")
+    images = [json.loads(line)["image"] for line in said.out.splitlines()]
+    assert images == [*(str(tmp_path / "mixed" / f"0{i}.png") for i in range(3)), *files(world)]
+
+
+def test_predict_chooses_from_all_classes_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
+    said = call(capsys, "predict", str(base_to_novel.folder), files(world)[0], "--json")
+    assert {found["name"] for found in json.loads(said.out)["classes"]} == set(CLASSES)

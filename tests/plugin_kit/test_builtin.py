@@ -1,0 +1,43 @@
+"""Every method that comes with vlmadapt passes the kit that strangers' methods have to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from vlmadapt import registry
+from vlmadapt.testing import NotApplicable, Subject, conformance
+from vlmadapt.testing.checks.processes import two_processes
+
+METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
+
+
+def conforming(name: str) -> Callable[..., None]:
+    @conformance(name, quick=True)
+    def test(check: Callable[[], None]) -> None:
+        check()
+
+    return test
+
+
+for method in METHODS:
+    globals()[f"test_{method}"] = conforming(method)
+
+
+def test_options_may_bring_limits_of_their_own() -> None:
+    mark = conformance(
+        "coop", options={"per_class": True}, expected_failures={"unseen-classes": "a context belongs to its class"}
+    )
+    failing = [param.id for param in mark.args[1] if param.marks]
+    assert failing == ["unseen-classes"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "mmrl++" else pytest.mark.slow) for name in METHODS]
+)
+def test_two_processes(name: str) -> None:
+    try:
+        two_processes(Subject(name))
+    except NotApplicable as reason:
+        pytest.skip(str(reason))

@@ -1,0 +1,271 @@
+"""The kit finds what is wrong, says it in words, and says how to mend it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlmadapt.errors import PluginError
+from vlmadapt.plugin import (
+    IMAGE,
+    MLP,
+    TEXT,
+    UNKNOWN,
+    Backbone,
+    Forward,
+    Hook,
+    Method,
+    Recipe,
+    Role,
+    Task,
+    Term,
+    adapt,
+)
+from vlmadapt.testing import CheckFailed, NotApplicable, Status, Subject, checks, run_checks, tiny_clip
+from vlmadapt.testing.advice import advice
+
+
+@dataclass
+class Config:
+    """Options.
+
+    Args:
+        layer: where the branch is, from 0.
+    """
+
+    layer: int = 1
+
+
+class Good(Method):
+    """A trained vector beside one MLP of the image tower."""
+
+    Config = Config
+    recipe = Recipe(optimizer="sgd", lr=0.01, epochs=1)
+    touches = (IMAGE,)
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        self.vector = nn.Parameter(torch.zeros(backbone.image.width))
+
+    def hooks(self) -> Iterable[Hook]:
+        yield adapt(IMAGE, self.config.layer, self.vector.expand_as, MLP)
+
+
+@dataclass
+class Undocumented(Config):
+    """Options."""
+
+    strength: float = 1.0
+
+
+class BadConfig(Good):
+    """Its options are not documented."""
+
+    Config = Undocumented
+
+
+class Forgets(Good):
+    """It works in the text tower as well and does not say so."""
+
+    def hooks(self) -> Iterable[Hook]:
+        yield from super().hooks()
+        yield adapt(TEXT, 0, self.vector.expand_as, MLP)
+
+
+class Unused(Good):
+    """It has a parameter that nothing depends on."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.extra = nn.Parameter(torch.zeros(3))
+
+
+class Meddles(Good):
+    """It trains the backbone by hand."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        with torch.no_grad():
+            next(backbone.parameters()).mul_(1.01)
+
+
+class Unseeded(Good):
+    """It draws from a generator of its own."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.vector.data = torch.tensor([random.SystemRandom().random() for _ in range(backbone.image.width)])
+
+
+class Hides(Good):
+    """It keeps a number outside its state."""
+
+    steps = 0
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        self.steps += 1
+        yield from super().losses(x)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        return x.logits() * (1 + self.steps)
+
+
+class Bound(Good):
+    """It remembers its classes."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.offset = nn.Parameter(torch.linspace(0, 1, len(task.classes)))
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        yield "class", 1.0, F.cross_entropy(self.route(x, UNKNOWN), x.labels)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        return x.logits() + self.offset
+
+
+class Mixes(Good):
+    """Its images look at each other."""
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        return x.logits() - x.logits().mean(0)
+
+
+class LooksAround(Good):
+    """Its branch looks at other tokens."""
+
+    def hooks(self) -> Iterable[Hook]:
+        yield adapt(TEXT, 1, lambda x: self.vector * x.mean(dim=-2, keepdim=True), MLP)
+
+    touches = (TEXT,)
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        nn.init.ones_(self.vector)
+
+
+class Loud(Good):
+    """It prints, dials and seeds."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        print("building")
+        torch.manual_seed(3)
+        os.environ["KIT_WAS_HERE"] = str(random.random())
+        with contextlib.suppress(OSError):
+            socket.create_connection(("example.org", 80))
+
+
+class Speechless(Good):
+    """It has no answer where the role is unknown."""
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        if role is UNKNOWN:
+            raise NotImplementedError("seen or unseen?")
+        return x.logits()
+
+
+class Hoards(Good):
+    """It keeps its losses with their graphs."""
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        for name, weight, value in super().losses(x):
+            self.__dict__.setdefault("history", []).append(value)
+            yield name, weight, value
+
+
+class Crashes(Good):
+    """It cannot be trained."""
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        raise ZeroDivisionError("one over none")
+
+
+def shallow(seed: int = 0) -> Backbone:
+    """A CLIP of its own for a test, of three blocks."""
+    return tiny_clip.__wrapped__(seed, 3)
+
+
+def failures(method: type[Method], *names: str) -> dict[str, str]:
+    """Messages of the checks that a method fails, of those named or of all."""
+    subject = Subject(method, backbone=shallow())
+    chosen = [check for check in checks(quick=True) if check.name in names or not names]
+    found = {}
+    for check in chosen:
+        try:
+            check(subject)
+        except CheckFailed as failure:
+            found[check.name] = str(failure)
+        except NotApplicable:
+            pass
+    return found
+
+
+def test_a_good_method_fails_nothing() -> None:
+    assert failures(Good) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        (BadConfig, {"config": "'strength' is not documented"}),
+        (Forgets, {"card": "works inside the text tower and does not say so"}),
+        (Unused, {"gradients": "no gradient reaches the parameter 'extra'"}),
+        (Meddles, {"backbone-untouched": "its weights"}),
+        (Unseeded, {"deterministic": "'vector' differs between two fits"}),
+        (Hides, {"saves-and-loads": "scores before and after saving"}),
+        (Bound, {"unseen-classes": "", "class-order": "another order", "roles": ""}),
+        (Mixes, {"image-counts": "seven images, together and apart"}),
+        (LooksAround, {"plans-agree": "planned and the reference plan"}),
+        (Loud, {"quiet": "prints 'building'", "no-network": "example.org", "no-global-state": "changes"}),
+        (Speechless, {"roles": "NotImplementedError: seen or unseen?"}),
+        (Hoards, {"memory": "numbers in tensors that the method keeps"}),
+        (Crashes, {"fits": "ZeroDivisionError: one over none", "memory": "ZeroDivisionError"}),
+    ],
+)
+def test_each_fault_is_found_and_explained(
+    method: type[Method], wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIT_WAS_HERE", "")
+    found = failures(method, *wrong)
+    assert found.keys() == wrong.keys()
+    for check, message in wrong.items():
+        assert message in found[check]
+        assert "How to mend it: " in found[check]
+
+
+def test_limitations_are_expected_and_must_be_real() -> None:
+    class Limited(Speechless):
+        """It says so."""
+
+        limitations: ClassVar[dict[str, str]] = {"roles": "it asks back", "quiet": "it does not, in fact"}
+
+    outcomes = {o.check: o for o in run_checks(Subject(Limited, backbone=shallow()), quick=True)}
+    assert outcomes["roles"].status is Status.EXPECTED
+    assert outcomes["roles"].message == "it asks back"
+    assert outcomes["quiet"].status is Status.UNEXPECTED
+    assert not outcomes["quiet"].good
+
+
+def test_a_limitation_must_name_a_check() -> None:
+    with pytest.raises(PluginError, match=r"unknown check in limitations 'roless'\. Did you mean 'roles'\?"):
+        list(run_checks(Subject(Good), expected_failures={"roless": ""}))
+
+
+def test_advice_names_the_rules_that_are_lost() -> None:
+    assert advice(Subject(Good, backbone=shallow())) == []
+    early = advice(Subject(Good, {"layer": 0}, shallow()))
+    assert [line.partition(":")[0] for line in early] == ["frozen_layers"]
+
+
+def test_the_tiny_clip_is_the_same_for_the_same_seed() -> None:
+    assert shallow(5).fingerprint() == shallow(5).fingerprint() != shallow(6).fingerprint()

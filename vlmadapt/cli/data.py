@@ -1,0 +1,85 @@
+"""`vlmadapt data list | check | prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.errors import DataError, VlmadaptError, unknown
+
+ACTIONS = ("list", "check", "prepare")
+DESCRIPTION = """Look after data sets. `list` shows those that are registered; `check NAME` counts classes and images
+against the published numbers and names every missing file; `prepare NAME` gets what is missing where that can be done,
+and says what has to be done by hand."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parse, do it, print a table."""
+    action = arguments[0] if arguments else "--help"
+    if action in ("-h", "--help"):
+        _parser("ACTION").print_help()
+        return
+    if action not in ACTIONS:
+        raise VlmadaptError(unknown("action of `vlmadapt data`", action, ACTIONS))
+    {"list": _list, "check": _check, "prepare": _prepare}[action](arguments[1:])
+
+
+def _list(arguments: list[str]) -> None:
+    given = parse(_parser("list"), arguments)
+    from vlmadapt.workflows.data import list_data
+    from vlmadapt.workflows.data_table import list_table
+
+    list_table(list_data(_root(given.data_root)), as_json=given.json)
+
+
+def _check(arguments: list[str]) -> None:
+    parser = _parser("check")
+    parser.add_argument("name", type=str, help="data set, named as for fit --data")
+    given = parse(parser, arguments)
+    from vlmadapt.workflows.data import check_data
+    from vlmadapt.workflows.data_table import check_table
+
+    report = check_data(given.name, _root(given.data_root))
+    check_table(report, as_json=given.json)
+    if not report.complete:
+        missing = (
+            f"{len(report.missing):,} files are missing" if report.missing else "its counts are not the published ones"
+        )
+        raise DataError(f"data set '{given.name}' is not complete: {missing}.")
+
+
+def _prepare(arguments: list[str]) -> None:
+    parser = _parser("prepare")
+    parser.add_argument("name", type=str, help="a registered data set; see `vlmadapt data list`")
+    parser.add_argument("--dry_run", action="store_true", help="only say what would be done")
+    given = parse(parser, arguments)
+    from vlmadapt.workflows.data import prepare_data
+    from vlmadapt.workflows.data_table import prepare_table
+
+    steps = prepare_data(
+        given.name, _root(given.data_root), dry_run=given.dry_run, say=lambda text: print(text, flush=True)
+    )
+    prepare_table(steps, as_json=given.json)
+    left = [step for step in steps if step.state not in ("there", "got")]
+    if left and not given.dry_run:
+        raise DataError(
+            f"data set '{given.name}' is not complete: {len(left)} of its {len(steps)} parts are not there."
+        )
+
+
+def _parser(action: str) -> ArgumentParser:
+    parser = new_parser(f"data {action}" if action in ACTIONS else "data {list,check,prepare}", DESCRIPTION)
+    parser.add_argument(
+        "--data_root",
+        type=str | None,
+        default=None,
+        help="folder that registered data sets lie in; by default $VLMADAPT_DATA",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _root(given: str | None) -> Path | None:
+    return Path(given) if given else None

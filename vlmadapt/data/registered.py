@@ -1,0 +1,82 @@
+"""Data sets that are registered as plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlmadapt import registry
+from vlmadapt.data.dataset import Dataset
+from vlmadapt.data.source import ROOT, DataSource, Included, data_root
+from vlmadapt.errors import DataError, PluginError, VlmadaptError
+
+
+def registered_names() -> set[str]:
+    """Every name a registered data set can be called by, without importing any."""
+    plugins = registry.plugins(registry.DATASETS)
+    return {name for p in plugins for name in (p.name, f"{p.distribution}:{p.name}")}
+
+
+def find_source(name: str) -> DataSource:
+    """The registered data set of this name, not loaded yet.
+
+    Raises:
+        PluginError: there is none or more than one, or its import fails, or it is no data set.
+    """
+    plugin = registry.find(registry.DATASETS, name)
+    made = plugin.load()
+    if isinstance(made, type) and issubclass(made, DataSource):
+        made = made()
+    if isinstance(made, DataSource):
+        return made
+    if not callable(made):
+        raise PluginError(f"{_origin(name)} is broken: it is neither a vlmadapt.plugin.DataSource nor a function.")
+    return Included(made)
+
+
+def load_registered(name: str, root: Path | None = None) -> Dataset:
+    """A registered data set.
+
+    Args:
+        name: it is registered under.
+        root: the folder that data sets lie in, by default `$VLMADAPT_DATA`.
+
+    Raises:
+        DataError: it needs a data root and there is none, or something of it is missing.
+        PluginError: see `find_source`.
+    """
+    source = find_source(name)
+    try:
+        dataset: object = source.load(require_root(name, source, root))
+    except VlmadaptError:
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise PluginError(f"{_origin(name)} is broken: {cause}") from error
+    if not isinstance(dataset, Dataset):
+        kind = type(dataset).__name__
+        raise PluginError(f"{_origin(name)} is broken: it returns {kind}, not vlmadapt.plugin.Dataset.")
+    return dataset
+
+
+def require_root(name: str, source: DataSource, root: Path | None) -> Path:
+    """The data root for a data set; one that needs none gets the current folder.
+
+    Raises:
+        DataError: it needs one and there is none, or it is no folder.
+    """
+    folder = data_root(root)
+    if not source.needs_root:
+        return folder or Path()
+    if folder is None:
+        raise DataError(
+            f"data set '{name}' is looked for in the folder that your data sets lie in: give it with --data_root DIR "
+            f"or set {ROOT}; `vlmadapt data prepare {name} --data_root DIR` gets the data set."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"the data root '{folder}' is a file; give the folder that your data sets lie in.")
+    return folder
+
+
+def _origin(name: str) -> str:
+    plugin = registry.find(registry.DATASETS, name)
+    return f"data set '{name}' from distribution '{plugin.distribution} {plugin.version}'"

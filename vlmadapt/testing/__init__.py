@@ -1,0 +1,35 @@
+"""The conformance kit: is a method right, before anybody uses it?
+
+In a test suite, one test for each check:
+
+    from vlmadapt.testing import conformance
+
+    @conformance("my-method")
+    def test_my_method(check):
+        check()
+
+On the command line, `vlmadapt plugins check my-method`; from Python, `run_checks(Subject("my-method"))`. All of it runs
+on a small random CLIP made in memory. A check that a method cannot pass is named, with the reason, in its class
+attribute `limitations`, or in `expected_failures` where it depends on options.
+"""
+
+from vlmadapt.testing.checks import CHECKS, checks
+from vlmadapt.testing.outcome import Check, CheckFailed, NotApplicable, Outcome, Status
+from vlmadapt.testing.parametrize import conformance
+from vlmadapt.testing.run import run_checks
+from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.tiny import tiny_clip
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "CheckFailed",
+    "NotApplicable",
+    "Outcome",
+    "Status",
+    "Subject",
+    "checks",
+    "conformance",
+    "run_checks",
+    "tiny_clip",
+]

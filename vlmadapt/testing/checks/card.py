@@ -1,0 +1,39 @@
+"""What listings say of a method, read from its source, against what it does."""
+
+from __future__ import annotations
+
+from vlmadapt.core.hooks import IMAGE, TEXT
+from vlmadapt.core.plan import CLASS_HEAD
+from vlmadapt.facts import read_facts
+from vlmadapt.testing.outcome import CheckFailed, NotApplicable
+from vlmadapt.testing.subject import Subject
+
+
+def card(subject: Subject) -> None:
+    """Its static card (summary, paper, towers, limitations, plugin API) says what is so."""
+    cls = subject.cls
+    facts = read_facts(f"{cls.__module__}:{cls.__qualname__}") if "<locals>" not in cls.__qualname__ else None
+    if facts is None:
+        raise NotApplicable("its source cannot be read")
+    if not facts.summary:
+        raise CheckFailed("it has no docstring.", "say in its first line what it does; listings show that line.")
+    stated = {
+        "paper": (facts.paper, cls.paper),
+        "touches": (set(facts.touches), {side.value for side in cls.touches}),
+        "limitations": (facts.limitations, dict(cls.limitations)),
+        "api_version": (facts.api_version or cls.api_version, cls.api_version),
+    }
+    for name, (read, real) in stated.items():
+        if read != real:
+            raise CheckFailed(f"`{name}` reads {read!r} in the source, but is {real!r}.")
+    for side in sorted(_touched(subject) - set(cls.touches)):
+        raise CheckFailed(
+            f"it works inside the {side} tower and does not say so.",
+            f"put {side.upper()} into `touches`: backbones whose {side} tower is closed are then refused at once.",
+        )
+
+
+def _touched(subject: Subject) -> set[str]:
+    plan = subject.trained.forward(subject.shots().images[:1], ("cat",)).plan
+    towers = ((TEXT, plan.text, subject.backbone.text), (IMAGE, plan.image, subject.backbone.image))
+    return {side for side, tower, frozen in towers if tower.first < frozen.depth or set(tower.heads) - {CLASS_HEAD}}

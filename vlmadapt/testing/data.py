@@ -1,0 +1,61 @@
+"""Labelled random images: every class is noise around an image of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.forward import Forward
+
+CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_fox")
+OTHERS = ("axolotl", "tea pot", "american pit bull terrier")
+TEMPLATE = "a photo of a {}."
+SHOTS = 4
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Images (N, 3, H, W) and labels (N,) of a list of classes."""
+
+    names: Sequence[str]
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def draw(cls, names: Sequence[str], size: tuple[int, int], per_class: int = SHOTS, seed: int = 0) -> Shots:
+        """`per_class` images of each class, mixed; the same for the same seed."""
+        centres = torch.randn(len(names), 3, *size, generator=torch.Generator().manual_seed(1))
+        generator = torch.Generator().manual_seed(100 + seed)
+        labels = torch.arange(len(names)).repeat(per_class)
+        labels = labels[torch.randperm(len(labels), generator=generator)]
+        return cls(names, centres[labels] + 0.5 * torch.randn(len(labels), 3, *size, generator=generator), labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels, `size` at a time."""
+        yield from zip(self.images.split(size), self.labels.split(size), strict=True)
+
+
+class MemorySupport:
+    """Implements `vlmadapt.plugin.Support` on images in memory."""
+
+    def __init__(self, classifier: Classifier, train: Shots, validation: Shots):
+        self._classifier = classifier
+        self._train = train
+        self._validation = validation
+
+    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
+        """The training images; augmented ones have their brightness changed."""
+        for number in range(times):
+            yield self._forwards(self._train, 1 + 0.1 * (number + 1) if augmented else 1.0)
+
+    def validation(self) -> Iterator[Forward]:
+        """The validation images."""
+        return self._forwards(self._validation, 1.0)
+
+    def _forwards(self, shots: Shots, brightness: float) -> Iterator[Forward]:
+        for images, labels in shots.batches(3):
+            yield self._classifier.forward(brightness * images, shots.names, labels)
