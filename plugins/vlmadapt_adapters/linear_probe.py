@@ -128,8 +128,8 @@ def _arrays(features: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def _solver(max_iter: int) -> Callable[[float, np.ndarray, np.ndarray], Any]:
     """scikit-learn's logistic regression as a function of C, features and labels."""
     try:
-        from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
-        from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise VlmadaptError(
             "the linear probe is solved by scikit-learn, which is not installed; `pip install scikit-learn` or "

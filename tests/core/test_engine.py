@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -237,6 +238,15 @@ def test_chunks_of_classes_change_nothing(backbone: Backbone, declare: Callable[
     whole, cut = everything(backbone, "planned", declare), everything(backbone, "planned", declare, class_chunk=2)
     for name, value in whole.items():
         torch.testing.assert_close(cut[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_numbers(backbone: Backbone, tmp_path: Path) -> None:
+    expected = everything(backbone, "planned", branches_and_class_tokens)
+    compiled = small.backbone(tmp_path).double().compile_blocks()
+    found = everything(compiled, "planned", branches_and_class_tokens)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_an_untouched_tower_is_open_clips_own(backbone: Backbone) -> None:

@@ -108,6 +108,8 @@ def _classifier(
 ) -> Classifier:
     """The method on its backbone; the seed decides its start."""
     backbone = Backbone.load(settings.backbone).to(accelerator.device)
+    if settings.compile:
+        backbone.compile_blocks()
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
     if not method.answers_unseen and any(group.role != "seen" for group in splits.groups):

@@ -39,6 +39,7 @@ class FitSettings:
         plan: 'planned' computes what can differ, 'reference' everything; the results are the same.
         class_chunk: classes whose text activations are in memory at once, the others are computed again for the
             gradient; 0 for all.
+        compile: have torch compile the backbone's blocks; takes a minute at the start and a C++ compiler.
         skip_corrupt: leave broken images out instead of refusing to start.
         workers: processes that load images; by default what suits the machine.
         out: run folder; by default `runs/METHOD-DATA-PROTOCOL-SHOTSshot-seedSEED`.
@@ -60,6 +61,7 @@ class FitSettings:
     classes: str | None = None
     plan: str = "planned"
     class_chunk: int = 0
+    compile: bool = False
     skip_corrupt: bool = False
     workers: int | None = None
     out: str | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.check import check_towers
+from vlmadapt.core.backbone.compiled import CompiledParts
 from vlmadapt.core.backbone.tower import ImageTower, TextTower
 from vlmadapt.core.hooks import TEXT, Side
 
@@ -62,6 +63,12 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         """A backbone is never in training mode: it stays as it was pretrained."""
         return super().train(False)
+
+    def compile_blocks(self) -> Backbone:
+        """Have torch compile the blocks' linear maps, norms and MLPs when they are first used; needs a C++ compiler."""
+        for tower in (self.text, self.image):
+            tower.blocks = tuple(CompiledParts(block) for block in tower.blocks)
+        return self
 
     def fingerprint(self) -> str:
         """SHA-256 of all weights, by which an adapter recognises the backbone it was made for."""

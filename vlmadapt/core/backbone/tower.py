@@ -66,6 +66,8 @@ class ImageTower(_Tower):
             self.places = len(self._visual.positional_embedding)
         else:
             self.joint = _joint_width(model)
+            # Convolutions are faster so; one that only cuts patches is not.
+            self._visual.to(memory_format=torch.channels_last)
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> features (B, joint), by open_clip's own forward."""

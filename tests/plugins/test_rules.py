@@ -1,0 +1,68 @@
+"""Every rule of the plan, for every method: what it leaves out changes no loss, no score and no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from vlmadapt import registry
+from vlmadapt.core.method import SEEN, Method, total
+from vlmadapt.core.plan import Rules
+from vlmadapt.testing import Subject
+
+FLOAT32, BFLOAT16 = 1e-5, 6e-2
+"""Bounds on the norm of a difference, as a part of the norm of what is compared."""
+
+METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
+PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Rules))]
+
+
+@cache
+def subject(name: str) -> Subject:
+    return Subject(name)
+
+
+def outcome(subject: Subject, method: Method, plan: str) -> dict[str, Tensor]:
+    """Loss, gradients and scores of a trained method, in evaluation mode: dropout would draw differently."""
+    classifier = subject.classifier(method.eval(), plan)
+    shots = subject.shots()
+    found = {"scores": classifier.scores(shots.images[:4], shots.names, SEEN)}
+    parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
+    if parameters:
+        loss = total(method.losses(classifier.forward(shots.images[:4], shots.names, shots.labels[:4])))
+        gradients = torch.autograd.grad(loss.float(), list(parameters.values()), allow_unused=True)
+        found |= {f"gradient of {n}": g for n, g in zip(parameters, gradients, strict=True) if g is not None}
+        found["loss"] = loss.detach()
+    return found
+
+
+def differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[tuple[str, float]]:
+    """Relative to the largest of its kind: a gradient that is nearly zero beside the others is all rounding."""
+    assert found.keys() == expected.keys()
+    largest = max((float(v.norm()) for k, v in expected.items() if k.startswith("gradient")), default=0.0)
+    for name, value in expected.items():
+        scale = largest if name.startswith("gradient") else float(value.norm())
+        yield name, float((found[name].float() - value.float()).norm()) / scale
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", METHODS)
+def test_in_float32(name: str, plan: str) -> None:
+    method = subject(name).trained.method
+    expected = outcome(subject(name), method, "reference")
+    for what, difference in differences(expected, outcome(subject(name), method, plan)):
+        assert difference <= FLOAT32, what
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_bfloat16(name: str) -> None:
+    method = subject(name).trained.method
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, found = (outcome(subject(name), method, plan) for plan in ("reference", "planned"))
+    for what, difference in differences(expected, found):
+        assert difference <= BFLOAT16, what

@@ -1,0 +1,24 @@
+"""Blocks whose parts torch compiles: an option, with the same numbers up to rounding."""
+
+from __future__ import annotations
+
+import torch
+
+from vlmadapt.core.backbone.blocks import BlockParts
+
+
+class CompiledParts:
+    """A view of a block whose parts are compiled when they are first used.
+
+    Shapes are dynamic: class lists and batches differ, and a part compiled for one serves the others.
+    """
+
+    def __init__(self, parts: BlockParts):
+        self.heads = parts.heads
+        self.norm1 = torch.compile(parts.norm1, dynamic=True)
+        self.query = torch.compile(parts.query, dynamic=True)
+        self.key_value = torch.compile(parts.key_value, dynamic=True)
+        self.query_key_value = torch.compile(parts.query_key_value, dynamic=True)
+        self.output = torch.compile(parts.output, dynamic=True)
+        self.norm2 = torch.compile(parts.norm2, dynamic=True)
+        self.mlp = torch.compile(parts.mlp, dynamic=True)
