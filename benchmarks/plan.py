@@ -1,22 +1,26 @@
 """What the plan saves: `reference` and `planned` side by side on a ViT-B/16 with random weights.
 
     python benchmarks/plan.py --methods mmrl,mmrl++,coop,maple --classes 100 --batch 4
-    python benchmarks/plan.py --methods mmrl --classes 10,100,397 --picture docs/images/plan.png
+    python benchmarks/plan.py --methods mmrl --classes 10,100,397,1000 --picture docs/images/plan-classes.png
+    python benchmarks/plan.py --methods mmrl --first-layers 1,4,7,10,12 --picture docs/images/plan-layers.png
     python benchmarks/plan.py --methods mmrl --plans reference,planned,planned-pack,planned-shared-prefix
 
-Steps of the plans alternate within one run, so that whatever else the machine does meets all of them. Memory is taken
-in a process of its own for each plan. FLOPs are counted by torch, attention as the products it consists of.
+Steps of the plans alternate within one run, with a matrix product between them, so that whatever else the machine does
+meets all of them. Memory is taken in a process of its own for each plan; a plan that would need more than there is, by
+what it needed for fewer classes, is left out. FLOPs are counted by torch, attention as the products it consists of.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -34,20 +38,30 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import SEEN, Method, Task, total
 from vlmadapt.workflows.memory import peak_memory
 
+Work = tuple[str, int, int, int | None]
+"""Method, classes, batch, and the first touched layer where it is not the published one."""
+
 
 @dataclass
 class Cost:
-    """What a plan costs a method at a number of classes."""
+    """What a plan costs a method at a number of classes; `first_layer` where not the published one is touched first."""
 
     method: str
     classes: int
     batch: int
+    first_layer: int | None
     plan: str
     seconds: float
     loss: float
     flops: float
+    product_flops_per_second: float
     peak_bytes: int
     images_per_second: float
+
+    @property
+    def work(self) -> Work:
+        """What was done, whichever the plan."""
+        return self.method, self.classes, self.batch, self.first_layer
 
 
 class PlainTrainer:
@@ -80,12 +94,14 @@ class PlainTrainer:
 class Setup:
     """A method on ViT-B/16 geometry, ready to take steps under one plan."""
 
-    def __init__(self, backbone: Backbone, name: str, classes: int, batch: int, plan: str, chunk: int = 0):
+    def __init__(self, backbone: Backbone, work: Work, plan: str):
+        name, classes, batch, first_layer = work
         self.names = tuple(open_clip.IMAGENET_CLASSNAMES[:classes])
         templates = ("a photo of a {}.",)
+        options = {} if first_layer is None else {"layers": list(range(first_layer, backbone.image.depth + 1))}
         torch.manual_seed(0)
-        method = build_method(name, backbone, Task(self.names, templates))
-        self.classifier = Classifier(backbone, method, templates, plan, chunk)
+        method = build_method(name, backbone, Task(self.names, templates), options)
+        self.classifier = Classifier(backbone, method, templates, plan)
         self.trainer = PlainTrainer(method)
         noise = torch.Generator().manual_seed(1)
         self.images = torch.randn(batch, 3, *backbone.image.size, generator=noise)
@@ -119,82 +135,94 @@ def counted(work: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def measure(backbone: Backbone, name: str, classes: int, batch: int, plans: list[str], rounds: int) -> list[Cost]:
-    setups = {plan: Setup(backbone, name, classes, batch, plan) for plan in plans}
+def measure(backbone: Backbone, work: Work, plans: list[str], rounds: int) -> list[Cost]:
+    setups = {plan: Setup(backbone, work, plan) for plan in plans}
     for setup in setups.values():
         setup.step()  # fills the caches: what is paid once is not part of a step
         setup.score()
     steps: dict[str, list[float]] = {plan: [] for plan in plans}
     scores: dict[str, list[float]] = {plan: [] for plan in plans}
+    rates: dict[str, list[float]] = {plan: [] for plan in plans}
     losses = {}
     for _ in range(rounds):
         for plan, setup in setups.items():
             began = time.perf_counter()
             losses[plan] = setup.step()
             steps[plan].append(time.perf_counter() - began)
+            rates[plan].append(matrix_product_rate())
             setup.score()  # text features are computed anew behind a step and kept from then on
             scores[plan].append(timed(setup.score))
     return [
         Cost(
-            name, classes, batch, plan, median(steps[plan]), losses[plan], counted(setup.step),
-            memory_of(name, classes, batch, plan), batch / median(scores[plan]),
+            *work, plan, median(steps[plan]), losses[plan], counted(setup.step), median(rates[plan]),
+            memory_of(work, plan), work[2] / median(scores[plan]),
         )
         for plan, setup in setups.items()
     ]  # fmt: skip
 
 
-def memory_of(name: str, classes: int, batch: int, plan: str) -> int:
-    """Bytes that two steps add to a fresh process's peak."""
-    settings = [name, str(classes), str(batch), plan, str(torch.get_num_threads())]
-    done = subprocess.run(
-        [sys.executable, __file__, "--memory", ",".join(settings)], capture_output=True, text=True, check=True
-    )
+def memory_of(work: Work, plan: str) -> int:
+    """Bytes that a step adds to a fresh process's peak."""
+    settings = json.dumps([work, plan, torch.get_num_threads()])
+    done = subprocess.run([sys.executable, __file__, "--memory", settings], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
 
-def report_memory(name: str, classes: str, batch: str, plan: str, threads: str) -> None:
-    torch.set_num_threads(int(threads))
-    setup = Setup(random_backbone(), name, int(classes), int(batch), plan)
+def report_memory(work: Work, plan: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    setup = Setup(random_backbone(), work, plan)
     before = peak_memory()
     setup.step()
-    setup.step()
     print(peak_memory() - before)
+
+
+def fits(plan: str, work: Work, costs: list[Cost]) -> bool:
+    """Whether a plan's memory, grown with the classes, is at hand."""
+    name, classes, batch, first_layer = work
+    smaller = [c for c in costs if (c.method, c.batch, c.first_layer, c.plan) == (name, batch, first_layer, plan)]
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return all(c.peak_bytes * classes / c.classes < 0.8 * available for c in smaller)
 
 
 def matrix_product_rate() -> float:
     """FLOP/s of a product of the size that the towers are made of, best of several."""
     a, b = torch.randn(1024, 768), torch.randn(768, 3072)
-    best = min(timed(lambda: a @ b) for _ in range(30))
+    best = min(timed(lambda: a @ b) for _ in range(10))
     return 2 * 1024 * 768 * 3072 / best
 
 
-def show(costs: list[Cost], rate: float) -> None:
+def show(costs: list[Cost]) -> None:
     table = Table(title=f"ViT-B/16, float32, {torch.get_num_threads()} threads")
-    for column in ("method", "classes", "batch", "plan", "s / step", "speed-up", "GFLOP", "FLOP ratio",
+    for column in ("method", "classes", "batch", "from layer", "plan", "s / step", "speed-up", "GFLOP", "FLOP ratio",
                    "of product", "peak MiB", "images/s", "loss"):  # fmt: skip
         table.add_column(column, justify="left" if column in ("method", "plan") else "right")
     for cost in costs:
-        base = next(c for c in costs if (c.method, c.classes, c.batch) == (cost.method, cost.classes, cost.batch))
+        base = next(c for c in costs if c.work == cost.work)
         table.add_row(
-            cost.method, str(cost.classes), str(cost.batch), cost.plan, f"{cost.seconds:.2f}",
+            cost.method, str(cost.classes), str(cost.batch), str(cost.first_layer or ""), cost.plan,
+            f"{cost.seconds:.2f}",
             f"{base.seconds / cost.seconds:.2f}x", f"{cost.flops / 1e9:.0f}", f"{base.flops / cost.flops:.2f}x",
-            f"{100 * cost.flops / cost.seconds / rate:.0f} %", f"{cost.peak_bytes / 2**20:.0f}",
-            f"{cost.images_per_second:.2f}", f"{cost.loss:.6f}",
+            f"{100 * cost.flops / cost.seconds / cost.product_flops_per_second:.0f} %",
+            f"{cost.peak_bytes / 2**20:.0f}", f"{cost.images_per_second:.2f}", f"{cost.loss:.6f}",
         )  # fmt: skip
     Console(width=150).print(table)
 
 
 def draw(costs: list[Cost], path: Path) -> None:
-    """Time per step against the number of classes, a line for each plan, a panel for each method."""
+    """Time per step against classes or touched layers: a line for each plan, a panel for each method."""
     import matplotlib.pyplot as plt
 
+    by_layer = any(c.first_layer for c in costs)
     methods = list(dict.fromkeys(c.method for c in costs))
-    figure, panels = plt.subplots(1, len(methods), figsize=(3.6 * len(methods), 3.2), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(methods), figsize=(1 + 3.4 * len(methods), 3.2), sharey=True, squeeze=False)
     for panel, method in zip(panels[0], methods, strict=True):
         for plan in dict.fromkeys(c.plan for c in costs):
-            line = sorted((c.classes, c.seconds) for c in costs if (c.method, c.plan) == (method, plan))
+            mine = [c for c in costs if (c.method, c.plan) == (method, plan)]
+            line = sorted((13 - (c.first_layer or 0) if by_layer else c.classes, c.seconds) for c in mine)
             panel.plot(*zip(*line, strict=True), marker="o", label=plan)
-        panel.set(title=method, xlabel="classes", xscale="log", yscale="log")
+        panel.set(title=method, xlabel="layers touched, of 12" if by_layer else "classes", ylim=(0, None))
+        if not by_layer:
+            panel.set(xscale="log", yscale="log", ylim=(None, None))
         panel.grid(alpha=0.3, which="both")
     panels[0][0].set_ylabel("seconds per step")
     panels[0][-1].legend(frameon=False)
@@ -208,30 +236,27 @@ def main() -> None:
     parser.add_argument("--methods", default="mmrl,mmrl++,coop,maple")
     parser.add_argument("--classes", default="100")
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--first-layers", help="touched first, counted from 1, for methods with an option `layers`")
     parser.add_argument("--plans", default="reference,planned", help="the first is what the others are compared with")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/plan.json"))
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory:
-        report_memory(*given.memory.split(","))
+        report_memory(*given.memory)
         return
     torch.set_num_threads(given.threads)
-    backbone, rate, costs = random_backbone(), matrix_product_rate(), []
-    for name in given.methods.split(","):
-        for classes in map(int, given.classes.split(",")):
-            costs += measure(backbone, name, classes, given.batch, given.plans.split(","), given.rounds)
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-            content = {
-                "threads": given.threads,
-                "product_flops_per_second": rate,
-                "torch": torch.__version__,
-                "costs": [asdict(cost) for cost in costs],
-            }
-            given.out.write_text(json.dumps(content, indent=2) + "\n")
-    show(costs, rate)
+    layers = [int(first) for first in given.first_layers.split(",")] if given.first_layers else [None]
+    backbone, costs = random_backbone(), []
+    for work in product(given.methods.split(","), map(int, given.classes.split(",")), [given.batch], layers):
+        plans = [plan for plan in given.plans.split(",") if fits(plan, work, costs)]
+        costs += measure(backbone, work, plans, given.rounds)
+        content = {"threads": given.threads, "torch": torch.__version__, "costs": [asdict(cost) for cost in costs]}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(content, indent=2) + "\n")
+    show(costs)
     if given.picture:
         draw(costs, given.picture)
 

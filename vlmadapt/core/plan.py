@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -55,18 +56,24 @@ class Rules:
 
     @classmethod
     def named(cls, name: str) -> Rules:
-        """`planned` (all rules), `reference` (none), or `planned-RULE` (all but one, for measurements)."""
+        """`planned` (all rules), `reference` (none); for measurements `planned-RULE` (all but one), `reference+RULE`.
+
+        Raises:
+            PluginError: it is none of these.
+        """
         names = [field.name for field in fields(cls)]
-        if name == "reference":
-            return cls(*[False] * len(names))
-        base, _, off = name.partition("-")
-        off = off.replace("-", "_")
-        if base != "planned" or (off and off not in names):
+        base, sign, rule = re.fullmatch(r"([a-z]*)([-+]?)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        rule = rule.replace("-", "_")
+        if (base, sign) not in _PLANS or (rule not in names if sign else rule):
             raise PluginError(
-                f"unknown plan '{name}'; it is 'planned', 'reference' or 'planned-RULE' with one of "
-                f"{', '.join(n.replace('_', '-') for n in names)}."
+                f"unknown plan '{name}'; it is 'planned', 'reference', or for measurements 'planned-RULE' or "
+                f"'reference+RULE' with one of {', '.join(n.replace('_', '-') for n in names)}."
             )
-        return replace(cls(), **{off: False}) if off else cls()
+        everything = base == "planned"
+        return cls(**{n: everything != (n == rule) for n in names})
+
+
+_PLANS = {("planned", ""), ("planned", "-"), ("reference", ""), ("reference", "+")}
 
 
 @dataclass(frozen=True)
