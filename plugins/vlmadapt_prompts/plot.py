@@ -17,21 +17,18 @@ from vlmadapt.plugin import (
     Backbone,
     Forward,
     Hook,
-    Method,
     Read,
     Recipe,
-    Role,
     Task,
-    Term,
     head,
     inject,
     per_variant,
     prompt,
     random_tokens,
     similarity,
-    sinkhorn,
 )
 from vlmadapt_prompts.context import Position, row_template
+from vlmadapt_prompts.transport import TransportMethod
 
 TOKENS = "tokens"
 
@@ -60,7 +57,7 @@ class PLOTConfig:
     tolerance: float = 0.01
 
 
-class PLOT(Method):
+class PLOT(TransportMethod):
     """Prompt Learning with Optimal Transport: several contexts share out an image's local features among them.
 
     N contexts give class i the unit features v_{i,k}, an image its unit local features x_m, m = 1..M. With
@@ -99,24 +96,10 @@ class PLOT(Method):
         text = x.text().reshape(len(self.contexts), len(x.names), -1)
         return torch.einsum("bmd,kcd->bcmk", x.image(TOKENS)[:, 1:], text)
 
-    def plans(self, cosines: Tensor) -> Tensor:
-        """Transport plans (B, classes, M, N)."""
-        c = self.config
-        return sinkhorn(cosines, c.eps, c.rounds, c.tolerance)
-
     def scores(self, x: Forward) -> Tensor:
-        """Transported cosines (B, classes) times CLIP's scale."""
-        cosines = self.similarities(x)
-        scores = x.scale * (self.plans(cosines) * cosines).sum((-2, -1))
+        """Transported scores (B, classes), on request with CLIP's plain logits."""
+        scores = self.transported(x)
         if not self.config.pooled:
             return scores
         mean = x.features(TEXT).reshape(len(self.contexts), len(x.names), -1).float().mean(0)
         return scores + x.scale * similarity(x.image(), F.normalize(mean, dim=-1))
-
-    def losses(self, x: Forward) -> Iterable[Term]:
-        """Cross entropy of the transported scores."""
-        yield "class", 1.0, F.cross_entropy(self.scores(x), x.labels)
-
-    def route(self, x: Forward, role: Role) -> Tensor:
-        """The same for every class."""
-        return self.scores(x)

@@ -38,11 +38,16 @@ def test_a_recipe_for_something_else_is_noted() -> None:
 
 
 def test_the_grid_has_every_combination_and_common_settings_win() -> None:
-    settings = CompareSettings(["clip", "coop"], ["openmoji"], seeds=[1, 2], shots=[1, 4], train={"epochs": 2})
+    settings = CompareSettings(["maple", "coop"], ["openmoji"], seeds=[1, 2], shots=[1, 4], train={"epochs": 2})
     grid = list(cells(settings))
     assert len({(c.settings.method, c.settings.shots, c.settings.seed) for c in grid}) == len(grid) == 8
     assert {c.settings.recipe.epochs for c in grid} == {2}
     assert [c.settings.seed for c in grid] == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_common_epochs_do_not_train_what_is_solved() -> None:
+    settings = CompareSettings(["linear-probe", "tip-adapter"], seeds=[1], train={"epochs": 2, "batch_size": 7})
+    assert [(c.settings.recipe.epochs, c.settings.recipe.batch_size) for c in cells(settings)] == [(0, 7), (0, 7)]
 
 
 def test_a_file_for_one_method_replaces_its_recipe(tmp_path: Path) -> None:

@@ -93,6 +93,24 @@ def test_data_without_test_images_are_refused(run: FitResult, tmp_path: Path) ->
         evaluate(run.folder, data=str(tmp_path / "others"))
 
 
+def test_another_protocol_with_the_same_training(world: World, run: FitResult, tmp_path: Path) -> None:
+    asked = world.fit(tmp_path / "run", protocol="all-classes")
+    _, numbers = evaluate(run.folder, protocol="all-classes")
+    assert numbers == asked.numbers["accuracy"]
+
+
+def test_another_protocol_on_other_pictures_of_the_same_classes(run: FitResult, tmp_path: Path) -> None:
+    for name in CLASSES:
+        class_folder(tmp_path / "others" / name, 4)
+    accuracies, _ = evaluate(run.folder, data=str(tmp_path / "others"), protocol="base-to-novel")
+    assert [(a.name, a.role) for a in accuracies] == [("base", "seen"), ("novel", "unseen")]
+
+
+def test_a_protocol_that_trains_on_other_classes_is_refused(run: FitResult) -> None:
+    with pytest.raises(DataError, match="trains on 4 classes which are not the 2"):
+        evaluate(run.folder, protocol="few-shot")
+
+
 def test_another_backbone_is_refused(world: World, run: FitResult, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="was made for the backbone"):
         evaluate(run.folder, backbone="tiny")

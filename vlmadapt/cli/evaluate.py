@@ -32,6 +32,12 @@ def run(arguments: list[str]) -> None:
         default=None,
         help="what the method is told of the other data's classes; by default what their names say",
     )
+    parser.add_argument(
+        "--protocol",
+        type=str | None,
+        default=None,
+        help="test as this protocol does, which has to train on the same classes: all-classes after base-to-novel",
+    )
     parser.add_argument("--backbone", type=str | None, default=None, help="where the run's backbone is found now")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     if arguments and not arguments[0].startswith("-"):
@@ -48,6 +54,7 @@ def run(arguments: list[str]) -> None:
         backbone=given.backbone,
         data_root=given.data_root and Path(given.data_root),
         role=given.role,
+        protocol=given.protocol,
         options=given.method.as_dict() if "method" in given else None,
     )
     if is_main_process():

@@ -94,8 +94,6 @@ def make_splits(
         DataError: the protocol is unknown or lacks what it needs, the classes are too few for it, or there is nothing
             to train or to test on.
     """
-    if protocol not in get_args(Protocol):
-        raise DataError(unknown("protocol", protocol, get_args(Protocol)))
     _check_given(protocol, targets, choice)
     if not dataset.train:
         raise DataError(f"data set '{dataset.name}' has no training images; name it as a target: --targets NAME.")
@@ -114,7 +112,22 @@ def make_splits(
     )
 
 
+def make_groups(
+    dataset: Dataset, protocol: Protocol, *, targets: Sequence[Dataset] = (), choice: ClassChoice | None = None
+) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
+    """What a protocol tests, for methods that are trained already; arguments and errors are those of `make_splits`.
+
+    Returns:
+        Names of the classes that it trains on, and the groups to test.
+    """
+    _check_given(protocol, targets, choice)
+    trained, groups = _groups(dataset, protocol, targets, choice)
+    return _names(dataset, trained), groups
+
+
 def _check_given(protocol: Protocol, targets: Sequence[Dataset], choice: ClassChoice | None) -> None:
+    if protocol not in get_args(Protocol):
+        raise DataError(unknown("protocol", protocol, get_args(Protocol)))
     if protocol in TRANSFER and not targets:
         raise DataError(f"protocol '{protocol}' needs data sets to test on: --targets NAME,NAME.")
     if targets and protocol not in TRANSFER:

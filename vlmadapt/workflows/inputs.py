@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlmadapt.data.choice import read_choice
+from vlmadapt.data.choice import ClassChoice, read_choice
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
-from vlmadapt.data.splits import Splits, make_splits
+from vlmadapt.data.splits import ClassGroup, Splits, make_groups, make_splits
 from vlmadapt.workflows.progress import Reporter
 from vlmadapt.workflows.settings import FitSettings
 
@@ -59,9 +59,21 @@ class Inputs:
             s.shots,
             s.seed,
             targets=self.targets,
-            choice=read_choice(Path(s.class_split)) if s.class_split else None,
+            choice=self._choice(),
             val_shots=s.val_shots,
         )
+
+    def groups(self) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
+        """Names of the classes that the protocol trains on, and what it tests; training images need not be there.
+
+        Raises:
+            DataError: see `make_splits`.
+        """
+        protocol = self.settings.protocol or "few-shot"
+        return make_groups(self.data, protocol, targets=self.targets, choice=self._choice())
+
+    def _choice(self) -> ClassChoice | None:
+        return read_choice(Path(self.settings.class_split)) if self.settings.class_split else None
 
     @property
     def notes(self) -> tuple[str, ...]:

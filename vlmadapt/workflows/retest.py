@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from vlmadapt.core.adapter import read_config
 from vlmadapt.core.method import Role
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
-from vlmadapt.data.splits import ClassGroup
+from vlmadapt.data.splits import ClassGroup, Protocol
+from vlmadapt.errors import DataError
 from vlmadapt.workflows.evaluate import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.workflows.inputs import Inputs
 from vlmadapt.workflows.predict import load_classifier, trained_and_known_classes
@@ -29,6 +30,7 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     data_root: Path | None = None,
     role: str | None = None,
+    protocol: Protocol | None = None,
 ) -> tuple[list[Accuracy], dict[str, Any]]:
     """Accuracies of a run's adapter.
 
@@ -41,15 +43,21 @@ def evaluate(
         data_root: folder that registered data sets lie in.
         role: what the method is told of the other data's classes: 'seen', 'unseen' or 'unknown'. By default it is what
             their names say; published code answers for ImageNet's variants as 'unseen'.
+        protocol: what is tested, where another protocol trains on the same classes; groups and roles are then its.
 
     Returns:
         One accuracy for each group of classes, and their summary.
+
+    Raises:
+        VlmadaptError: the run or the data cannot be read, or the protocol trains on other classes.
     """
     run = Run.open(folder)
     accelerator = join_processes()
     reporter = Reporter(accelerator.is_main_process)
     trained, _ = trained_and_known_classes(run)
-    if data is None:
+    if protocol is not None:
+        groups = _groups_of(protocol, run, trained, data, classes, data_root)
+    elif data is None:
         groups = _own_groups(run, classes, data_root)
     else:
         described = read_config(run.adapter).templates
@@ -67,3 +75,24 @@ def _own_groups(run: Run, classes: Path | None, root: Path | None) -> tuple[Clas
     if root is not None:
         settings = replace(settings, data_root=str(root))
     return Inputs.read(settings, classes).splits().groups
+
+
+def _groups_of(
+    protocol: Protocol, run: Run, trained: Sequence[str], data: str | None, classes: Path | None, root: Path | None
+) -> tuple[ClassGroup, ...]:
+    """What another protocol tests, on the run's data or on others."""
+    settings = run.settings()
+    changed = replace(
+        settings,
+        protocol=protocol,
+        targets=None,
+        data=data or settings.data,
+        data_root=str(root) if root else settings.data_root,
+    ).resolved()
+    names, groups = Inputs.read(changed, classes).groups()
+    if set(names) != set(trained):
+        raise DataError(
+            f"protocol '{protocol}' on '{changed.data}' trains on {len(names)} classes which are not the "
+            f"{len(trained)} that '{run.folder}' was trained on."
+        )
+    return groups

@@ -12,11 +12,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from vlmadapt.core.build import method_class
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.workflows.compare.recipes import RecipeName, find_recipe, named_method
-from vlmadapt.workflows.settings import FitSettings
+from vlmadapt.workflows.settings import FitSettings, make_recipe
 
 TRAINED_LIKE = {
     "all-classes": {"base-to-novel"},
@@ -147,7 +148,7 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
     run = FitSettings(
         method=method,
         options=recipe.options,
-        train={**recipe.train, **settings.train},
+        train=_train(method, recipe.train, settings.train),
         data=data,
         backbone=settings.backbone,
         protocol=settings.protocol,
@@ -165,6 +166,13 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
     differs = [f"{value} {key}" if key == "shots" else str(value)
                for key, value in recipe.made_for.items() if value not in used[key]]  # fmt: skip
     return Cell(run.resolved(), recipe.files, f"published for {', '.join(differs)}" if differs else "")
+
+
+def _train(method: str, own: Mapping[str, Any], for_all: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe with the settings for all methods; one that is solved instead of trained is not trained for that."""
+    recipe = make_recipe(method_class(method).recipe, own)
+    untrained = not (recipe.epochs or recipe.steps_per_shot)
+    return {**own, **{key: value for key, value in for_all.items() if not (untrained and key == "epochs")}}
 
 
 def shots_text(shots: int) -> str:

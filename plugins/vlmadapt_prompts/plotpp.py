@@ -20,12 +20,9 @@ from vlmadapt.plugin import (
     DataError,
     Forward,
     Hook,
-    Method,
     Recipe,
-    Role,
     Task,
     Template,
-    Term,
     TextTower,
     TokenRows,
     inject,
@@ -33,8 +30,8 @@ from vlmadapt.plugin import (
     prompt,
     random_tokens,
     similarity,
-    sinkhorn,
 )
+from vlmadapt_prompts.transport import TransportMethod
 
 
 @dataclass
@@ -67,7 +64,7 @@ class PLOTppConfig:
     tolerance: float = 0.01
 
 
-class PLOTpp(Method):
+class PLOTpp(TransportMethod):
     """Prompt learning with optimal transport for ViTs: N texts of a class against M prompted passes of an image.
 
     Context k stands before the class name; token set m stands behind the patches of pass m, before the first norm,
@@ -115,27 +112,13 @@ class PLOTpp(Method):
         image, text = self._features(x)
         return torch.einsum("bmd,kcd->bcmk", F.normalize(image, dim=-1), F.normalize(text, dim=-1))
 
-    def plans(self, cosines: Tensor) -> Tensor:
-        """Transport plans (B, classes, M, N)."""
-        c = self.config
-        return sinkhorn(cosines, c.eps, c.rounds, c.tolerance)
-
     def scores(self, x: Forward) -> Tensor:
         """Transported cosines (B, classes) times CLIP's scale, in the first stage plus its plain logits."""
-        cosines = self.similarities(x)
-        scores = x.scale * (self.plans(cosines) * cosines).sum((-2, -1))
+        scores = self.transported(x)
         if self.config.pooled == "never" or (self.config.pooled == "image" and not self.image_stage):
             return scores
         image, text = (F.normalize(f.mean(dim), dim=-1) for f, dim in zip(self._features(x), (1, 0), strict=True))
         return scores + x.scale * similarity(image, text)
-
-    def losses(self, x: Forward) -> Iterable[Term]:
-        """Cross entropy of the transported scores."""
-        yield "class", 1.0, F.cross_entropy(self.scores(x), x.labels)
-
-    def route(self, x: Forward, role: Role) -> Tensor:
-        """The same for every class."""
-        return self.scores(x)
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Choose the stage."""

@@ -1,0 +1,40 @@
+"""What PLOT and PLOT++ share: optimal transport between the features of an image and those of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlmadapt.plugin import Forward, Method, Role, Term, sinkhorn
+
+
+class TransportMethod(Method):
+    """Scores are cosines weighted by transport plans; its options have `eps`, `rounds` and `tolerance`."""
+
+    def similarities(self, x: Forward) -> Tensor:
+        """Cosines (B, classes, M, N) of an image's M features with a class's N."""
+        raise NotImplementedError
+
+    def scores(self, x: Forward) -> Tensor:
+        """Scores (B, classes)."""
+        raise NotImplementedError
+
+    def plans(self, cosines: Tensor) -> Tensor:
+        """Transport plans (B, classes, M, N)."""
+        c = self.config
+        return sinkhorn(cosines, c.eps, c.rounds, c.tolerance)
+
+    def transported(self, x: Forward) -> Tensor:
+        """Transported cosines (B, classes) times CLIP's scale."""
+        cosines = self.similarities(x)
+        return x.scale * (self.plans(cosines) * cosines).sum((-2, -1))
+
+    def losses(self, x: Forward) -> Iterable[Term]:
+        """Cross entropy of the scores."""
+        yield "class", 1.0, F.cross_entropy(self.scores(x), x.labels)
+
+    def route(self, x: Forward, role: Role) -> Tensor:
+        """The same for every class."""
+        return self.scores(x)
