@@ -187,7 +187,7 @@ class Engine:
             return unit(torch.stack(features).mean(0))
 
         key = ("zero-shot", teacher, x.names, _autocast(x))
-        return self._keep(key, compute) if self.rules.frozen_layers else _without_graph(compute)
+        return self._keep(key, compute) if self.rules.keep_teacher else _without_graph(compute)
 
     def _plain_text(self, x: Forward, template: Template) -> Tensor:
         tower = self.backbone.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -42,6 +41,7 @@ class Rules:
         pack: in a causal text tower, classes of different length are computed without the padding between them.
         truncate: in a causal text tower, nothing behind the longest end of text is computed.
         read_tokens: the last block computes only the tokens that heads read.
+        keep_teacher: the text features of the zero-shot branch are computed once per class list.
         share_classes: with several processes, each encodes its share of the classes; features are exchanged.
         keep_text: without gradients, text features are kept until a parameter changes.
     """
@@ -51,29 +51,28 @@ class Rules:
     pack: bool = True
     truncate: bool = True
     read_tokens: bool = True
+    keep_teacher: bool = True
     share_classes: bool = True
     keep_text: bool = True
 
     @classmethod
     def named(cls, name: str) -> Rules:
-        """`planned` (all rules), `reference` (none); for measurements `planned-RULE` (all but one), `reference+RULE`.
+        """`planned` (all rules) or `reference` (none); for measurements `planned-RULE` (all but one) or `reference+RULE`.
+
+        `reference+keep-teacher+keep-text` leaves out what published code leaves out too.
 
         Raises:
             PluginError: it is none of these.
         """
-        names = [field.name for field in fields(cls)]
-        base, sign, rule = re.fullmatch(r"([a-z]*)([-+]?)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-        rule = rule.replace("-", "_")
-        if (base, sign) not in _PLANS or (rule not in names if sign else rule):
+        known = {field.name.replace("_", "-"): field.name for field in fields(cls)}
+        base, *rules = name.split("-", 1) if name.startswith("planned-") else name.split("+")
+        if base not in ("planned", "reference") or (base == "planned" and "+" in name) or not known.keys() >= {*rules}:
             raise PluginError(
                 f"unknown plan '{name}'; it is 'planned', 'reference', or for measurements 'planned-RULE' or "
-                f"'reference+RULE' with one of {', '.join(n.replace('_', '-') for n in names)}."
+                f"'reference+RULE' with one of {', '.join(known)}."
             )
-        everything = base == "planned"
-        return cls(**{n: everything != (n == rule) for n in names})
-
-
-_PLANS = {("planned", ""), ("planned", "-"), ("reference", ""), ("reference", "+")}
+        named = {known[rule] for rule in rules}
+        return cls(**{rule: (rule in named) != (base == "planned") for rule in known.values()})
 
 
 @dataclass(frozen=True)
