@@ -39,8 +39,8 @@ from vlmadapt.core.method import SEEN, Method, Task, total
 from vlmadapt.workflows.memory import peak_memory
 
 OFFICIAL = "reference+keep-teacher+keep-text"
-"""What published code computes: every layer of every token at each step, but hand-written texts once, and in testing all
-texts once."""
+"""What published code computes: every layer of every token at each step, but hand-written texts once, and in testing
+all texts once."""
 
 NAMES = {OFFICIAL: "as published code"}
 
@@ -205,8 +205,8 @@ def show(costs: list[Cost]) -> None:
     for cost in costs:
         base = next(c for c in costs if c.work == cost.work)
         table.add_row(
-            cost.method, str(cost.classes), str(cost.batch), str(cost.first_layer or ""), NAMES.get(cost.plan, cost.plan),
-            f"{cost.seconds:.2f}",
+            cost.method, str(cost.classes), str(cost.batch), str(cost.first_layer or ""),
+            NAMES.get(cost.plan, cost.plan), f"{cost.seconds:.2f}",
             f"{base.seconds / cost.seconds:.2f}x", f"{cost.flops / 1e9:.0f}", f"{base.flops / cost.flops:.2f}x",
             f"{100 * cost.flops / cost.seconds / cost.product_flops_per_second:.0f} %",
             f"{cost.peak_bytes / 2**20:.0f}", f"{cost.images_per_second:.2f}", f"{cost.loss:.6f}",

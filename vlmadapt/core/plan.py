@@ -57,7 +57,7 @@ class Rules:
 
     @classmethod
     def named(cls, name: str) -> Rules:
-        """`planned` (all rules) or `reference` (none); for measurements `planned-RULE` (all but one) or `reference+RULE`.
+        """`planned` (all rules) or `reference` (none); for measurements `planned-RULE` or `reference+RULE+RULE`.
 
         `reference+keep-teacher+keep-text` leaves out what published code leaves out too.
 
