@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import (
+from vlmadapt_benchmarks.catalog import (
     caltech101,
     dtd,
     eurosat,

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlmadapt.plugin import DataError, Dataset, DataSource, Step
-
-from .fetch import Download, steps
-from .splits import NO_FOLDERS, Reader, Split, read_split, to_dataset
+from vlmadapt_benchmarks.fetch import Download, steps
+from vlmadapt_benchmarks.splits import NO_FOLDERS, Reader, Split, read_split, to_dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .benchmark import Benchmark
-from .fetch import archive, by_hand, drive, drive_archive, torchvision
-from .readers import (
+from vlmadapt_benchmarks.benchmark import Benchmark
+from vlmadapt_benchmarks.fetch import archive, by_hand, drive, drive_archive, torchvision
+from vlmadapt_benchmarks.readers import (
     CALTECH_IGNORED,
     CALTECH_NAMES,
     EUROSAT_NAMES,

@@ -1,7 +1,7 @@
 """Bringing a benchmark's parts into its folder: torchvision's downloaders, archives, Google Drive, or by hand.
 
-Everything is unpacked in a folder `.download` beside its place and moved when it is complete. An archive that has a
-checksum is kept there when something goes wrong, and is not fetched again.
+Everything is unpacked in a folder `.download` beside its place and moved when it is complete. When something goes
+wrong, archives with a checksum and parts of archives that can be gone on with are kept there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from vlmadapt.plugin import DataError, Step
+from vlmadapt_benchmarks.http import download
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
+PART = "archive.part"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _keep_archives(folder: Path) -> None:
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.suffix not in ARCHIVES:
+        elif path.suffix not in ARCHIVES and path.name != PART:
             path.unlink()
 
 
@@ -101,13 +103,8 @@ def _vision(dataset: str, inner: str, staging: Path) -> Path:
 
 
 def _archive(url: str, inner: str, staging: Path) -> Path:
-    from torchvision.datasets.utils import download_url, extract_archive
-
-    # Without a checksum torchvision takes half a file for a whole one, so it must not find one under its own name.
-    part = staging / "archive.part"
-    part.unlink(missing_ok=True)
-    download_url(url, str(staging), part.name)
-    return _unpack(part, staging / url.rpartition("/")[2], extract_archive) / inner
+    download(url, staging / PART)
+    return _unpack(staging / PART, staging / url.rpartition("/")[2]) / inner
 
 
 def _drive(identifier: str, file: str, staging: Path) -> Path:
@@ -123,14 +120,16 @@ def _drive(identifier: str, file: str, staging: Path) -> Path:
 
 
 def _drive_archive(identifier: str, staging: Path) -> Path:
+    _drive(identifier, "drive.part", staging)
+    return _unpack(staging / "drive.part", staging / "archive.zip")
+
+
+def _unpack(part: Path, archive: Path) -> Path:
     from torchvision.datasets.utils import extract_archive
 
-    _drive(identifier, "archive.part", staging)
-    return _unpack(staging / "archive.part", staging / "archive.zip", extract_archive)
-
-
-def _unpack(part: Path, archive: Path, extract: Callable[[str, str], str]) -> Path:
     part.rename(archive)
-    extract(str(archive), str(archive.parent))
-    archive.unlink()
+    try:
+        extract_archive(str(archive), str(archive.parent))
+    finally:
+        archive.unlink()  # where it cannot be unpacked it must not be taken for a good one again
     return archive.parent

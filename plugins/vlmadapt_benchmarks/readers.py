@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .splits import Item, Reader, Split, class_folders, hold_out, image_files, split_classes, split_folders
+from vlmadapt_benchmarks.splits import (
+    Item,
+    Reader,
+    Split,
+    class_folders,
+    hold_out,
+    image_files,
+    split_classes,
+    split_folders,
+)
 
 EUROSAT_NAMES = {
     "AnnualCrop": "Annual Crop Land",

@@ -15,7 +15,9 @@ from torchvision.datasets import utils
 from tests.benchmarks_data.layouts import LAYOUTS, SPLIT_FILES, folders, write_split
 from vlmadapt.cli.main import main
 from vlmadapt.data.load import load_data
+from vlmadapt.errors import DataError
 from vlmadapt.workflows.data import check_data, list_data, prepare_data
+from vlmadapt_benchmarks import fetch
 
 
 class FakeDTD:
@@ -103,28 +105,37 @@ def test_an_archive_is_kept_and_what_was_half_unpacked_is_not(tmp_path: Path, mo
     assert len(list((tmp_path / "dtd" / "images" / "banded").iterdir())) == 10
 
 
-def test_an_archive_without_checksum_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(url: str, folder: str, file: str) -> None:
-        assert not (Path(folder) / file).exists()
-        (Path(folder) / file).write_text(url)
-
+def test_an_archive_on_the_web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def extract(archive: str, folder: str) -> str:
         assert Path(archive).name == "imagenet-a.tar"
         folders(Path(folder) / "imagenet-a", ("n01443537",), 1)
         return folder
 
-    monkeypatch.setattr(utils, "download_url", download)
+    monkeypatch.setattr(fetch, "download", lambda url, file: file.write_text(url))
     monkeypatch.setattr(utils, "extract_archive", extract)
-    staging = tmp_path / "imagenet-adversarial" / ".download"
-    staging.mkdir(parents=True)
-    (staging / "archive.part").write_text("half")
     assert states("imagenet_a", tmp_path) == ["got"]
     assert load_data("imagenet_a", root=tmp_path).classes == ("goldfish",)
-    assert not staging.exists()
+    assert not (tmp_path / "imagenet-adversarial" / ".download").exists()
+
+
+def test_half_an_archive_is_kept_and_a_bad_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staging = tmp_path / "imagenet-adversarial" / ".download"
+
+    def broken(url: str, file: Path) -> None:
+        with file.open("a") as out:
+            out.write("half")
+        raise DataError("broke off")
+
+    monkeypatch.setattr(fetch, "download", broken)
+    assert states("imagenet_a", tmp_path) == states("imagenet_a", tmp_path) == ["failed: broke off"]
+    assert (staging / "archive.part").read_text() == "halfhalf"
+    monkeypatch.setattr(fetch, "download", lambda url, file: None)
+    assert states("imagenet_a", tmp_path)[0].startswith("failed: ")
+    assert not list(staging.iterdir())
 
 
 def test_an_archive_with_other_content_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(utils, "download_url", lambda url, folder, file: (Path(folder) / file).touch())
+    monkeypatch.setattr(fetch, "download", lambda url, file: file.touch())
     monkeypatch.setattr(utils, "extract_archive", lambda archive, folder: folder)
     (state,) = states("imagenet_r", tmp_path)
     assert state.startswith("failed: 'imagenet-r' was not in what was downloaded")
