@@ -24,6 +24,7 @@ class SupportMethod(Method):
     limitations: ClassVar[dict[str, str]] = {
         "unseen-classes": "it knows classes by their images, and has none of an unseen class",
         "class-order": "it knows classes by their place in the support set, not by name",
+        "added-class": "it knows classes by their images, and has none of an unseen class",
         "roles": "it knows classes by their images, and has none of an unseen class",
     }
 

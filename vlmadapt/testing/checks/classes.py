@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vlmadapt.core.method import UNSEEN
+from vlmadapt.core.method import UNKNOWN, UNSEEN
 from vlmadapt.testing.checks.compare import same, scores_of
 from vlmadapt.testing.data import CLASSES, OTHERS
 from vlmadapt.testing.subject import Subject
@@ -26,6 +26,13 @@ def class_order(subject: Subject) -> None:
     scores = subject.scores(subject.trained)
     moved = subject.scores(subject.trained, [CLASSES[i] for i in order])
     same("scores of classes in another order", scores[:, torch.tensor(order)], moved)
+
+
+def added_class(subject: Subject) -> None:
+    """Another class beside them leaves the scores of the others as they are."""
+    scores = subject.scores(subject.trained, CLASSES, UNKNOWN)
+    among = subject.scores(subject.trained, (*CLASSES, OTHERS[0]), UNKNOWN)
+    same("scores with and without another class", scores, among[:, : len(CLASSES)])
 
 
 def one_class(subject: Subject) -> None:
