@@ -187,7 +187,8 @@ def fits(plan: str, work: Work, costs: list[Cost]) -> bool:
     name, classes, batch, first_layer = work
     smaller = [c for c in costs if (c.method, c.batch, c.first_layer, c.plan) == (name, batch, first_layer, plan)]
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return all(c.peak_bytes * classes / c.classes < 0.8 * available for c in smaller)
+    nearest = max(smaller, key=lambda c: c.classes, default=None)
+    return nearest is None or nearest.peak_bytes * classes / nearest.classes < 0.8 * available
 
 
 def matrix_product_rate() -> float:
@@ -226,10 +227,12 @@ def draw(costs: list[Cost], path: Path) -> None:
             mine = [c for c in costs if (c.method, c.plan) == (method, plan)]
             line = sorted((13 - (c.first_layer or 0) if by_layer else c.classes, c.seconds) for c in mine)
             panel.plot(*zip(*line, strict=True), marker="o", label=NAMES.get(plan, plan))
-        panel.set(title=method, xlabel="layers touched, of 12" if by_layer else "classes", ylim=(0, None))
+        panel.set(title=method, xlabel="layers touched, of 12" if by_layer else "classes")
         if not by_layer:
-            panel.set(xscale="log", yscale="log", ylim=(None, None))
+            panel.set(xscale="log", yscale="log")
         panel.grid(alpha=0.3, which="both")
+    if by_layer:
+        panels[0][0].set_ylim(0, None)
     panels[0][0].set_ylabel("seconds per step")
     panels[0][-1].legend(frameon=False)
     figure.tight_layout()

@@ -50,6 +50,11 @@ def test_common_epochs_do_not_train_what_is_solved() -> None:
     assert [(c.settings.recipe.epochs, c.settings.recipe.batch_size) for c in cells(settings)] == [(0, 7), (0, 7)]
 
 
+def test_common_epochs_replace_steps() -> None:
+    (cell,) = cells(CompareSettings(["clip-lora"], seeds=[1], train={"epochs": 2}))
+    assert cell.settings.recipe.with_epochs(16.0, 5).epochs == 2
+
+
 def test_a_file_for_one_method_replaces_its_recipe(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("method: {name: coop, tokens: 3}\n")

@@ -171,8 +171,12 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
 def _train(method: str, own: Mapping[str, Any], for_all: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe with the settings for all methods; one that is solved instead of trained is not trained for that."""
     recipe = make_recipe(method_class(method).recipe, own)
-    untrained = not (recipe.epochs or recipe.steps_per_shot)
-    return {**own, **{key: value for key, value in for_all.items() if not (untrained and key == "epochs")}}
+    changes = dict(for_all)
+    if "epochs" in changes and not (recipe.epochs or recipe.steps_per_shot):
+        del changes["epochs"]
+    elif "epochs" in changes:
+        changes.setdefault("steps_per_shot", 0)  # the other way to say how long
+    return {**own, **changes}
 
 
 def shots_text(shots: int) -> str:
