@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from vlmadapt.plugin import DataError, Dataset, Example, cache_dir
-
 from vlmadapt_openmoji.manifest import Record, class_names, digest, records
 
 SIZE = 64  # pixels; a little more than the 48 of the embedded backbone, so that other backbones see something too
