@@ -21,7 +21,7 @@ def test_built_in_methods() -> None:
     assert kgcoop.hooks == ("prompt", "teacher", "inject", "losses")
     assert kgcoop.touches == ("text",)
     assert probe.needs == ("support images", "validation images", "sklearn")
-    assert set(probe.limitations) == {"unseen-classes", "class-order", "roles", "one-class"}
+    assert set(probe.limitations) == {"unseen-classes", "class-order", "added-class", "roles", "one-class"}
 
 
 def test_they_agree_with_the_classes() -> None:
