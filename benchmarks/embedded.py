@@ -1,6 +1,6 @@
 """The embedded head-to-head: every registered method on the data set and backbone that come with the package.
 
-    python benchmarks/embedded.py                                      # docs/embedded.md and docs/images/embedded*.png
+    python benchmarks/embedded.py                                      # docs/embedded.md and docs/images/embedded.png
     python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/docs      # a look, not for the repository
 
 Runs are kept in `--out`; an interrupted benchmark goes on from there. Protocols that train alike share their runs: what
@@ -28,7 +28,7 @@ from vlmadapt.workflows.compare.screen import statistics_lines
 from vlmadapt.workflows.compare.settings import CompareSettings
 from vlmadapt.workflows.compare.table import Table, spread_text
 from vlmadapt.workflows.compare.workflow import Findings, compare
-from vlmadapt.workflows.report.charts import base_against_novel, dots
+from vlmadapt.workflows.report.charts import dots
 from vlmadapt.workflows.report.style import looks, to_png
 
 REFERENCE, OTHER_STYLE = "clip", "openmoji-outline"
@@ -49,8 +49,6 @@ has {budget}. Published budgets differ by a factor of eighty, so this one
 suits some better than others: a method that was published for hundreds of passes is seen at its start.
 
 ![Harmonic mean of each method](images/embedded.png)
-
-![Base against novel accuracy](images/embedded-scatter.png)
 
 ## Trained on the base classes
 
@@ -144,7 +142,6 @@ def write(arguments: argparse.Namespace, found: dict[str, tuple[Comparison, Find
     metric = main_metric(findings.rows)
     rows = [row for row in findings.rows if metric in row.accuracy]
     to_png(dots(rows, metric, looks(comparison.methods)), docs / "images" / "embedded.png")
-    to_png(base_against_novel(rows, looks(comparison.methods)), docs / "images" / "embedded-scatter.png")
     epochs = arguments.epochs
     same = f"the same budget of {epochs} passes over the training images in batches of {arguments.batch}, in float32"
     budget = f"{same}, and the other settings of its `uniform` recipe" if epochs else "its `uniform` recipe"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from vlmadapt.plugin import IMAGE, SEEN, UNSEEN, DataError, Forward, Method, Role, Term
 
 
-class SupportMethod(Method):
+class SupportMethod(Method, ABC):
     """A method on frozen image features that knows its classes by their images, and no others.
 
     Its tensors have rows for support images or classes. How many there are is known in `prepare`, or from the state
@@ -33,13 +34,13 @@ class SupportMethod(Method):
         """It knows classes by their images."""
         return False
 
+    @abstractmethod
     def fitted(self) -> int:
         """The number of classes it knows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, x: Forward) -> Tensor:
         """Scores (B, classes) for the classes it knows."""
-        raise NotImplementedError
 
     def losses(self, x: Forward) -> Iterable[Term]:
         """Cross entropy of the scores."""

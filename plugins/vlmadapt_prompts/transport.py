@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch.nn.functional as F
@@ -10,16 +11,16 @@ from torch import Tensor
 from vlmadapt.plugin import Forward, Method, Role, Term, sinkhorn
 
 
-class TransportMethod(Method):
+class TransportMethod(Method, ABC):
     """Scores are cosines weighted by transport plans; its options have `eps`, `rounds` and `tolerance`."""
 
+    @abstractmethod
     def similarities(self, x: Forward) -> Tensor:
         """Cosines (B, classes, M, N) of an image's M features with a class's N."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, x: Forward) -> Tensor:
         """Scores (B, classes)."""
-        raise NotImplementedError
 
     def plans(self, cosines: Tensor) -> Tensor:
         """Transport plans (B, classes, M, N)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Step:
         return all(path.exists() for path in self.paths)
 
 
-class DataSource:
+class DataSource(ABC):
     """A data set by its registered name; a plugin registers an instance, or the class.
 
     A data set that needs nothing of the user may instead be registered as a function without arguments that returns
@@ -49,13 +50,13 @@ class DataSource:
     expected: Mapping[str, int] = {}
     targets: Mapping[str, tuple[str, ...]] = {}
 
+    @abstractmethod
     def load(self, root: Path) -> Dataset:
         """The data set below the data root; images are not looked into.
 
         Raises:
             DataError: something is missing; the message names it and how to get it.
         """
-        raise NotImplementedError
 
     def steps(self, root: Path) -> Sequence[Step]:
         """What has to be below the data root, in the order in which it is got."""
