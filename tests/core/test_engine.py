@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from tests import small
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
+from vlmadapt.core import engine as engine_module
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import Forward
 from vlmadapt.core.hooks import Site
 from vlmadapt.core.plan import Rules
+from vlmadapt.core.rows import Rows
 from vlmadapt.plugin import (
     CONTEXT,
     EMBEDDING,
@@ -238,6 +241,26 @@ def test_chunks_of_classes_change_nothing(backbone: Backbone, declare: Callable[
     whole, cut = everything(backbone, "planned", declare), everything(backbone, "planned", declare, class_chunk=2)
     for name, value in whole.items():
         torch.testing.assert_close(cut[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("declare", [nothing, first_in_both, class_tokens_at_a_deep_layer], ids=lambda f: f.__name__)
+def test_no_block_sees_more_classes_than_a_chunk(
+    backbone: Backbone, declare: Callable[[Synthetic], Iterable[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def watched(run: Callable[..., Any]) -> Callable[..., Any]:
+        def running(block: Any, rows: Rows, *rest: Any) -> Any:
+            seen.extend([rows.own.shape[1]] if rows.end is not None else [])
+            return run(block, rows, *rest)
+
+        return running
+
+    for name in ("run_block", "run_last_block"):
+        monkeypatch.setattr(engine_module, name, watched(getattr(engine_module, name)))
+    everything(backbone, "planned", declare, class_chunk=2)
+    assert set(seen) <= {1, 2}
+    assert 2 in seen
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -40,8 +41,8 @@ class Engine:
     Args:
         backbone: frozen.
         rules: what may be left out; all of it by default.
-        class_chunk: classes whose activations are kept at once; those of the others are computed again in the backward
-            pass. 0 keeps all.
+        class_chunk: classes that go through the text tower at once; with gradients, the activations of the others are
+            computed again in the backward pass. 0 takes all at once.
     """
 
     def __init__(self, backbone: Backbone, rules: Rules | None = None, class_chunk: int = 0):
@@ -171,7 +172,7 @@ class Engine:
         start = self._start(tower, plan)
 
         def run() -> dict[Read | str, Tensor]:
-            return self._run(tower, plan, self._text_rows(x, template, start), start, {})
+            return self._run_untouched(tower, plan, self._text_rows(x, template, start), start)
 
         key = ("tokens", template, x.names, plan.reads, _autocast(x))
         return self._keep(key, run) if self.rules.frozen_layers else _without_graph(run)
@@ -195,22 +196,26 @@ class Engine:
             return self._opaque_text(x, template)
         empty = _untouched(tower)
         start = self._start(tower, empty)
-        tokens = self._run(tower, empty, self._text_rows(x, template, start), start, {})
+        tokens = self._run_untouched(tower, empty, self._text_rows(x, template, start), start)
         return self._features(tower, empty, tokens)[CLASS_HEAD][0]
 
     def _opaque_text(self, x: Forward, template: Template) -> Tensor:
         """Features of a tower that can only be asked for its output."""
         tower = self.backbone.text
-        return self._keep(
-            ("opaque", template, x.names, _autocast(x)),
-            lambda: tower.encode(template.write(x.names, tower).ids.to(x.device)),
-        )
+
+        def encode() -> Tensor:
+            ids = template.write(x.names, tower).ids.to(x.device)
+            return torch.cat([tower.encode(ids[low:high]) for low, high in chunks(0, len(ids), self.class_chunk)])
+
+        return self._keep(("opaque", template, x.names, _autocast(x)), encode)
 
     def _text_rows(self, x: Forward, template: Template, layer: int) -> Rows:
         """Frozen rows of a class list before block `layer`, computed once per class list."""
 
         def compute() -> Rows:
-            return self._frozen_layers(self.backbone.text, self._written(x, template), layer)
+            rows = self._written(x, template)
+            found = [self._frozen_layers(self.backbone.text, part, layer) for part in self._parts(rows)]
+            return replace(rows, shared=found[0].shared, own=torch.cat([part.own for part in found], dim=1))
 
         key = ("rows", template, x.names, layer, _autocast(x))
         return self._keep(key, compute) if self.rules.frozen_layers else _without_graph(compute)
@@ -225,6 +230,14 @@ class Engine:
         tokens = tower.embed(rows.ids[:, :length].to(x.device))
         spans = {CONTEXT_SPAN: context_span(rows.context.to(x.device))} if rows.context.numel() else {}
         return Rows.of(tokens[None], rows.end.to(x.device), spans, shared)
+
+    def _run_untouched(self, tower: TextTower, plan: TowerPlan, rows: Rows, start: int) -> dict[Read | str, Tensor]:
+        """What heads read of a text tower without hooks, as many classes at a time as memory allows."""
+        found = [self._run(tower, plan, part, start, {}) for part in self._parts(rows)]
+        return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
+
+    def _parts(self, rows: Rows) -> list[Rows]:
+        return [rows.rows(low, high) for low, high in chunks(0, rows.own.shape[1], self.class_chunk)]
 
     # -- both sides ---------------------------------------------------------------------------------------------------
 
