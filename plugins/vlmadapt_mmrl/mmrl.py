@@ -22,6 +22,7 @@ from vlmadapt.plugin import (
     Method,
     Recipe,
     Role,
+    Side,
     Task,
     Term,
     block_indices,
@@ -42,7 +43,8 @@ class MMRLConfig:
     Args:
         tokens: number K of representation tokens.
         width: width d_r of the representation space.
-        layers: blocks before which tokens enter, counted from 1, consecutive or not.
+        layers: blocks before which tokens enter, counted from 1, consecutive or not; tokens for a block that only one
+            tower has enter that one.
         alpha: weight of the class branch against the representation branch, in the loss and in fused scores.
         reg_weight: weight lambda of the pull towards the frozen features.
         regulariser: distance to the frozen features (the paper's ablation has all three).
@@ -106,6 +108,7 @@ class MMRL(Method):
         if not (c.text_tokens or c.image_tokens):
             raise DataError("MMRL without text tokens and without image tokens has nothing to learn.")
         self.layers = block_indices(c.layers)
+        self.depths = {TEXT: backbone.text.depth, IMAGE: backbone.image.depth}
         self.space = random_tokens(c.tokens, c.width)
         if c.space == "separate" and c.text_tokens and c.image_tokens:
             self.image_space = random_tokens(c.tokens, c.width)
@@ -146,12 +149,15 @@ class MMRL(Method):
         """The tokens in both towers, and the head that reads them."""
         text, image = self.tokens()
         if self.config.text_tokens:
-            yield inject(TEXT, dict(zip(self.layers, text, strict=True)), at=FIRST, blend=self.blend())
+            yield inject(TEXT, self.entering(TEXT, text), at=FIRST, blend=self.blend())
         if image:
-            yield inject(
-                IMAGE, dict(zip(self.layers, image, strict=True)), at=FIRST, blend=self.blend(), name=REPRESENTATION
-            )
+            yield inject(IMAGE, self.entering(IMAGE, image), at=FIRST, blend=self.blend(), name=REPRESENTATION)
             yield head(IMAGE, REPRESENTATION, read=REPRESENTATION, mean=True, project=self.representation_projection())
+
+    def entering(self, side: Side, tokens: Iterable[Tensor]) -> dict[int, Tensor]:
+        """Tokens by layer, without the layers that the other tower alone has; those that none has the core refuses."""
+        other_alone = range(self.depths[side], max(self.depths.values()))
+        return {layer: x for layer, x in zip(self.layers, tokens, strict=True) if layer not in other_alone}
 
     def losses(self, x: Forward) -> Iterable[Term]:
         """Both branches, and both pulls towards the frozen features."""

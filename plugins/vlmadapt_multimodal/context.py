@@ -1,10 +1,12 @@
-"""How the text contexts of these methods start."""
+"""How the tokens of these methods start, and where they enter."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
 
-from vlmadapt.plugin import TextTower, random_tokens, worded_tokens
+from torch import Tensor, nn
+
+from vlmadapt.plugin import EMBEDDING, TextTower, random_tokens, worded_tokens
 
 
 def starting_context(text: TextTower, words: str, n: int) -> tuple[nn.Parameter, str]:
@@ -17,3 +19,11 @@ def starting_context(text: TextTower, words: str, n: int) -> tuple[nn.Parameter,
         context, start = worded_tokens(text, words, n)
         return context, f"{start} {{}}."
     return random_tokens(n, text.width), f"[{n}] {{}}."
+
+
+def by_depth(tokens: Iterable[Tensor], blocks: int) -> dict[int, Tensor]:
+    """Tokens by the layer they enter at: the embedding, then before block 1, 2, ... (from 0) of a tower's blocks.
+
+    Where there are more tokens than blocks, those left over enter nowhere.
+    """
+    return dict(zip((EMBEDDING, *range(1, blocks)), tokens, strict=False))

@@ -9,7 +9,6 @@ from torch import nn
 
 from vlmadapt.plugin import (
     CONTEXT,
-    EMBEDDING,
     END,
     IMAGE,
     TEXT,
@@ -23,7 +22,7 @@ from vlmadapt.plugin import (
     prompt,
     random_tokens,
 )
-from vlmadapt_multimodal.context import starting_context
+from vlmadapt_multimodal.context import by_depth, starting_context
 
 
 @dataclass
@@ -34,7 +33,8 @@ class MaPLeConfig:
         tokens: length of the context at each depth.
         words: the first `tokens` tokens of these words start the input context, the rest stays frozen text before the
             class name; with more than 4 tokens, or no words, the start is random, as in the published code.
-        depth: contexts are learned at the input and before blocks 2 to `depth` (counted from 1).
+        depth: contexts are learned at the input and before blocks 2 to `depth` (counted from 1); a tower with fewer
+            blocks leaves the last of them unused.
     """
 
     tokens: int = 2
@@ -62,13 +62,13 @@ class MaPLe(Method):
         self.deep = nn.ParameterList(random_tokens(c.tokens, width) for _ in range(c.depth - 1))
         self.couple = nn.Linear(width, backbone.image.width)
         self.couple_deep = copies(nn.Linear(width, backbone.image.width), c.depth - 1)
+        self.blocks = backbone.text.depth, backbone.image.depth
 
     def hooks(self) -> Iterable[Hook]:
         """The same contexts in both towers, the image's through the coupling maps."""
-        layers = (EMBEDDING, *range(1, self.config.depth))
-        contexts = (self.context, *self.deep)
-        couples = (self.couple, *self.couple_deep)
-        yield prompt(self.template)
-        yield inject(TEXT, dict(zip(layers, contexts, strict=True)), at=CONTEXT)
+        contexts, couples = (self.context, *self.deep), (self.couple, *self.couple_deep)
         mapped = (couple(context) for couple, context in zip(couples, contexts, strict=True))
-        yield inject(IMAGE, dict(zip(layers, mapped, strict=True)), at=END)
+        text, image = self.blocks
+        yield prompt(self.template)
+        yield inject(TEXT, by_depth(contexts, text), at=CONTEXT)
+        yield inject(IMAGE, by_depth(mapped, image), at=END)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vlmadapt.plugin import (
     CONTEXT,
-    EMBEDDING,
     END,
     IMAGE,
     TEXT,
@@ -32,6 +31,7 @@ from vlmadapt.plugin import (
     teacher,
     total,
 )
+from vlmadapt_multimodal.context import by_depth
 
 
 @dataclass
@@ -41,7 +41,8 @@ class MetaPromptConfig:
     Args:
         text_tokens: length of the text context at each depth.
         image_tokens: number of image tokens at each depth.
-        depth: tokens enter at the input and before blocks 2 to `depth` (counted from 1); 0 for all blocks.
+        depth: tokens enter at the input and before blocks 2 to `depth` (counted from 1); 0 for all blocks. A tower with
+            fewer blocks leaves the last of them unused.
         meta_step: size of the meta update, as a part of the learning rate.
         undo: which inner steps are undone: the first alone, as the published code does without meaning to, or both.
         drift: image tokens, which are meant to rest in the inner steps, move by momentum and weight decay; so does the
@@ -86,13 +87,15 @@ class MetaPrompt(Method):
         text, image = (c.depth or tower.depth for tower in (backbone.text, backbone.image))
         self.context = random_tokens(text, c.text_tokens, backbone.text.width)
         self.tokens = random_tokens(image, c.image_tokens, backbone.image.width)
+        self.blocks = backbone.text.depth, backbone.image.depth
         self.templates = [template.removesuffix(".") for template in task.templates]
 
     def hooks(self) -> Iterable[Hook]:
         """Deep prompts in both towers, and the frozen texts."""
         yield prompt(f"[{self.config.text_tokens}] {{}}.")
-        yield inject(TEXT, {depth or EMBEDDING: tokens for depth, tokens in enumerate(self.context)}, at=CONTEXT)
-        yield inject(IMAGE, {depth or EMBEDDING: tokens for depth, tokens in enumerate(self.tokens)}, at=END)
+        text, image = self.blocks
+        yield inject(TEXT, by_depth(self.context, text), at=CONTEXT)
+        yield inject(IMAGE, by_depth(self.tokens, image), at=END)
         yield teacher(*self.templates, raw=self.config.raw_names)
 
     def losses(self, x: Forward) -> Iterable[Term]:

@@ -14,7 +14,6 @@ from torch.nn.utils import parameters_to_vector
 
 from vlmadapt.plugin import (
     CONTEXT,
-    EMBEDDING,
     END,
     IMAGE,
     TEXT,
@@ -30,7 +29,7 @@ from vlmadapt.plugin import (
     random_tokens,
     teacher,
 )
-from vlmadapt_multimodal.context import starting_context
+from vlmadapt_multimodal.context import by_depth, starting_context
 
 TEACHERS = 60
 """How many of OpenAI's ImageNet templates, from the first on, the frozen text features are averaged over."""
@@ -45,8 +44,9 @@ class PromptSRCConfig:
         image_tokens: number of image tokens at each depth.
         words: the first `text_tokens` tokens of these words start the input context, the rest stays frozen text before
             the class name; with more than 4 tokens, or no words, the start is random, as in the published code.
-        text_depth: text contexts are learned at the input and before blocks 2 to `text_depth` (counted from 1).
-        image_depth: the same for image tokens.
+        text_depth: text contexts are learned at the input and before blocks 2 to `text_depth` (counted from 1), or of
+            all blocks if there are fewer.
+        image_depth: the same for image tokens; 0 for none.
         text_weight: pull of the text features towards the frozen ones.
         image_weight: pull of the image features towards the frozen ones.
         logit_weight: pull of the class probabilities towards the frozen ones.
@@ -89,19 +89,19 @@ class PromptSRC(Method):
         """Create the tokens of both towers and a place for their running average."""
         c = self.config
         first, self.template = starting_context(backbone.text, c.words, c.text_tokens)
-        deep = (random_tokens(c.text_tokens, backbone.text.width) for _ in range(c.text_depth - 1))
+        text, image = min(c.text_depth, backbone.text.depth), min(c.image_depth, backbone.image.depth)
+        deep = (random_tokens(c.text_tokens, backbone.text.width) for _ in range(text - 1))
         self.contexts = nn.ParameterList([first, *deep])
-        self.tokens = nn.ParameterList(
-            random_tokens(c.image_tokens, backbone.image.width) for _ in range(c.image_depth)
-        )
+        self.tokens = nn.ParameterList(random_tokens(c.image_tokens, backbone.image.width) for _ in range(image))
         self.average: torch.Tensor
         self.register_buffer("average", torch.zeros(sum(p.numel() for p in self.parameters())))
 
     def hooks(self) -> Iterable[Hook]:
         """Deep prompts in both towers, and the templates of the text teacher."""
         yield prompt(self.template)
-        yield inject(TEXT, _by_depth(self.contexts), at=CONTEXT)
-        yield inject(IMAGE, _by_depth(self.tokens), at=END)
+        yield inject(TEXT, by_depth(self.contexts, len(self.contexts)), at=CONTEXT)
+        if len(self.tokens):
+            yield inject(IMAGE, by_depth(self.tokens, len(self.tokens)), at=END)
         yield teacher(*(write("{}") for write in open_clip.OPENAI_IMAGENET_TEMPLATES[:TEACHERS]), unit=False)
 
     def losses(self, x: Forward) -> Iterable[Term]:
@@ -134,8 +134,3 @@ class PromptSRC(Method):
         c = self.config
         weights = [math.exp(-(((t - c.average_mean) / c.average_std) ** 2) / 2) for t in range(1, epochs + 1)]
         return weights[epoch] / sum(weights)
-
-
-def _by_depth(tokens: Iterable[torch.Tensor]) -> dict[int, torch.Tensor]:
-    """Tokens by the layer they enter at: the embedding, then before block 1, 2, ... (from 0)."""
-    return {depth or EMBEDDING: value for depth, value in enumerate(tokens)}

@@ -23,7 +23,7 @@ def official() -> Official:
             "image_tokens": hyper["N_PRO"],
             "depth": hyper["LAYERS"],
             "meta_step": hyper["META_STEP"],
-            "raw_names": any("_" in text for text in oracle["prompts"]["base"]["teacher"]["text"]),
+            "raw_names": any("_" in text for of in oracle["prompts"].values() for text in of["teacher"]["text"]),
         },
         names=((r"prompt_learner\.ctx", "context"), (r"vision_prompt_learner\.ctx", "tokens")),
         terms={"ce_average": "average", "ce_image": "image", "ce_text": "text"},

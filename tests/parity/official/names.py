@@ -71,7 +71,11 @@ def template_of(prompts: dict[str, Any], classes: Sequence[str]) -> str:
 
 def templates_of(prompts: dict[str, Any], classes: Sequence[str]) -> tuple[str, ...]:
     """All templates that an oracle's texts were written with, in the order they are first met."""
-    names, texts = [readable(name) for name in classes], prompts["text"]
+    ways = ([readable(name) for name in classes], list(classes))  # some official code writes underscores as they are
+    return next(filter(None, (_templates(prompts["text"], names) for names in ways)), ())
+
+
+def _templates(texts: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     found = [
         text[: match.start()] + "{}" + text[match.end() :]
         for text in texts

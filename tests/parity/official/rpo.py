@@ -14,7 +14,7 @@ def official() -> Official:
         options=lambda hyper, oracle: {
             "tokens": hyper["K"],
             "template": hyper["PROMPT"].replace("_", "{}"),
-            "raw_names": any("_" in text for text in oracle["prompts"]["base"]["text"]),
+            "raw_names": any("_" in text for of in oracle["prompts"].values() for text in of["text"]),
         },
         names=((r"prompt_learner\.text_prompt", "text_tokens"), (r"prompt_learner\.img_prompt", "image_tokens")),
         terms={"ce": "class"},
