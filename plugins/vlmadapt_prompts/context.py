@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from vlmadapt.plugin import DataError, TextTower, random_tokens, worded_tokens
+from vlmadapt.plugin import DataError, Template, TextTower, TokenRows, random_tokens, readable, worded_tokens
 
 Position = Literal["end", "middle", "front"]
 
@@ -22,13 +25,6 @@ def start_context(text: TextTower, words: str, tokens: int) -> tuple[nn.Paramete
     return random_tokens(tokens, text.width), room
 
 
-def row_template(n: int, position: Position) -> str:
-    """A row with n learned vectors and the class name behind, within or in front of them."""
-    if position == "middle" and n > 1:
-        return f"{row_room(n // 2)} {{}} {row_room(n - n // 2)}."
-    return f"{{}} {row_room(n)}." if position == "front" else f"{row_room(n)} {{}}."
-
-
 def row_room(n: int) -> str:
     """The placeholder of n learned vectors.
 
@@ -38,3 +34,40 @@ def row_room(n: int) -> str:
     if n < 1:
         raise DataError("a context needs at least one token.")
     return f"[{n}]"
+
+
+@dataclass(frozen=True)
+class PlacedName(Template):
+    """A row `[n] {}.` whose class name may stand in front of the learned vectors or in the middle of them.
+
+    As in all published code, the row is written with the name behind the context. Then as many tokens as the name has
+    by itself move forward, in front of the second half of the context or of all of it. These are the name's own tokens
+    unless frozen words stand between context and name, or the full stop melts into a name that ends in punctuation.
+    """
+
+    position: Position = "end"
+
+    def write(self, names: Sequence[str], text: TextTower) -> TokenRows:
+        """Tokenise the row of each class name."""
+        rows = super().write(names, text)
+        if self.position == "end":
+            return rows
+        kept = self.learned // 2 if self.position == "middle" else 0
+        moved = [
+            _moved(ids, places, kept, int(length))
+            for ids, places, length in zip(rows.ids, rows.context, _name_lengths(names, text), strict=True)
+        ]
+        ids, context = (torch.stack(column) for column in zip(*moved, strict=True))
+        return replace(rows, ids=ids, context=context)
+
+
+def _moved(ids: Tensor, places: Tensor, kept: int, length: int) -> tuple[Tensor, Tensor]:
+    """A row and the places of its context, after `length` tokens moved in front of all but `kept` learned vectors."""
+    first, behind = int(places[0]) + kept, int(places[-1]) + 1
+    name, rest = ids[behind : behind + length], ids[behind + length :]
+    return torch.cat([ids[:first], name, ids[first:behind], rest]), torch.cat([places[:kept], places[kept:] + length])
+
+
+def _name_lengths(names: Sequence[str], text: TextTower) -> Tensor:
+    """(classes,) tokens of each class name by itself."""
+    return text.end(text.tokenize([readable(name) for name in names])) - text.end(text.tokenize([""]))

@@ -20,7 +20,7 @@ from vlmadapt.plugin import (
     random_tokens,
     worded_tokens,
 )
-from vlmadapt_prompts.context import Position, row_template
+from vlmadapt_prompts.context import PlacedName, Position, row_room
 
 
 @dataclass
@@ -61,12 +61,12 @@ class CoOp(Method):
             self.build_random(backbone, task)
             return
         self.context, start = worded_tokens(backbone.text, c.words)
-        self.template = f"{start} {{}}." if c.position == "end" else row_template(len(self.context), c.position)
+        self.template = PlacedName(f"{start} {{}}.", position=c.position)
 
     def build_random(self, backbone: Backbone, task: Task) -> None:
         """A random context, shared or for each class."""
         c = self.config
-        self.template = row_template(c.tokens, c.position)
+        self.template = PlacedName(f"{row_room(c.tokens)} {{}}.", position=c.position)
         shape = (len(task.classes), c.tokens) if c.per_class else (c.tokens,)
         self.context = random_tokens(*shape, backbone.text.width)
 

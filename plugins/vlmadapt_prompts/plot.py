@@ -27,7 +27,7 @@ from vlmadapt.plugin import (
     random_tokens,
     similarity,
 )
-from vlmadapt_prompts.context import Position, row_template
+from vlmadapt_prompts.context import PlacedName, Position, row_room
 from vlmadapt_prompts.transport import TransportMethod
 
 TOKENS = "tokens"
@@ -82,7 +82,7 @@ class PLOT(TransportMethod):
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the contexts."""
         c = self.config
-        self.template = row_template(c.tokens, c.position)
+        self.template = PlacedName(f"{row_room(c.tokens)} {{}}.", position=c.position)
         self.contexts = random_tokens(c.prompts, c.tokens, backbone.text.width)
 
     def hooks(self) -> Iterable[Hook]:

@@ -28,7 +28,7 @@ from vlmadapt.plugin import (
     prompt,
     random_tokens,
 )
-from vlmadapt_prompts.context import row_template
+from vlmadapt_prompts.context import PlacedName, Position, row_room
 
 
 @dataclass
@@ -40,12 +40,14 @@ class ProDAConfig:
         tokens: length of each.
         batch: contexts that take part in a training step; N is a multiple of it.
         weight: weight alpha of the orthogonality.
+        raw_names: write class names with their underscores, as the port does.
     """
 
     prompts: int = 32
     tokens: int = 16
     batch: int = 4
     weight: float = 0.1
+    raw_names: bool = False
 
 
 class ProDA(Method):
@@ -66,8 +68,8 @@ class ProDA(Method):
     Classes are answered by s x . mu_i over all N contexts, mu_i not normalised again.
 
     The authors' code is not public; this follows a port (ml-stat-Sustech/CLIP_Calibration), which divides by b + 1.
-    That port keeps underscores in the names it writes while it measures their length without, which moves parts of
-    such names behind the context; here names are written without underscores throughout.
+    That port writes names with their underscores but measures their length without, so that in front of a context or
+    within it stands only the beginning of such a name; with `raw_names` so here, by default names have no underscores.
     """
 
     Config = ProDAConfig
@@ -82,10 +84,9 @@ class ProDA(Method):
         c = self.config
         if c.prompts < 4 or c.prompts % 4 or c.batch < 1 or c.prompts % c.batch:
             raise DataError(f"{c.prompts} prompts cannot be cut in quarters and in batches of {c.batch}.")
-        quarter = c.prompts // 4
-        self.templates = [
-            row_template(c.tokens, at) for at in ("front", "middle", "end", "end") for _ in range(quarter)
-        ]
+        row = f"{row_room(c.tokens)} {{}}."
+        places: tuple[Position, ...] = ("front", "middle", "end", "end")
+        self.templates = [PlacedName(row, c.raw_names, at) for at in places for _ in range(c.prompts // 4)]
         self.contexts = random_tokens(c.prompts, c.tokens, backbone.text.width)
         self.register_buffer("order", torch.arange(c.prompts))
         self.register_buffer("used", torch.tensor(c.prompts))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlmadapt.plugin import Backbone, DataError, Forward, Hook, Recipe, Task, Term, Trainer, teacher, worded_tokens
-from vlmadapt_prompts.context import row_template
+from vlmadapt_prompts.context import PlacedName
 from vlmadapt_prompts.coop import CoOp, CoOpConfig
 
 
@@ -66,7 +66,7 @@ class ProGrad(CoOp):
             raise DataError(f"a context of {c.tokens} tokens has no room for the {n} words of '{words}'.")
         self.context = nn.Parameter(F.pad(worded.detach(), (0, 0, c.tokens - n, 0)))
         rest = start.removeprefix(f"[{n}]")
-        self.template = f"[{c.tokens}]{rest} {{}}." if c.position == "end" else row_template(c.tokens, c.position)
+        self.template = PlacedName(f"[{c.tokens}]{rest} {{}}.", position=c.position)
 
     def hooks(self) -> Iterable[Hook]:
         """CoOp's context, and the frozen classifier's template."""

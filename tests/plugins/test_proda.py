@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from tests.plugins.prompt_methods import StillTrainer, build, forward, published_count
+from tests.plugins.prompt_methods import StillTrainer, backbone, build, forward, published_count
 from vlmadapt.plugin import SEEN, DataError, Hook
 from vlmadapt_prompts.proda import bound, mean_overlap
 
@@ -40,7 +40,20 @@ def test_orthogonality_looks_at_different_prompts_only() -> None:
 
 def test_the_class_name_stands_in_three_places() -> None:
     method = build("proda", prompts=8, tokens=5)
-    assert method.templates == ["{} [5]."] * 2 + ["[2] {} [3]."] * 2 + ["[5] {}."] * 4
+    rows = [template.write(["red panda"], backbone().text) for template in method.templates]
+    assert [row.context.tolist() for row in rows] == (
+        [[[3, 4, 5, 6, 7]]] * 2 + [[[1, 2, 5, 6, 7]]] * 2 + [[[1, 2, 3, 4, 5]]] * 4
+    )
+
+
+def test_a_raw_name_is_cut_where_the_clean_one_would_end() -> None:
+    """`red_panda` has three tokens; the two that `red panda` has stand in front of the context."""
+    text = backbone().text
+    front = build("proda", prompts=4, tokens=2, raw_names=True).templates[0].write(["red_panda"], text)
+    red, underscore, panda, stop = text.tokenize(["red_panda."])[0, 1:5].tolist()
+    filler = int(text.tokenize(["X"])[0, 1])
+    assert front.ids[0, 1:7].tolist() == [red, underscore, filler, filler, panda, stop]
+    assert front.context.tolist() == [[3, 4]]
 
 
 def test_every_context_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_a_step_follows_the_guide(sign: float, monkeypatch: pytest.MonkeyPatch) 
 def test_the_context_is_zeros_and_the_words_of_the_template() -> None:
     """Words are counted, tokens are taken: the comma leaves the last word frozen before the class name."""
     method = build("prograd", template="a type of pet, a photo of a {}.")
-    assert method.template == "[16] a {}."
+    assert method.template.text == "[16] a {}."
     assert torch.equal(method.context[:8], torch.zeros(8, 64))
     assert torch.equal(method.context[8:], backbone().text.words("a type of pet, a photo of"))
     x = forward(method)

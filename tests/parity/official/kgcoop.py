@@ -14,6 +14,7 @@ def official() -> Official:
         return {
             "tokens": hyper["N_CTX"],
             "words": "a photo of a" if hyper["CTX_INIT"] else "",
+            "per_class": hyper.get("CSC", False),
             "weight": hyper["W"],
             "teacher": template_of(oracle["prompts"]["base"]["teacher"], oracle["base_classes"]),
         }

@@ -19,7 +19,8 @@ def before_step(method: Method, oracle: Oracle, step: int) -> None:
     """The official permutation, as far as it is used up at this step."""
     proda = cast(ProDA, method)
     steps = proda.config.prompts // proda.config.batch
-    proda.order.copy_(torch.tensor(oracle.settings["prompt_permutations"][step // steps]))
+    if steps > 1:  # else every step takes all prompts
+        proda.order.copy_(torch.tensor(oracle.settings["prompt_permutations"][step // steps]))
     proda.used.fill_(step % steps * proda.config.batch)
 
 
@@ -31,6 +32,7 @@ def official() -> Official:
             "tokens": hyper["N_CTX"],
             "batch": hyper["PROMPT_BS"],
             "weight": hyper["ALPHA"],
+            "raw_names": any("_" in text for text in oracle["prompts"]["base"]["text"]),
         },
         names=((r"prompt_learner\.ctx", "contexts"),),
         terms={"ce": "class", "orthogonality": "orthogonality"},
