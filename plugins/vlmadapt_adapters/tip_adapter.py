@@ -46,9 +46,9 @@ class TipAdapter(SupportMethod):
         z = s x w^T + alpha exp(-beta (1 - x K^T)) V
 
     Alpha and beta are the first best pair of a grid on the validation images (beta outside, alpha inside; the upper
-    ends are not reached). Official code (gaopengcuhk/Tip-Adapter) takes 100 for s, averages features before it
-    normalises them, and on ImageNet searches on the test images; here nothing sees a test image. Several templates are
-    averaged as unit features.
+    ends are not reached), and both 0 where no pair answers any of them rightly. Official code
+    (gaopengcuhk/Tip-Adapter) takes 100 for s, averages features before it normalises them, and on ImageNet searches on
+    the test images; here nothing sees a test image. Several templates are averaged as unit features.
     """
 
     Config = TipAdapterConfig
@@ -96,15 +96,18 @@ class TipAdapter(SupportMethod):
         betas, alphas = _grid(c.max_beta, c.beta_steps), _grid(c.max_alpha, c.alpha_steps)
         weights = torch.tensor(alphas, device=self.keys.device)[:, None, None]
         right = torch.zeros(len(betas), len(alphas), device=self.keys.device)
+        images = 0
         for x in support.validation():
+            images += len(x.labels)
             zero_shot, affinity = self.zero_shot(x), self.affinity(x)
             for i, beta in enumerate(betas):
                 scores = zero_shot + weights * self.cached(affinity, beta)
                 right[i] += (scores.argmax(dim=-1) == x.labels).sum(dim=-1)
-        if right.any():
+        if images:
             i, j = divmod(int(right.argmax()), len(alphas))
-            self.beta.fill_(betas[i])
-            self.alpha.fill_(alphas[j])
+            # The published search starts from 0 and 0, where it stays if no pair answers any image rightly.
+            self.beta.fill_(betas[i] if right.any() else 0.0)
+            self.alpha.fill_(alphas[j] if right.any() else 0.0)
 
     def zero_shot(self, x: Forward) -> Tensor:
         """CLIP's logits (B, classes)."""

@@ -80,6 +80,17 @@ def test_without_validation_images_the_published_values_stay(name: str) -> None:
 
 
 @torch.no_grad()
+def test_a_cache_that_answers_no_validation_image_rightly_is_left_out() -> None:
+    """With one point in the grid, whose answers are known, labels can be made that are none of them."""
+    method = prepared(alpha_steps=1, beta_steps=1)
+    support = FewShots(method, shots=UNEVEN)
+    answers = torch.cat([method.route(x, SEEN).argmax(dim=1) for x in support.validation()])
+    support.held_out = support.held_out[0], (answers + 1) % len(UNEVEN)
+    method.search(support)
+    assert (float(method.alpha), float(method.beta)) == (0.0, 0.0)
+
+
+@torch.no_grad()
 def test_before_a_step_of_training_both_are_the_same() -> None:
     free, tuned = prepared("tip-adapter"), prepared("tip-adapter-f")
     assert (float(tuned.alpha), float(tuned.beta)) == (2.0, 3.0)
