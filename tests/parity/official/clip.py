@@ -11,7 +11,7 @@ TRAINER = "zsclip"
 
 def official() -> Official:
     def ensemble(hyper: dict[str, Any], oracle: dict[str, Any]) -> Options:
-        return {"own_template": not (oracle["template_dataset"] or "").startswith("ImageNet")}
+        return {"own_template": oracle["template_dataset"] != "ImageNet"}
 
     everything = {"ensemble": True}
     return Official(
@@ -26,4 +26,5 @@ def official() -> Official:
             "logits_ensemble": (everything, lambda method, x: x.zero_shot.logits),
             "text_features_ensemble": (everything, lambda method, x: x.zero_shot.text),
         },
+        plain=True,
     )

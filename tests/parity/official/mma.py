@@ -15,7 +15,7 @@ def official() -> Official:
             "layers": list(range(hyper["ADAPTER_START"], hyper["ADAPTER_END"] + 1)),
             "width": hyper["ADAPTER_DIM"],
             "scale": hyper["ADAPTER_SCALE"],
-            "template": f"{hyper['TEXT_CTX_INIT'].replace('_', ' ')} {{}}.",
+            "template": f"{hyper['TEXT_CTX_INIT']} {{}}.",
         }
 
     return Official(
