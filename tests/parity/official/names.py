@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vlmadapt.plugin import Forward, Method, Term, readable, total
+from vlmadapt.plugin import Forward, Method, Term, total
 
 Options = dict[str, Any]
 Output = Callable[[Method, Forward], Tensor]
@@ -64,6 +64,11 @@ class Official:
         return weight * value if self.weighted else value
 
 
+def spaced(name: str) -> str:
+    """A class name as official code writes it into a text; it keeps spaces that follow each other."""
+    return name.replace("_", " ")
+
+
 def template_of(prompts: dict[str, Any], classes: Sequence[str]) -> str:
     """The first template that an oracle's texts were written with, with `{}` for the class name."""
     return templates_of(prompts, classes)[0]
@@ -71,7 +76,7 @@ def template_of(prompts: dict[str, Any], classes: Sequence[str]) -> str:
 
 def templates_of(prompts: dict[str, Any], classes: Sequence[str]) -> tuple[str, ...]:
     """All templates that an oracle's texts were written with, in the order they are first met."""
-    ways = ([readable(name) for name in classes], list(classes))  # some official code writes underscores as they are
+    ways = ([spaced(name) for name in classes], list(classes))  # some official code writes underscores as they are
     return next(filter(None, (_templates(prompts["text"], names) for names in ways)), ())
 
 

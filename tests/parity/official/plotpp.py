@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tests.parity.official.names import Official, Options
-from vlmadapt.plugin import SEEN, Forward, readable
+from tests.parity.official.names import Official, Options, spaced
+from vlmadapt.plugin import SEEN, Forward
 
 TRAINER = "plotpp"
 
@@ -16,7 +16,7 @@ def official() -> Official:
     def options(hyper: dict[str, Any], oracle: dict[str, Any]) -> Options:
         texts, classes = oracle["prompts"]["base"]["text"], oracle["base_classes"]
         return {
-            "starts": [text.removesuffix(f" {readable(classes[0])}.") for text in texts[:: len(classes)]],
+            "starts": [text.removesuffix(f" {spaced(classes[0])}.") for text in texts[:: len(classes)]],
             "image_sets": hyper["M"],
             "image_tokens": hyper["N_CTX_V"],
             "stage": {"vision": "image"}.get(hyper["MODEL_UPD"], hyper["MODEL_UPD"]),
