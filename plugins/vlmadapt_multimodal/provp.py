@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vlmadapt.plugin import FIRST, IMAGE, Backbone, Forward, Hook, Method, Recipe, Task, Term, inject
+from vlmadapt.plugin import FIRST, IMAGE, OVER, Backbone, Forward, Hook, Method, Recipe, Task, Term, inject
 
 PATCH = 14
 """In the start's bound; the official code has this number whatever the patch size is."""
@@ -23,11 +23,14 @@ class ProVPConfig:
         tokens: number of image tokens before each block.
         flow: share of a token that is what the block before left in its place; the rest is the fresh token.
         reg_weight: weight of the re-formation loss; 0 is plain ProVP.
+        over_patches: insert no tokens, write those of the second block and on over the first patches, which the
+            published code does with four tokens or fewer.
     """
 
     tokens: int = 16
     flow: float = 0.01
     reg_weight: float = 1.0
+    over_patches: bool = False
 
 
 class ProVP(Method):
@@ -43,7 +46,7 @@ class ProVP(Method):
         loss = CE(z, y) + lambda CE(f f_0^T, (1 .. B))        unit features, no scale
 
     Official code (MCG-NJU/ProVP) fixes lambda at 1 whatever its configuration says. With four tokens or fewer it never
-    inserts them and overwrites patches instead, a left-over that is not repeated here.
+    inserts V_0 and takes the first patches for P_l; here that is asked for with `over_patches`.
     """
 
     Config = ProVPConfig
@@ -60,7 +63,10 @@ class ProVP(Method):
 
     def hooks(self) -> Iterable[Hook]:
         """Tokens before every block, almost fresh at each."""
-        yield inject(IMAGE, dict(enumerate(self.tokens)), at=FIRST, blend=1 - self.config.flow)
+        c, tokens = self.config, dict(enumerate(self.tokens))
+        if c.over_patches:
+            del tokens[0]
+        yield inject(IMAGE, tokens, at=OVER if c.over_patches else FIRST, blend=1 - c.flow)
 
     def losses(self, x: Forward) -> Iterable[Term]:
         """Cross entropy and re-formation."""

@@ -19,14 +19,16 @@ from vlmadapt.core import engine as engine_module
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import Forward
 from vlmadapt.core.hooks import Site
-from vlmadapt.core.plan import Rules
+from vlmadapt.core.plan import Rules, derive
 from vlmadapt.core.rows import Rows
+from vlmadapt.errors import PluginError
 from vlmadapt.plugin import (
     CONTEXT,
     EMBEDDING,
     END,
     FIRST,
     IMAGE,
+    OVER,
     TEXT,
     Hook,
     Method,
@@ -186,11 +188,17 @@ def image_only(m: Synthetic) -> Iterable[Hook]:
     yield inject(IMAGE, {2: m.t("a", 2, WIDTH)}, at=FIRST)
 
 
+def over_patches(m: Synthetic) -> Iterable[Hook]:
+    """ProVP's shape with few tokens."""
+    yield inject(IMAGE, {1: m.t("a", 2, WIDTH), 2: m.t("b", 2, WIDTH)}, at=OVER, blend=0.7)
+    yield head(IMAGE, "written over", read="injected", mean=True)
+
+
 SHAPES = [
     nothing, first_in_both, first_in_text_head, deep_context, context_in_the_middle, context_in_front,
     context_per_class, class_tokens_at_a_deep_layer, context_per_image, variants_of_one_template,
     variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
-    branches_and_class_tokens, a_teacher, image_only,
+    branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip
 
 
@@ -270,6 +278,12 @@ def test_compiled_blocks_give_the_same_numbers(backbone: Backbone, tmp_path: Pat
     found = everything(compiled, "planned", branches_and_class_tokens)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_text_has_no_patches_to_write_over(backbone: Backbone) -> None:
+    method = Synthetic(backbone, lambda m: [inject(TEXT, {1: m.t("a", 2, WIDTH)}, at=OVER)])
+    with pytest.raises(PluginError, match="OVER stands for the first patches of an image"):
+        derive(method.hooks(), backbone, [Template.parse("a photo of a {}.")])
 
 
 def test_an_untouched_tower_is_open_clips_own(backbone: Backbone) -> None:

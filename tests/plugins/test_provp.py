@@ -48,6 +48,15 @@ def test_tokens_that_only_flow_are_those_of_the_first_block(backbone: Backbone) 
     torch.testing.assert_close(classifier.forward(inputs(1, 2, 16), small.NAMES).image(), before)
 
 
+def test_few_tokens_may_be_written_over_the_first_patches(backbone: Backbone) -> None:
+    """The row keeps its length; fresh tokens alone (flow 0) make it blind to those patches, but for the first block."""
+    method = build_method("provp", backbone, TASK, {"tokens": 4, "flow": 0.0, "over_patches": True})
+    x = Classifier(backbone, method, TEMPLATES).forward(inputs(1, 2, 16), small.NAMES)
+    gradient = torch.autograd.grad(x.image().sum(), method.get_parameter("tokens"))[0].abs().amax(dim=(1, 2))
+    assert (gradient > 0).tolist() == [False, True, True]
+    assert x.features(IMAGE).shape == x.zero_shot.image.shape
+
+
 def test_reformation_finds_each_image_in_the_batch(backbone: Backbone) -> None:
     """It is the cross entropy of unscaled cosines; of one image alone it is 0."""
     method = build_method("provp", backbone, TASK)

@@ -43,9 +43,10 @@ class Slot(StrEnum):
     FIRST = "first"  # inserted right behind the leading token (CLS / start of text)
     END = "end"  # appended behind the last token
     CONTEXT = "context"  # in place of the `[n]` placeholders of the class template; text tower only
+    OVER = "over"  # in place of the tokens right behind CLS, the first patches; image tower only
 
 
-FIRST, END, CONTEXT = Slot.FIRST, Slot.END, Slot.CONTEXT
+FIRST, END, CONTEXT, OVER = Slot.FIRST, Slot.END, Slot.CONTEXT, Slot.OVER
 
 
 class Per(StrEnum):
@@ -83,7 +84,8 @@ class Injection:
     """A group of tokens that enters a tower at the first of its layers and is rewritten at the following ones.
 
     At a later layer the group becomes `blend * fresh + (1 - blend) * flowed`, where `flowed` is what the previous
-    block left at its place. Read-only tokens see the row but are seen by no token, themselves included.
+    block left at its place; with `OVER`, where something stands before the group enters, at its first layer too.
+    Read-only tokens see the row but are seen by no token, themselves included.
     """
 
     tower: Side
@@ -178,8 +180,8 @@ def inject(
         tower: `TEXT` or `IMAGE`.
         layers: tokens by layer; layer `l` means "before block l", counted from 0, `EMBEDDING` before them all. A bare
             tensor (n, width) is shared by all rows; see `per_class`, `per_image`, `per_variant`.
-        at: the slot: `FIRST`, `END` or `CONTEXT`.
-        blend: weight of the fresh tokens at every layer but the first (1 replaces).
+        at: the slot: `FIRST`, `END`, `CONTEXT` or `OVER`.
+        blend: weight of the fresh tokens at every layer but the first, with `OVER` at every layer (1 replaces).
         read_only: no token may attend to them.
         name: by which a head reads them.
     """

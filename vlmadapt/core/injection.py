@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone import ImageTower, TextTower
-from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, IMAGE, Injection, Per, Side, Tokens
+from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, IMAGE, OVER, Injection, Per, Side, Tokens
 from vlmadapt.core.plan import TowerPlan
 from vlmadapt.core.rows import Rows, Span
 from vlmadapt.errors import PluginError
@@ -50,6 +50,8 @@ def _values(tokens: Tokens, x: Forward, side: Side, variants: list[int] | None) 
 
 def enter(tower: TextTower | ImageTower, rows: Rows, injection: Injection, layer: int, tokens: Tensor) -> Rows:
     """Insert a token group, or rewrite it where it has entered before."""
+    if injection.at is OVER:
+        return rows.named(injection.name, 1, tokens.shape[2]).rewrite(injection.name, tokens, injection.blend)
     arrived = layer != min(injection.layers)
     blend = injection.blend if arrived else 1.0
     if injection.at is CONTEXT:

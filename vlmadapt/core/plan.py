@@ -10,6 +10,7 @@ from vlmadapt.core.hooks import (
     CONTEXT,
     EMBEDDING,
     IMAGE,
+    OVER,
     TEXT,
     Adapter,
     Head,
@@ -161,6 +162,8 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
     if side is IMAGE and any(i.at is CONTEXT for i in injections):
         raise PluginError("CONTEXT stands for the `[n]` of a text template; the image tower has none.")
+    if side is TEXT and any(i.at is OVER for i in injections):
+        raise PluginError("OVER stands for the first patches of an image; a text has none.")
     if side is IMAGE and any(t.per is Per.CLASS for i in injections for t in i.layers.values()):
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
     known = {h.name: h for h in (Head(side, CLASS_HEAD, Read.CLASS, mean=False, project=None), *heads)}

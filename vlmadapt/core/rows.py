@@ -111,6 +111,10 @@ class Rows:
             appended=first,
         )
 
+    def named(self, name: str, start: int, length: int) -> Rows:
+        """The same rows with a name for tokens that stand in them."""
+        return replace(self, spans={**self.spans, name: Span(start, length)})
+
     def rewrite(self, name: str, tokens: Tensor, blend: float = 1.0) -> Rows:
         """Put `blend * tokens + (1 - blend) * old` in the place of a span."""
         span = self.spans[name]

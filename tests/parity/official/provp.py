@@ -14,6 +14,7 @@ def official() -> Official:
             "tokens": hyper["N_CTX"],
             "flow": hyper["alpha"],
             "reg_weight": hyper["Lam"] if hyper["USE_REF"] else 0.0,
+            "over_patches": hyper["N_CTX"] <= 4,
         },
         names=((r"prompt_learner\.prompt_embeddings", "tokens"),),
         terms={"ce": "class", "reformation": "reformation"},
