@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Literal
 
 from vlmadapt.workflows.compare.rows import HARMONIC, TARGETS, Row
 from vlmadapt.workflows.compare.statistics import Interval
-from vlmadapt.workflows.report.labels import BEHIND, label_points
-from vlmadapt.workflows.report.style import GRID, INK, WIDTH, Look, new_chart
+from vlmadapt.workflows.report.labels import LINE, label_ends, label_points
+from vlmadapt.workflows.report.style import GRID, HEIGHT, INK, WIDTH, Look, new_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def dots(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
 
 def shot_curves(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
     """Accuracy against the number of shots, a line for each method."""
-    figure, axes = new_chart()
+    figure, axes = _lines(len({row.method for row in rows}))
     ends = []
     for method in dict.fromkeys(row.method for row in rows):
         own = sorted((row for row in rows if row.method == method), key=lambda row: row.shots)
@@ -82,15 +83,14 @@ def shot_curves(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
         look = looks[method]
         errors = [row.accuracy[metric].deviation or 0.0 for row in own]
         axes.errorbar(shots, means, yerr=errors, color=look.colour, marker=look.marker, markersize=5, elinewidth=1)
-        ends.append((method, shots[-1], means[-1], look.colour))
+        ends.append((method, means[-1], look.colour))
     ticks = sorted({row.shots for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(shots) for shots in ticks])
     axes.minorticks_off()
-    axes.set_xlim(ticks[0] / 1.2, ticks[-1] * (ticks[-1] / ticks[0]) ** 0.35)
     axes.set_xlabel("training images per class")
     axes.set_ylabel(metric_title(metric))
-    label_points(axes, ends, BEHIND)
+    label_ends(axes, ends)
     return figure
 
 
@@ -104,13 +104,19 @@ def against_cost(rows: Sequence[Row], metric: str, cost: Cost, looks: Looks) -> 
         points.append((row.method, at, spread.mean, look.colour))
     positive = [at for _, at, _, _ in points if at]
     if positive and max(positive) > FAR * min(positive):
-        axes.set_xscale("symlog", linthresh=min(positive) / 2, linscale=0.5)
-        axes.minorticks_off()
+        _logarithmic(axes, min(positive), max(positive))
     _widen(axes)
     axes.set_xlabel({"parameters": "trainable parameters", "time": "ms per training step"}[cost])
     axes.set_ylabel(metric_title(metric))
     label_points(axes, points)
     return figure
+
+
+def _logarithmic(axes: Axes, low: float, high: float) -> None:
+    """A log scale with room for 0, and a tick for it and for each power of ten."""
+    axes.set_xscale("symlog", linthresh=low / 2, linscale=0.5)
+    axes.set_xticks([0.0, *(10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1))])
+    axes.minorticks_off()
 
 
 def _cost(row: Row, cost: Cost) -> float:
@@ -134,19 +140,24 @@ def differences(intervals: Sequence[Interval], reference: str, metric: str, look
 
 def training_curves(history: dict[str, list[tuple[int, float]]], what: str, looks: Looks) -> Figure:
     """A number by epoch, a line for each method; epochs as parts of each method's training."""
-    figure, axes = new_chart()
+    figure, axes = _lines(len(history))
     ends = []
     for method, values in history.items():
         epochs, numbers = [100 * epoch / values[-1][0] for epoch, _ in values], [value for _, value in values]
         look = looks[method]
         axes.plot(epochs, numbers, color=look.colour, linewidth=1.6, marker=look.marker, markevery=[-1], markersize=5)
-        ends.append((method, epochs[-1], numbers[-1], look.colour))
-    axes.set_xlim(0, 128)
+        ends.append((method, numbers[-1], look.colour))
+    axes.set_xlim(0, 101)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlabel("epochs done (% of each method's training)")
     axes.set_ylabel(what)
-    label_points(axes, ends, BEHIND)
+    label_ends(axes, ends)
     return figure
+
+
+def _lines(count: int) -> tuple[Figure, Axes]:
+    """An empty chart, high enough for the names of so many lines one below the other."""
+    return new_chart(WIDTH, max(HEIGHT, 1 + count * LINE / 72))
 
 
 def _widen(axes: Axes) -> None:
