@@ -140,7 +140,7 @@ def test_imagenet_and_its_variants_in_one_run(
 
 def test_custom_split(world: World, tmp_path: Path) -> None:
     file = tmp_path / "classes.yaml"
-    file.write_text("seen: [tabby cat, axolotl]\nunseen: [red_fox]\n")
+    file.write_text("seen: [tabby cat, axolotl]\nunseen: [red_fox, jack-o'-lantern]\n")
     found = world.fit(tmp_path / "run", "clip", class_split=str(file)).numbers
     assert found["protocol"] == "custom"
     assert set(found["accuracy"]) == {"base", "novel", "harmonic_mean"}

@@ -125,6 +125,11 @@ def test_what_print_config_prints_is_a_config(capsys: Capture, world: World, tmp
     assert Run.open(tmp_path / "run").settings().options["width"] == OPTIONS["mmrl"]["width"]
 
 
+def test_templates_are_given_one_by_one(capsys: Capture) -> None:
+    said = call(capsys, "fit", "--method=clip", "--template", "{} texture.", "--template=a: {}", "--print_config")
+    assert yaml.safe_load(said.out)["templates"] == ["{} texture.", "a: {}"]
+
+
 def test_variables_of_the_environment_are_no_options(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SHOTS", "VLMADAPT_SHOTS", "VLMADAPT_FIT_SHOTS", "JSONARGPARSE_SHOTS"):
         monkeypatch.setenv(name, "3")

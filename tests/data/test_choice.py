@@ -18,7 +18,7 @@ DATA = dataset(3, 3, 3, 3)
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "classes.yaml"
-    path.write_text("seen: [class 3, class 0]\nunseen: [class 2]\n")
+    path.write_text("seen: [class 3, class 0]\nunseen: [class 2, class 1]\n")
     return path
 
 
@@ -27,7 +27,7 @@ def test_labels_follow_the_file(file: Path) -> None:
     assert splits.classes == ("class 3", "class 0")
     assert [(g.name, g.role, g.classes) for g in splits.groups] == [
         ("base", "seen", ("class 3", "class 0")),
-        ("novel", "unseen", ("class 2",)),
+        ("novel", "unseen", ("class 2", "class 1")),
     ]
     assert {(e.path.parent.name, e.label) for e in splits.train} == {("c3", 0), ("c0", 1)}
 
@@ -40,8 +40,15 @@ def test_unseen_classes_may_be_none(file: Path) -> None:
 
 def test_classes_of_one_name_go_together(file: Path) -> None:
     # ImageNet has 'missile' and 'sunglasses' twice.
+    file.write_text("seen: [class 3, class 0]\nunseen: [class 2]\n")
     twins = replace(DATA, classes=("class 0", "class 2", "class 2", "class 3"))
     assert read_choice(file).labels(twins) == ((3, 0), (1, 2))
+
+
+def test_a_single_unseen_class_is_refused(file: Path) -> None:
+    file.write_text("seen: [class 3, class 0]\nunseen: [class 2]\n")
+    with pytest.raises(DataError, match="one unseen class, which cannot be got wrong"):
+        make_splits(DATA, "custom", 2, seed=1, choice=read_choice(file))
 
 
 @pytest.mark.parametrize(

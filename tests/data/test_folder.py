@@ -11,6 +11,7 @@ import pytest
 from tests.data.pictures import class_folder, picture
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.folder import read_folder
+from vlmadapt.data.images import check_images
 from vlmadapt.errors import DataError
 
 
@@ -98,6 +99,42 @@ def test_given_split_is_kept(cut: Path) -> None:
 def test_validation_folder_may_be_missing(cut: Path) -> None:
     shutil.rmtree(cut / "val")
     assert read_folder(cut).val == ()
+
+
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_validation_folder_may_have_its_other_names(cut: Path, name: str) -> None:
+    (cut / "val").rename(cut / name)
+    assert per_class(read_folder(cut).val, read_folder(cut)) == [1, 1]
+    class_folder(cut / "val" / "a", 1)
+    with pytest.raises(DataError, match="both hold validation images"):
+        read_folder(cut)
+
+
+def test_folders_inside_class_folders_are_noted(flat: Path, cut: Path) -> None:
+    before = read_folder(flat)
+    class_folder(flat / "beagle" / "puppies", 2)
+    data = read_folder(flat)
+    assert (data.train, data.val, data.test) == (before.train, before.val, before.test)
+    assert data.notes == ("folders inside the class folders of 'pets' are not read: 'beagle/puppies'.",)
+    class_folder(cut / "test" / "a" / "more", 1)
+    class_folder(cut / "train" / "a" / "more", 1)
+    assert read_folder(cut).notes[0].endswith("not read: 'test/a/more' and 1 more.")
+
+
+def test_images_one_folder_too_deep(tmp_path: Path) -> None:
+    for name in "ab":
+        class_folder(tmp_path / name / "photos", 2)
+    with pytest.raises(DataError, match="photos' lie one folder too deep"):
+        read_folder(tmp_path)
+
+
+def test_a_link_to_nowhere_is_an_image_that_is_missing(flat: Path) -> None:
+    (flat / "axolotl" / "lost.png").symlink_to(flat / "nowhere.png")
+    data = read_folder(flat)
+    every = [*data.train, *data.val, *data.test]
+    with pytest.raises(DataError, match=r"1 of 21 images cannot be read: '.*lost.png'"):
+        check_images(every)
+    assert len(check_images(every, skip=True)) == len(every) - 1
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 DESCRIPTION = """Train a method and test it. Settings come from the published defaults of the method, then from --config
 files in order, then from the options given. `--method NAME --help` shows the options of a method and its defaults."""
 
+SHORT = {"--method": "--method.name", "--template": "--templates+"}
+"""`--method NAME` leaves `--method.OPTION` to the method's options; `--template TEXT` may be given several times."""
+
 
 def run(arguments: list[str]) -> None:
     """Parse, train, test, print a table."""
-    arguments = _rename_method(arguments)
+    arguments = _in_full(arguments)
     name = _method_name(arguments)
     parser = _parser(name)
     given = parse(parser, arguments)
@@ -39,17 +42,9 @@ def run(arguments: list[str]) -> None:
         fit_table(result.numbers, result.folder)
 
 
-def _rename_method(arguments: Sequence[str]) -> list[str]:
-    """`--method NAME` is short for `--method.name NAME`, which leaves `--method.OPTION` to the method's options."""
-    renamed = []
-    for argument in arguments:
-        if argument == "--method":
-            renamed.append("--method.name")
-        elif argument.startswith("--method="):
-            renamed.append("--method.name=" + argument.removeprefix("--method="))
-        else:
-            renamed.append(argument)
-    return renamed
+def _in_full(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the options of `SHORT` written out."""
+    return [SHORT.get(name, name) + joined + value for name, joined, value in (a.partition("=") for a in arguments)]
 
 
 def _method_name(arguments: Sequence[str]) -> str | None:

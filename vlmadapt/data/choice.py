@@ -19,7 +19,7 @@ class ClassChoice:
 
     Attributes:
         seen: trained on.
-        unseen: for tests alone; may be empty.
+        unseen: for tests alone; none, or two and more.
         where: the file, for messages.
     """
 
@@ -31,7 +31,7 @@ class ClassChoice:
         """Labels of the seen and of the unseen classes; classes of the same name go together.
 
         Raises:
-            DataError: a name is no class of the data set.
+            DataError: a name is no class of the data set, or a single class is unseen.
         """
         places: dict[str, list[int]] = {}
         for label, name in enumerate(dataset.classes):
@@ -40,6 +40,10 @@ class ClassChoice:
             if name not in places:
                 raise DataError(f"'{self.where}': {unknown('class', name, dataset.classes)}")
         seen, unseen = (tuple(label for name in names for label in places[name]) for names in (self.seen, self.unseen))
+        if len(unseen) == 1:
+            raise DataError(
+                f"'{self.where}' has one unseen class, which cannot be got wrong; give two or more, or none."
+            )
         return seen, unseen
 
 

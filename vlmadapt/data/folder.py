@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
 from vlmadapt.errors import DataError
 
 LAYOUT = "root/class/image or root/{train,val,test}/class/image"
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What the parts of a data set are called by those who make it, and here."""
 SPLIT_SEED = 0
 """The split belongs to the data, not to a run: runs with different seeds are tested on the same images."""
 
@@ -27,11 +29,14 @@ def read_folder(
     templates: Sequence[str] = DEFAULT_TEMPLATES,
     seed: int = SPLIT_SEED,
 ) -> Dataset:
-    """The data set in a folder `root/class/image` or `root/{train,val,test}/class/image` (val may be missing).
+    """The data set in a folder `root/class/image` or `root/{train,val,test}/class/image`.
+
+    `val` may be missing, or be called `valid` or `validation`.
 
     Without a split of its own, each class is cut into 50% train, 20% val and 30% test at random but always in the same
     way; a class of two or more images has a test image, a class of one is for training alone. Hidden files, files
-    that are no images, and images beside the class folders are ignored.
+    that are no images, and images beside the class folders are ignored; so are folders inside the class folders, which
+    is noted.
 
     Args:
         root: the folder.
@@ -60,15 +65,32 @@ def read_folder(
         return tuple(Example(path, folders.index(name)) for name, paths in files.items() for path in paths)
 
     return Dataset(
-        root.resolve().name, names, check_templates(templates), examples(train), examples(val), examples(test)
+        root.resolve().name,
+        names,
+        check_templates(templates),
+        examples(train),
+        examples(val),
+        examples(test),
+        tuple(_unread(root, (*train.items(), *val.items(), *test.items()))),
     )
+
+
+def _unread(root: Path, classes: Sequence[tuple[str, list[Path]]]) -> Iterator[str]:
+    """A note where class folders have folders inside, whose images one might think were read."""
+    holding = {paths[0].parent for _, paths in classes if paths}
+    inside = sorted(folder.relative_to(root).as_posix() for parent in holding for folder in _folders(parent))
+    if inside:
+        more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
+        yield f"folders inside the class folders of '{root.name}' are not read: '{inside[0]}'{more}."
 
 
 def _check_root(root: Path) -> None:
     if root.is_dir():
         return
     if root.exists():
-        raise DataError(f"'{root}' is a file; give the folder that holds a folder per class.")
+        raise DataError(
+            f"'{root}' is a file; give the folder that holds a folder per class, or a .csv or .jsonl table."
+        )
     siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
     near = get_close_matches(root.name, siblings, n=1, cutoff=0.5)
     hint = f"did you mean '{root.parent / near[0]}'?" if near else f"give a folder with {LAYOUT}."
@@ -78,20 +100,23 @@ def _check_root(root: Path) -> None:
 def _is_split(root: Path) -> bool:
     # A class may be called 'train' as well, but then it holds images and has other classes beside it.
     names = {path.name for path in _folders(root)}
-    return "train" in names and (names <= {"train", "val", "test"} or bool(_folders(root / "train")))
+    return "train" in names and (names <= SPLITS.keys() or bool(_folders(root / "train")))
 
 
 def _read_split(root: Path) -> tuple[Files, Files, Files]:
     if not (root / "test").is_dir():
         raise DataError(f"'{root}' has a folder 'train' but no folder 'test'; expected {LAYOUT}.")
     train = _read_classes(root / "train")
-    val = _read_classes(root / "val") if (root / "val").is_dir() else {}
+    held_out = [folder for folder in _folders(root) if SPLITS.get(folder.name) == "val"]
+    if len(held_out) > 1:
+        raise DataError(f"'{held_out[0]}' and '{held_out[1].name}' both hold validation images; keep one of them.")
+    val = _read_classes(held_out[0]) if held_out else {}
     test = _read_classes(root / "test")
-    for split, files in (("val", val), ("test", test)):
+    for folder, files in (*((folder, val) for folder in held_out), (root / "test", test)):
         for name in files:
             if name not in train:
                 raise DataError(
-                    f"'{root / split}' has a class folder '{name}' that '{root / 'train'}' lacks; "
+                    f"'{folder}' has a class folder '{name}' that '{root / 'train'}' lacks; "
                     "add images of it to train or remove it."
                 )
     return train, val, test
@@ -116,6 +141,9 @@ def make_split(files: Files, seed: int = SPLIT_SEED) -> tuple[Files, Files, File
 def _read_classes(folder: Path) -> Files:
     files = {path.name: _images(path) for path in _folders(folder)}
     if not any(files.values()):
+        inner = next((inner for path in _folders(folder) for inner in _folders(path) if _images(inner)), None)
+        if inner is not None:
+            raise DataError(f"the images in '{inner}' lie one folder too deep; expected {LAYOUT}.")
         if _images(folder):
             raise DataError(f"the images in '{folder}' are in no class folder; move them into one per class: {LAYOUT}.")
         raise DataError(f"there are no images in '{folder}'; expected {LAYOUT}.")
@@ -132,7 +160,8 @@ def _folders(folder: Path) -> list[Path]:
 def _images(folder: Path) -> list[Path]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    return _visible(folder, lambda path: path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+    # A link to nowhere is an image that is missing, which is said when images are checked.
+    return _visible(folder, lambda path: path.suffix.lower() in IMG_EXTENSIONS and not path.is_dir())
 
 
 def _visible(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:

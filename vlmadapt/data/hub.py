@@ -10,8 +10,7 @@ from typing import Any
 from vlmadapt.data.cache import cache_dir
 from vlmadapt.data.classes import check_class_names
 from vlmadapt.data.dataset import Dataset, Example
-from vlmadapt.data.folder import Files, make_split
-from vlmadapt.data.table import SPLITS
+from vlmadapt.data.folder import SPLITS, Files, make_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
 from vlmadapt.errors import DataError
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from vlmadapt.data.classes import check_class_names
 from vlmadapt.data.dataset import Dataset, Example
-from vlmadapt.data.folder import Files, make_split
+from vlmadapt.data.folder import SPLITS, Files, make_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
 from vlmadapt.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl")
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)

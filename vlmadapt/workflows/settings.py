@@ -34,7 +34,8 @@ class FitSettings:
         shots: training images per class; 0 for all.
         val_shots: validation images per class for methods that choose by them, never more than shots; 0 for all.
         seed: of the drawn shots, the start values and the order.
-        templates: texts with `{}` for the class name, instead of the data set's.
+        templates: a list of texts with `{}` for the class name, instead of the data set's; short: --template TEXT, once
+            or more.
         classes: file with readable class names for a folder.
         plan: 'planned' computes what can differ, 'reference' everything; the results are the same.
         class_chunk: classes whose text activations are in memory at once, the others are computed again for the
