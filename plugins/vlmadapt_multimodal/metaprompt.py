@@ -73,7 +73,8 @@ class MetaPrompt(Method):
     Official code (Vill-Lab/2024-TIP-MetaPrompt) puts the contexts back by sharing memory with the saved copy, so that
     the step of the second half stays in the weights; that is the default here, `undo` repairs it. Inner steps go
     through the one optimiser and leave their trace in its momentum. The frozen texts are the data set's without the
-    full stop; several of them are averaged.
+    full stop; several of them are averaged. A second official trainer, for domain generalisation, cuts the batch by the
+    images' domains and plays its episodes with image tokens and z_v; no data set here says what domain an image is of.
     """
 
     Config = MetaPromptConfig

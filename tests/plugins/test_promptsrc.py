@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from tests import small
+from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
 from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
+from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import trainable_count
 from vlmadapt.plugin import Method, Task
 
@@ -42,6 +44,20 @@ def run(method: Method, epochs: int, start: int = 0) -> list[dict[str, Tensor]]:
 def test_published_count(depth: int, count: int) -> None:
     options = {"text_depth": depth, "image_depth": depth}
     assert trainable_count(build_method("promptsrc", untrained("ViT-B-16"), TASK, options)) == count
+
+
+def test_depths_end_with_the_tower(backbone: Backbone) -> None:
+    method = build_method("promptsrc", backbone, TASK, {"text_depth": 9, "image_depth": 9})
+    names = [name for name, _ in method.named_parameters()]
+    assert names == [f"{side}.{depth}" for side in ("contexts", "tokens") for depth in range(3)]
+
+
+def test_without_image_tokens_images_are_frozen(backbone: Backbone) -> None:
+    method = build_method("promptsrc", backbone, TASK, {"text_depth": 2, "image_depth": 0})
+    x = Classifier(backbone, method, TASK.templates).forward(inputs(1, 2, 16), small.NAMES)
+    assert [name for name, _ in method.named_parameters()] == ["contexts.0", "contexts.1"]
+    torch.testing.assert_close(x.image(), x.zero_shot.image)
+    assert not torch.allclose(x.text(), x.zero_shot.text, atol=1e-3)
 
 
 def test_the_gaussian_average_takes_over(backbone: Backbone) -> None:
