@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from vlmadapt_prompts.context import Position
 NAME = "red panda"
 
 
-def row(**options: object) -> tuple[list[int], list[int]]:
+def row(**options: Any) -> tuple[list[int], list[int]]:
     """Tokens behind the start of text, and the places of the context."""
     template = build("coop", **options).template
     written = template.write([NAME], backbone().text)
