@@ -60,9 +60,29 @@ def test_the_interval_of_a_single_group_is_about_the_normal_one(tmp_path: Path) 
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
 
 
+@pytest.mark.parametrize(("targets", "over"), [(("beta",), "beta"), (("beta", "gamma"), "the targets of alpha")])
+def test_intervals_name_the_data_whose_images_are_counted(tmp_path: Path, targets: tuple[str, ...], over: str) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"), seeds=(1,), protocol="cross-dataset")
+    for entry in made.entries:
+        data = json.loads((entry.folder / "data.json").read_text())
+        answers = json.loads((entry.folder / "answers.json").read_text())
+        result = json.loads((entry.folder / "result.json").read_text())
+        names = ("alpha", *targets)
+        result["accuracy"] = dict.fromkeys(names, 50.0) | ({"target_average": 50.0} if len(targets) > 1 else {})
+        content = {
+            "data": {**data, "test": [{**data["test"][0], "name": name} for name in names]},
+            "answers": [{**answers[0], "name": name} for name in names],
+            "result": result,
+        }
+        for name, said in content.items():
+            (entry.folder / f"{name}.json").write_text(json.dumps(said))
+    (interval,) = statistics_of(made).images
+    assert interval.over == f"test images of {over}"
+
+
 def test_few_runs_claim_nothing(tmp_path: Path) -> None:
     found = statistics_of(fake.comparison(tmp_path, ("clip", "mmrl"), ("a", "b"), seeds=(1,)))
-    assert not found.datasets and not found.p_values
+    assert not found.datasets and not found.p_values and not found.ranks
     said = " ".join(found.refusals)
     assert "from 2 data sets" in said and "no Wilcoxon test" in said and "with 1 seed " in said
 

@@ -18,7 +18,7 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
 ENOUGH_DATA = 5
-"""Data sets below which an interval over data sets says nothing."""
+"""Data sets below which an interval over data sets, or an average rank, says nothing."""
 NEEDS_SCIPY = "Statistics need scipy: pip install 'vlmadapt[report]'."
 
 
@@ -51,7 +51,7 @@ class Statistics:
         reference: what the others are compared with.
         images: intervals over the test images of each data set.
         datasets: intervals over the data sets.
-        ranks: average rank of each method over the data sets, 1 is best.
+        ranks: average rank of each method over the data sets, 1 is best; empty for few data sets.
         p_values: of Wilcoxon's signed-rank test against the reference over the data sets, adjusted by Holm.
         refusals: what cannot be said, and why.
     """
@@ -94,7 +94,7 @@ def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Stati
         reference,
         tuple(_over_images(comparison, others, shots, metric)),
         tuple(datasets),
-        _ranks(scores) if n > 1 else {},
+        _ranks(scores) if n >= ENOUGH_DATA else {},
         p_values,
         tuple(refusals),
     )
@@ -156,7 +156,16 @@ def _image_interval(method: str, data: str, base: Correct, other: Correct, metri
         rng=np.random.default_rng(0),
     )
     low, high = found.confidence_interval
-    return Interval(method, f"test images of {data}", float(difference(*places, axis=-1)), float(low), float(high))
+    return Interval(
+        method, f"test images of {_tested(data, metric)}", float(difference(*places, axis=-1)), float(low), float(high)
+    )
+
+
+def _tested(data: str, metric: str) -> str:
+    """The data set whose images a metric counts: the run's own, or its targets."""
+    if metric == TARGETS:
+        return f"the targets of {data}"
+    return data if metric in (HARMONIC, "base", "all", data) else metric
 
 
 def _over_data_sets(
