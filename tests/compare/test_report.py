@@ -101,7 +101,8 @@ def test_a_browser_draws_the_page(page: Path, tmp_path: Path, width: int, dark: 
     assert BROWSER is not None
     shot = tmp_path / "shot.png"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-             "--disable-component-update", "--disable-sync", "--hide-scrollbars"]  # fmt: skip
+             "--disable-component-update", "--disable-sync", "--disable-quic",
+             "--hide-scrollbars"]  # fmt: skip
     mode = ["--blink-settings=preferredColorScheme=0"] if dark else []
     # A window cannot be narrower than 500 pixels, a frame can.
     frame = tmp_path / "frame.html"
