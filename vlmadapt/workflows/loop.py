@@ -171,11 +171,11 @@ class TrainingLoop:
 
 
 class SupportSet:
-    """Implements `vlmadapt.core.method.Support` for a run; every process sees all of it."""
+    """Implements `vlmadapt.core.method.Support` for a run; every process sees all of it, none the test images."""
 
     def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings):
         self._classifier = classifier
-        self._splits = splits
+        self._classes, self._train, self._val = splits.classes, splits.train, splits.val
         self._settings = settings
         config, recipe = classifier.backbone.preprocess_config, settings.recipe
         self._plain = test_transform(config)
@@ -184,11 +184,11 @@ class SupportSet:
     def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
         """`times` passes over the training images in fixed order."""
         for epoch in range(times):
-            yield self._forwards(self._splits.train, augmented, epoch)
+            yield self._forwards(self._train, augmented, epoch)
 
     def validation(self) -> Iterator[Forward]:
         """The validation images of the training classes."""
-        yield from self._forwards(self._splits.val, augmented=False, epoch=0)
+        yield from self._forwards(self._val, augmented=False, epoch=0)
 
     def _forwards(self, examples: Sequence[Example], augmented: bool, epoch: int) -> Iterator[Forward]:
         transform = self._augmented if augmented else self._plain
@@ -196,4 +196,4 @@ class SupportSet:
         for batch in eval_batches(
             examples, transform, batch_size=100, workers=self._settings.workers, seed=self._settings.seed, epoch=epoch
         ):
-            yield self._classifier.forward(batch.images.to(device), self._splits.classes, batch.labels.to(device))
+            yield self._classifier.forward(batch.images.to(device), self._classes, batch.labels.to(device))
