@@ -1,29 +1,37 @@
 """The embedded head-to-head: every registered method on the data set and backbone that come with the package.
 
-    python benchmarks/embedded.py                                      # docs/embedded.md and docs/images/embedded.png
-    python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/docs      # a look, not for the repository
+    python benchmarks/embedded.py                    # docs/embedded.md, its picture, and the table in the README
+    python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/look --readme ''            # just a look
 
-Runs are kept in `--out`; an interrupted benchmark goes on from there. Protocols that train alike share their runs: what
-was trained on the base classes is tested on them and the novel ones, on all of them together, and in the other style.
-Methods that have no answer for unseen classes are compared on all classes, beside the reference.
+Each method is trained twice for each seed: on the base classes, and on all classes. Protocols that train alike share
+these runs: what was trained on the base classes is tested on them and the novel ones, on all of them together, and in
+the other style; what was trained on all classes is tested on them and, for domain generalisation, in the other style.
+Runs are kept in `--out`; an interrupted benchmark goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+import torch
+
 from vlmadapt import evaluate, registry
 from vlmadapt.core.build import method_class
+from vlmadapt.data.splits import Protocol
 from vlmadapt.files import write_json
 from vlmadapt.workflows.compare.formats import markdown
 from vlmadapt.workflows.compare.record import Comparison
-from vlmadapt.workflows.compare.rows import Spread, main_metric
+from vlmadapt.workflows.compare.rows import HARMONIC, Row, Spread, main_metric
 from vlmadapt.workflows.compare.screen import statistics_lines
 from vlmadapt.workflows.compare.settings import CompareSettings
 from vlmadapt.workflows.compare.table import Table, spread_text
@@ -32,21 +40,46 @@ from vlmadapt.workflows.report.charts import dots
 from vlmadapt.workflows.report.style import looks, to_png
 
 REFERENCE, OTHER_STYLE = "clip", "openmoji-outline"
-TRANSFERRED = {
-    "all classes, roles unknown": (None, "all-classes", "all"),
-    "outline, base": (OTHER_STYLE, "base-to-novel", "base"),
-    "outline, novel": (OTHER_STYLE, "base-to-novel", "novel"),
-    "outline, HM": (OTHER_STYLE, "base-to-novel", "harmonic_mean"),
+Found = tuple[Comparison, Findings]
+
+
+@dataclass(frozen=True)
+class Test:
+    """Another way to test finished runs; the arguments are those of `vlmadapt.evaluate`."""
+
+    data: str | None = None
+    protocol: Protocol | None = None
+    role: str | None = None
+
+    def key(self, folder: Path) -> str:
+        return f"{folder.name} {self.data} {self.protocol} {self.role}"
+
+    def numbers(self, folder: Path) -> dict[str, float]:
+        return evaluate(folder, data=self.data, protocol=self.protocol, role=self.role)[1]
+
+
+TOGETHER = Test(protocol="all-classes")
+IN_OUTLINE = Test(OTHER_STYLE, "base-to-novel")
+SHIFTED = Test(OTHER_STYLE, role="unseen")
+
+TESTED_OTHERWISE: dict[Protocol, dict[str, tuple[Test, str]]] = {
+    "base-to-novel": {
+        "all classes, roles unknown": (TOGETHER, "all"),
+        "outline, base": (IN_OUTLINE, "base"),
+        "outline, novel": (IN_OUTLINE, "novel"),
+        "outline, HM": (IN_OUTLINE, HARMONIC),
+    },
+    "few-shot": {"outline": (SHIFTED, OTHER_STYLE)},
 }
-"""Column -> data, protocol and number of what the runs of the base classes are tested on besides."""
+"""By the protocol that was trained for: column -> the test, and which of its numbers."""
 
 PAGE = """# Embedded head-to-head
 
-Written by `{command}`, never by hand. It compares all methods on the {data} data set with the
-`{backbone}` backbone ([what these are and what they cannot do](tiny-clip.md)). It shows that the methods
-run and what they cost beside each other; which method is better on real backbones and data it cannot show. Every method
-has {budget}. Published budgets differ by a factor of eighty, so this one
-suits some better than others: a method that was published for hundreds of passes is seen at its start.
+Written by `{command}`, never by hand. It compares all methods on the {data} data set with the `{backbone}` backbone
+([what these are and what they cannot do](tiny-clip.md)). It shows that the methods run and what they cost beside each
+other; which method is better on real backbones and data it cannot show. {budget} Published budgets differ by a factor
+of eighty, so this one suits some better than others: a method that was published for hundreds of passes is seen at its
+start.
 
 ![Harmonic mean of each method](images/embedded.png)
 
@@ -57,106 +90,150 @@ What can be said of it:
 
 {statistics}
 
-The same runs, tested on all classes together without telling the method which it was trained on, and on the same things
-in another style (outlines without colour):
+The same runs, tested on all classes together without telling the method which it was trained on (all-classes), and on
+the same things in another style, outlines without colour:
 
 {transferred}
-## Methods that know their training classes alone
+## Trained on all classes
 
-{few_shot}"""
+Methods that know their training classes alone are here too.
+
+{few_shot}
+The same runs on the outlines (domain-generalization):
+
+{shifted}"""
+
+IN_README = re.compile(r"(<!-- embedded -->\n).*(<!-- end of embedded -->)", re.DOTALL)
 
 
 def main() -> None:
     began = time.monotonic()
-    arguments = parse()
+    given = parse()
     registered = [plugin.name for plugin in registry.plugins(registry.METHODS)]
-    methods = arguments.methods.split(",") if arguments.methods else sorted(registered, key=lambda m: m != REFERENCE)
-    bound = [name for name in methods if "unseen-classes" in method_class(name).limitations]
-    found = {
-        "base-to-novel": run(arguments, [name for name in methods if name not in bound], "base-to-novel"),
-        "few-shot": run(arguments, [name for name in methods if name == REFERENCE or name in bound], "few-shot"),
+    methods = given.methods.split(",") if given.methods else sorted(registered, key=lambda name: name != REFERENCE)
+    found: dict[Protocol, Found] = {
+        "base-to-novel": run(given, [m for m in methods if not bound(m)], "base-to-novel", given.epochs),
+        "few-shot": run(given, methods, "few-shot", given.few_shot_epochs),
     }
-    transferred = transfer(found["base-to-novel"][0], Path(arguments.out) / "transferred.json")
-    write(arguments, found, transferred)
-    print(f"written to {arguments.docs} after {(time.monotonic() - began) / 60:.1f} minutes")
+    others = {protocol: test_otherwise(given, protocol, comparison) for protocol, (comparison, _) in found.items()}
+    write(given, found, others)
+    print(f"written to {given.docs} after {(time.monotonic() - began) / 60:.1f} minutes")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", help="by default all that are registered")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument(
-        "--epochs", type=int, default=5, help="of every method; 0 for their uniform recipes as they are"
-    )
-    parser.add_argument("--batch", type=int, default=4, help="images per step of every method")
+    parser.add_argument("--epochs", type=int, default=4, help="of every method on the base classes")
+    parser.add_argument("--few-shot-epochs", type=int, default=2, help="of every method on all classes")
+    parser.add_argument("--batch", type=int, default=8, help="images per step of every method")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     parser.add_argument("--out", default="runs/embedded", help="folder of the comparisons")
     parser.add_argument("--docs", default="docs", help="folder of the page and its pictures")
+    parser.add_argument("--readme", default="README.md", help="file that the small table goes into; '' for none")
     return parser.parse_args()
 
 
-def run(arguments: argparse.Namespace, methods: list[str], protocol: str) -> tuple[Comparison, Findings]:
+def bound(method: str) -> bool:
+    """It answers for its training classes alone."""
+    return "unseen-classes" in method_class(method).limitations
+
+
+def run(given: argparse.Namespace, methods: list[str], protocol: Protocol, epochs: int) -> Found:
     settings = CompareSettings(
         methods=methods,
         protocol=protocol,
-        seeds=[int(seed) for seed in arguments.seeds.split(",")],
+        seeds=[int(seed) for seed in given.seeds.split(",")],
         # float16 is what some were published with, and very slow on a CPU
-        train={"precision": "fp32"}
-        | ({"epochs": arguments.epochs, "batch_size": arguments.batch} if arguments.epochs else {}),
-        out=f"{arguments.out}/{protocol}",
+        train={"precision": "fp32", "epochs": epochs, "batch_size": given.batch},
+        out=f"{given.out}/{protocol}",
     )
-    return compare(settings, arguments.jobs)
+    return compare(settings, given.jobs)
 
 
-def transfer(comparison: Comparison, kept: Path) -> Table:
+def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Comparison) -> Table:
     """Test the runs of a comparison in other ways; what was found is kept in a file."""
-    known = json.loads(kept.read_text()) if kept.is_file() else {}
-    rows = []
-    for method in comparison.methods:
-        runs = [e.folder for data in comparison.data for e in comparison.of(method, data, comparison.shots[0])
-                if e.result() is not None]  # fmt: skip
-        for folder in runs:
-            for data, protocol in dict.fromkeys((data, protocol) for data, protocol, _ in TRANSFERRED.values()):
-                key = f"{folder.name} {data} {protocol}"
-                if key not in known:
-                    known[key] = evaluate(folder, data=data, protocol=protocol)[1]
-                    write_json(kept, known)
-        if runs:
-            rows.append((method, *cells(known, [folder.name for folder in runs])))
-    best = [frozenset[int]()]
-    for column in range(1, len(TRANSFERRED) + 1):
-        means = [float(row[column].split()[0]) for row in rows]
-        best.append(frozenset(i for i, value in enumerate(means) if value == max(means)))
-    return Table("tested otherwise", ("method", *TRANSFERRED), tuple(rows), tuple(best))
+    columns = TESTED_OTHERWISE[protocol]
+    folders = {method: finished(comparison, method) for method in comparison.methods}
+    runs = [folder for found in folders.values() for folder in found]
+    known = tested(runs, {test for test, _ in columns.values()}, Path(given.out) / f"{protocol}.json", given.jobs)
+    rows, means = [], []
+    for method, own in folders.items():
+        values = [[known[test.key(folder)][number] for folder in own] for test, number in columns.values()]
+        if own:
+            means.append([round(mean(v), 2) for v in values])
+            rows.append((method, *(spread_text(Spread(mean(v), stdev(v) if len(v) > 1 else None)) for v in values)))
+    best = [
+        frozenset(i for i, value in enumerate(column) if value == max(column)) for column in zip(*means, strict=True)
+    ]
+    return Table("tested otherwise", ("method", *columns), tuple(rows), (frozenset(), *best))
 
 
-def cells(known: dict[str, dict[str, float]], folders: list[str]) -> Iterator[str]:
-    for data, protocol, number in TRANSFERRED.values():
-        values = [known[f"{folder} {data} {protocol}"][number] for folder in folders]
-        yield spread_text(Spread(mean(values), stdev(values) if len(values) > 1 else None))
+def finished(comparison: Comparison, method: str) -> list[Path]:
+    entries = [e for data in comparison.data for e in comparison.of(method, data, comparison.shots[0])]
+    return [entry.folder for entry in entries if entry.result() is not None]
 
 
-def write(arguments: argparse.Namespace, found: dict[str, tuple[Comparison, Findings]], transferred: Table) -> None:
-    docs = Path(arguments.docs)
-    comparison, findings = found["base-to-novel"]
-    metric = main_metric(findings.rows)
-    rows = [row for row in findings.rows if metric in row.accuracy]
-    to_png(dots(rows, metric, looks(comparison.methods)), docs / "images" / "embedded.png")
-    epochs = arguments.epochs
-    same = f"the same budget of {epochs} passes over the training images in batches of {arguments.batch}, in float32"
-    budget = f"{same}, and the other settings of its `uniform` recipe" if epochs else "its `uniform` recipe"
-    few_shot = found["few-shot"][1]
+def tested(runs: Sequence[Path], tests: Iterable[Test], kept: Path, jobs: int) -> dict[str, dict[str, float]]:
+    """The numbers of each test of each run, by its key."""
+    known: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
+    missing = [(test, folder) for folder in runs for test in tests if test.key(folder) not in known]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        asked = [(test.key(folder), pool.submit(test.numbers, folder)) for test, folder in missing]
+        for key, answer in asked:
+            known[key] = answer.result()
+            write_json(kept, known)
+    return known
+
+
+def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[Protocol, Table]) -> None:
+    docs = Path(given.docs)
+    (comparison, findings), (_, few_shot) = found["base-to-novel"], found["few-shot"]
+    draw(comparison, findings, docs / "images" / "embedded.png")
     page = PAGE.format(
         command=" ".join(["python benchmarks/embedded.py", *sys.argv[1:]]),
         data=", ".join(comparison.data),
         backbone=comparison.backbone,
-        budget=budget,
+        budget=(
+            f"Every method has {given.epochs} passes over the images of the base classes, or {given.few_shot_epochs} "
+            f"over those of all classes, in batches of {given.batch}, in float32, and the other settings of its "
+            "`uniform` recipe."
+        ),
         base_to_novel=markdown(findings.tables, findings.notes),
         statistics="\n".join(f"- {line}" for line in statistics_lines(findings.statistics)),
-        transferred=markdown([transferred], []),
+        transferred=markdown([others["base-to-novel"]], []),
         few_shot=markdown(few_shot.tables, few_shot.notes),
+        shifted=markdown([others["few-shot"]], []),
     )
-    (docs / "embedded.md").write_text(page, encoding="utf-8")
+    (docs / "embedded.md").write_text(page.strip() + "\n", encoding="utf-8")
+    if given.readme:
+        readme = Path(given.readme)
+        table = small_table(findings.rows, few_shot.rows)
+        text = IN_README.sub(lambda marks: marks[1] + table + marks[2], readme.read_text(encoding="utf-8"))
+        readme.write_text(text, encoding="utf-8")
+
+
+def draw(comparison: Comparison, findings: Findings, path: Path) -> None:
+    """The main number of each method, and a line at the reference."""
+    metric = main_metric(findings.rows)
+    rows = [row for row in findings.rows if metric in row.accuracy]
+    figure = dots(rows, metric, looks(comparison.methods))
+    reference = next((row.accuracy[metric].mean for row in rows if row.method == REFERENCE), None)
+    if reference is not None:
+        figure.axes[0].axvline(reference, color="0.5", linestyle="dashed", linewidth=1, zorder=0)
+    to_png(figure, path)
+
+
+def small_table(base_to_novel: Sequence[Row], few_shot: Sequence[Row]) -> str:
+    """Means and deviations of all methods, without costs."""
+    of_base = {row.method: row.accuracy for row in base_to_novel}
+    lines = ["| method | base | novel | HM | all classes, few-shot |", "|---|---:|---:|---:|---:|"]
+    for row in few_shot:
+        known = of_base.get(row.method, {})
+        cells = [spread_text(known[name]) if name in known else "" for name in ("base", "novel", HARMONIC)]
+        lines.append(" | ".join([f"| `{row.method}`", *cells, f"{spread_text(row.accuracy['all'])} |"]))
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
     python benchmarks/plan.py --methods mmrl --classes 10,100,397,1000 --picture docs/images/plan-classes.png
     python benchmarks/plan.py --methods mmrl --first-layers 1,4,7,10,12 --picture docs/images/plan-layers.png
     python benchmarks/plan.py --methods mmrl --plans planned,planned-pack,planned-shared-prefix
+    python benchmarks/plan.py --methods mmrl --classes 1000,21000 --plans planned,planned/500
 
+`PLAN/N` takes N classes at a time (`--class_chunk N`); beyond ImageNet's names, classes are called by pairs of them.
 Steps of the plans alternate within one run, with a matrix product between them, so that whatever else the machine does
 meets all of them. Memory is taken in a process of its own for each plan; a plan that would need more than there is, by
 what it needed for fewer classes, is left out. FLOPs are counted by torch, attention as the products it consists of.
@@ -20,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import chain, islice, product
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +45,9 @@ OFFICIAL = "reference+keep-teacher+keep-text"
 all texts once."""
 
 NAMES = {OFFICIAL: "as published code"}
+
+TESTED = 16
+"""Images at once in testing."""
 
 Work = tuple[str, int, int, int | None]
 """Method, classes, batch, and the first touched layer where it is not the published one."""
@@ -102,16 +107,18 @@ class Setup:
 
     def __init__(self, backbone: Backbone, work: Work, plan: str):
         name, classes, batch, first_layer = work
-        self.names = tuple(open_clip.IMAGENET_CLASSNAMES[:classes])
+        self.names = class_names(classes)
         templates = ("a photo of a {}.",)
         options = {} if first_layer is None else {"layers": list(range(first_layer, backbone.image.depth + 1))}
         torch.manual_seed(0)
         method = build_method(name, backbone, Task(self.names, templates), options)
-        self.classifier = Classifier(backbone, method, templates, plan)
+        rules, _, chunk = plan.partition("/")
+        self.classifier = Classifier(backbone, method, templates, rules, int(chunk or 0))
         self.trainer = PlainTrainer(method)
         noise = torch.Generator().manual_seed(1)
         self.images = torch.randn(batch, 3, *backbone.image.size, generator=noise)
         self.labels = torch.arange(batch) % classes
+        self.tested = torch.randn(TESTED, 3, *backbone.image.size, generator=noise)
 
     def step(self) -> float:
         method = self.classifier.method.train()
@@ -119,7 +126,12 @@ class Setup:
         return float(total(method.training_step(x, self.trainer)).detach())
 
     def score(self) -> None:
-        self.classifier.scores(self.images, self.names, SEEN)
+        self.classifier.scores(self.tested, self.names, SEEN)
+
+
+def class_names(n: int) -> tuple[str, ...]:
+    first = open_clip.IMAGENET_CLASSNAMES
+    return tuple(islice(chain(first, (f"{a} {b}" for a, b in product(first, first))), n))
 
 
 def random_backbone() -> Backbone:
@@ -145,7 +157,6 @@ def measure(backbone: Backbone, work: Work, plans: list[str], rounds: int) -> li
     setups = {plan: Setup(backbone, work, plan) for plan in plans}
     for setup in setups.values():
         setup.step()  # fills the caches: what is paid once is not part of a step
-        setup.score()
     steps: dict[str, list[float]] = {plan: [] for plan in plans}
     scores: dict[str, list[float]] = {plan: [] for plan in plans}
     rates: dict[str, list[float]] = {plan: [] for plan in plans}
@@ -156,12 +167,15 @@ def measure(backbone: Backbone, work: Work, plans: list[str], rounds: int) -> li
             losses[plan] = setup.step()
             steps[plan].append(time.perf_counter() - began)
             rates[plan].append(matrix_product_rate())
-            setup.score()  # text features are computed anew behind a step and kept from then on
+    for setup in setups.values():
+        setup.score()  # text features are computed anew behind a step and kept from then on
+    for _ in range(rounds):
+        for plan, setup in setups.items():
             scores[plan].append(timed(setup.score))
     return [
         Cost(
             *work, plan, median(steps[plan]), losses[plan], counted(setup.step), median(rates[plan]),
-            memory_of(work, plan), work[2] / median(scores[plan]),
+            memory_of(work, plan), TESTED / median(scores[plan]),
         )
         for plan, setup in setups.items()
     ]  # fmt: skip
@@ -221,6 +235,7 @@ def draw(costs: list[Cost], path: Path) -> None:
 
     by_layer = any(c.first_layer for c in costs)
     methods = list(dict.fromkeys(c.method for c in costs))
+    counts = sorted({c.classes for c in costs})
     figure, panels = plt.subplots(1, len(methods), figsize=(1 + 3.4 * len(methods), 3.2), sharey=True, squeeze=False)
     for panel, method in zip(panels[0], methods, strict=True):
         for plan in dict.fromkeys(c.plan for c in costs):
@@ -230,7 +245,10 @@ def draw(costs: list[Cost], path: Path) -> None:
         panel.set(title=method, xlabel="layers touched, of 12" if by_layer else "classes")
         if not by_layer:
             panel.set(xscale="log", yscale="log")
-        panel.grid(alpha=0.3, which="both")
+            panel.set_xticks(counts, [str(count) for count in counts], minor=False)
+            panel.set_yticks((1, 2, 5, 10, 20, 50, 100), ("1", "2", "5", "10", "20", "50", "100"))
+            panel.minorticks_off()
+        panel.grid(alpha=0.3)
     if by_layer:
         panels[0][0].set_ylim(0, None)
     panels[0][0].set_ylabel("seconds per step")
