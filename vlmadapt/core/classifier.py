@@ -50,8 +50,8 @@ class Classifier:
         """A forward pass of images (B, 3, H, W) against classes."""
         return Forward(self._engine, self.method, names, self.templates, images, labels)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
-        """The router's scores (B, classes) for classes of a role."""
+        """The router's scores (B, classes) for classes of a role, in inference mode: nothing can be trained on them."""
         self.method.eval()
         return self.method.route(self.forward(images, names), role).float()
