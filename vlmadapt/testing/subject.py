@@ -19,7 +19,7 @@ from vlmadapt.core.recipe import Recipe
 from vlmadapt.testing.data import CLASSES, TEMPLATE, Shots
 from vlmadapt.testing.observe import Observed, observing
 from vlmadapt.testing.tiny import tiny_clip
-from vlmadapt.testing.training import EPOCHS, Watch, train
+from vlmadapt.testing.training import EPOCHS, Watch, switch_off_dropout, train
 
 
 class Subject:
@@ -75,6 +75,7 @@ class Subject:
         seed: int = 0,
         watch: Watch | None = None,
         accelerator: Accelerator | None = None,
+        dropout: bool = True,
         **changes: Any,
     ) -> Classifier:
         """Build, prepare, train a few steps, finish.
@@ -84,9 +85,12 @@ class Subject:
             seed: of start values and of what is drawn while training.
             watch: called behind each step.
             accelerator: where there are several processes.
+            dropout: whether its dropout drops anything; each process draws for its own images.
             changes: of the recipe; with 0 published epochs nothing is trained whatever they say.
         """
         classifier = self.classifier(self.build(classes, seed))
+        if not dropout:
+            switch_off_dropout(classifier.method)
         recipe = self.recipe
         if recipe.epochs:
             recipe = replace(recipe, **changes)

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Method, Term, trainable_count
@@ -19,6 +19,8 @@ from vlmadapt.workflows.trainer import StepTrainer
 EPOCHS = 2
 STEPS = 2
 """Steps of an epoch; enough to see what training does."""
+SHARED_BATCH = 3
+"""Images of a batch that two processes share: one gets two of them, the other one."""
 
 Watch = Callable[[Method, list[Term], list[list[Tensor | None]]], object]
 """Called behind each step with the method, its terms, and the gradients of each update it made."""
@@ -44,6 +46,13 @@ class WatchedTrainer(StepTrainer):
         """One step of the optimiser."""
         self.applied.append(gradients)
         super().apply(gradients)
+
+
+def switch_off_dropout(method: Method) -> None:
+    """Let no module of a method drop anything, in training mode too."""
+    for module in method.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
 
 
 def train(

@@ -1,29 +1,29 @@
-"""One of several processes that train a method together; prints a hash of what it ends with.
+"""One of several processes that train a method together; writes what it ends with.
 
-Started by the check `two-processes`: `python -m vlmadapt.testing.worker NAME OPTIONS`.
+Started by the check `two-processes`: `python -m vlmadapt.testing.worker NAME OPTIONS FILE`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
+from pathlib import Path
 
 from accelerate import Accelerator
 
+from vlmadapt.files import write_tensors
 from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.training import SHARED_BATCH
 
 
-def main(name: str, options: str) -> None:
+def main(name: str, options: str, file: str) -> None:
     """Fit on this process's share of each batch."""
     accelerator = Accelerator(cpu=True)
-    # Batches of three images on two processes: shares of two and one.
-    method = Subject(name, json.loads(options)).fit(batch_size=3, accelerator=accelerator).method
-    digest = hashlib.sha256()
-    for key, value in sorted(method.state_dict().items()):
-        digest.update(key.encode() + value.numpy().tobytes())
+    method = (
+        Subject(name, json.loads(options)).fit(batch_size=SHARED_BATCH, dropout=False, accelerator=accelerator).method
+    )
     accelerator.end_training()
-    print(digest.hexdigest())
+    write_tensors(Path(file), method.state_dict())
 
 
 if __name__ == "__main__":

@@ -7,21 +7,63 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from vlmadapt.core.method import trainable_count
 from vlmadapt.testing.outcome import CheckFailed, NotApplicable
 from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.training import SHARED_BATCH
 
 PROCESSES, SECONDS = 2, 180
+TOLERANCE = 1e-2
+"""Largest distance from one process's parameters, as a part of the way these have come."""
 
 
 def two_processes(subject: Subject) -> None:
-    """Two processes with unequal shares of a batch end with the same parameters."""
+    """Two processes with unequal shares of a batch end with the same parameters, those of one process."""
     if subject.name is None:
         raise NotApplicable("the processes find a method by its registered name, and this one is given as a class")
     if not trainable_count(subject.trained.method) or not subject.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
-    workers = _start(subject.name, json.dumps(subject.options))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{rank}.safetensors" for rank in range(PROCESSES)]
+        _run(subject.name, json.dumps(subject.options), files)
+        states = [load_file(file) for file in files]
+    if not all(torch.equal(value, states[1][name]) for name, value in states[0].items()):
+        raise CheckFailed("behind training, two processes hold different parameters.")
+    _as_one_process(subject, states[0])
+
+
+def _as_one_process(subject: Subject, state: dict[str, Tensor]) -> None:
+    """Compare with what one process trains, by how far it came from where it started."""
+    start, alone = (
+        subject.fit(batch_size=SHARED_BATCH, dropout=False, epochs=epochs).method
+        for epochs in (0, subject.recipe.epochs)
+    )
+    ours = torch.cat([state[name].flatten() for name, _ in alone.named_parameters()])
+    before, behind = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (start, alone))
+    way, difference = float((behind - before).norm()), float((ours - behind).norm())
+    if not difference <= TOLERANCE * way:
+        raise CheckFailed(
+            f"two processes end {difference:.2g} beside the parameters of one process, which came {way:.2g} far.",
+            "average a loss over the images of the batch and over nothing that a process counts by itself; a method "
+            "that compares images with each other says `whole_batch = True`.",
+        )
+
+
+def _run(name: str, options: str, files: Sequence[Path]) -> None:
+    """Train in several processes, each of which writes a file.
+
+    Raises:
+        CheckFailed: one of them fails, or they are not done in time.
+    """
+    workers = _start(name, options, files)
     try:
         answers = [worker.communicate(timeout=SECONDS) for worker in workers]
     except subprocess.TimeoutExpired as error:
@@ -33,12 +75,9 @@ def two_processes(subject: Subject) -> None:
         if worker.returncode:
             last = (complaint.strip().splitlines() or ["no reason given"])[-1]
             raise CheckFailed(f"a process of two fails: {last}")
-    states = [answer.split()[-1] for answer, _ in answers]
-    if len(set(states)) > 1:
-        raise CheckFailed("behind training, two processes hold different parameters.")
 
 
-def _start(name: str, options: str) -> list[subprocess.Popen[str]]:
+def _start(name: str, options: str, files: Sequence[Path]) -> list[subprocess.Popen[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -54,11 +93,11 @@ def _start(name: str, options: str) -> list[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "vlmadapt.testing.worker", name, options]
     return [
         subprocess.Popen(
-            command,
+            [*command, str(file)],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(PROCESSES)
+        for rank, file in enumerate(files)
     ]
