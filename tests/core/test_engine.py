@@ -280,6 +280,12 @@ def test_compiled_blocks_give_the_same_numbers(backbone: Backbone, tmp_path: Pat
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_there_is_no_block_at_the_embedding(backbone: Backbone) -> None:
+    method = Synthetic(backbone, lambda m: [adapt(TEXT, EMBEDDING, m.branch("a"))])
+    with pytest.raises(PluginError, match="there is none at EMBEDDING"):
+        derive(method.hooks(), backbone, [Template.parse("a photo of a {}.")])
+
+
 def test_a_text_has_no_patches_to_write_over(backbone: Backbone) -> None:
     method = Synthetic(backbone, lambda m: [inject(TEXT, {1: m.t("a", 2, WIDTH)}, at=OVER)])
     with pytest.raises(PluginError, match="OVER stands for the first patches of an image"):

@@ -15,8 +15,6 @@ from safetensors.torch import save_file
 
 from vlmadapt import Backbone
 
-CONFIG_KEYS = ("vision_width", "vision_layers", "patch", "resolution", "text_width", "text_layers", "context", "vocab")
-
 
 def shapes(c: dict[str, int]) -> dict[str, tuple[int, ...]]:
     vision, text = c["vision_width"], c["text_width"]

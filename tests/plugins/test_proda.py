@@ -73,6 +73,15 @@ def test_every_context_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert used[:8] != used[8:], "a new order is drawn"
 
 
+def test_while_training_the_contexts_of_the_step_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop asks for scores behind each step; they must not cost a pass through all contexts."""
+    method = build("proda", prompts=8, tokens=2, batch=2).train()
+    x = forward(method)
+    monkeypatch.setattr(x, "text", lambda: pytest.fail("all contexts were run"))
+    method.training_step(x, StillTrainer(method))
+    assert method.route(x, SEEN).shape == (len(x.images), len(x.names))
+
+
 def test_the_turn_is_part_of_the_state() -> None:
     method, resumed = build("proda", prompts=8, tokens=2), build("proda", prompts=8, tokens=2)
     method.training_step(forward(method), StillTrainer(method))

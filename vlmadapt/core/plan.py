@@ -157,6 +157,8 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         raise BackboneError(
             f"layer {outside[0] + 1} (counted from 1) is asked for, but the {side.value} tower has {tower.depth}."
         )
+    if any(a.layer == EMBEDDING for a in adapters):
+        raise PluginError("a branch stands beside a block, counted from 0; there is none at EMBEDDING.")
     names = [i.name for i in injections]
     if len(set(names)) < len(names):
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
