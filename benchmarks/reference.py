@@ -22,6 +22,7 @@ from torch import Tensor
 from vlmadapt import Backbone
 from vlmadapt.core.backbone import ImageTower, TextTower
 from vlmadapt.core.block import run_block
+from vlmadapt.core.layout import lay_out
 from vlmadapt.core.rows import Rows
 
 Forward = Callable[[Tensor], Tensor]
@@ -32,7 +33,7 @@ def by_reference(tower: TextTower | ImageTower, end: Tensor | None) -> Forward:
 
     def forward(tokens: Tensor) -> Tensor:
         rows = Rows.of(tokens[None] if tower.causal else tokens[:, None], end, {})
-        layout = rows.layout(tower.causal, pack=False)
+        layout = lay_out(rows, tower.causal, pack=False)
         for block in tower.blocks:
             rows = run_block(block, rows, layout, ())
         return rows.own.reshape(tokens.shape)

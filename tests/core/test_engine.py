@@ -16,6 +16,7 @@ from tests import small
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
 from vlmadapt.core import engine as engine_module
+from vlmadapt.core import layout as layout_module
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import Forward
 from vlmadapt.core.hooks import Site
@@ -249,6 +250,18 @@ def test_chunks_of_classes_change_nothing(backbone: Backbone, declare: Callable[
     whole, cut = everything(backbone, "planned", declare), everything(backbone, "planned", declare, class_chunk=2)
     for name, value in whole.items():
         torch.testing.assert_close(cut[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("declare", SHAPES, ids=lambda f: f.__name__)
+def test_buckets_of_classes_change_nothing(
+    backbone: Backbone, declare: Callable[[Synthetic], Iterable[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The few classes of these tests would all go into one bucket; here each length has its own."""
+    expected = everything(backbone, "reference", declare)
+    monkeypatch.setattr(layout_module, "BUCKET", 0)
+    found = everything(backbone, "planned", declare)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("declare", [nothing, first_in_both, class_tokens_at_a_deep_layer], ids=lambda f: f.__name__)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vlmadapt.core.backbone.blocks import BlockParts
 from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, Adapter, Read, Site
-from vlmadapt.core.rows import Layout, Rows
+from vlmadapt.core.layout import Bucket, Layout
+from vlmadapt.core.rows import Rows
 
 Mask = Tensor | None
 
@@ -20,23 +21,22 @@ def run_block(block: BlockParts, rows: Rows, layout: Layout, adapters: Sequence[
     """All tokens through a block.
 
     The shared prefix goes through once; every row's own tokens attend to its keys and values. Linear maps see the
-    shared tokens and all own ones that are no padding side by side; rows are only laid out for the attention.
+    shared tokens and the own ones of all buckets side by side.
     """
     prefix = rows.prefix
     tokens = _side_by_side(rows, layout)
     normed = block.norm1(tokens)
-    query, key, value = _query_key_value(block, normed, adapters)
-    own_query, own_key, own_value = (_laid_out(x[:, prefix:], rows, layout) for x in (query, key, value))
-    own_key, own_value = _before(key[:, :prefix], own_key), _before(value[:, :prefix], own_value)
-    own = _attend(block, own_query, own_key, own_value, _part(layout.mask, prefix, rows.length, rows.length))
-    attended = _packed(own, layout)
+    parts = [_by_bucket(x, prefix, layout) for x in _query_key_value(block, normed, adapters)]
+    (query, *own_queries), (key, *own_keys), (value, *own_values) = parts
+    attended = [
+        _attend(block, q, _before(key, k), _before(value, v), bucket.mask).flatten(1, 2)
+        for q, k, v, bucket in zip(own_queries, own_keys, own_values, layout.buckets, strict=True)
+    ]
     if prefix:
         # What stands in the shared prefix sees the same in every row.
         mask = layout.mask if layout.mask is None or layout.mask.ndim == 2 else layout.mask[0]
-        query, key, value = (x[:, :prefix] for x in (query, key, value))
-        shared = _attend(block, query, key, value, _part(mask, 0, prefix, prefix))
-        attended = torch.cat([shared, attended], dim=1)
-    out = _finish(block, tokens, normed, attended, adapters)
+        attended.insert(0, _attend(block, query, key, value, None if mask is None else mask[:prefix, :prefix]))
+    out = _finish(block, tokens, normed, torch.cat(attended, dim=1), adapters)
     return replace(rows, shared=out[:, :prefix], own=_laid_out(out[:, prefix:], rows, layout))
 
 
@@ -51,29 +51,39 @@ def run_last_block(
     wanted = {read: _read(rows, read) for read in reads}
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, rows.own.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    prefix = rows.prefix
     lent = _key_value(block, block.norm1(_side_by_side(rows, layout)), adapters)
-    key, value = (_before(x[:, :prefix], _laid_out(x[:, prefix:], rows, layout)) for x in lent)
+    (key, *own_keys), (value, *own_values) = (_by_bucket(x, rows.prefix, layout) for x in lent)
     normed = block.norm1(tokens)
     query = block.query(normed) + _branches(adapters, QUERY, normed)
-    attended = _attend(block, query, key, value, _read_mask(rows, layout.mask, wanted))
-    out = _finish(block, tokens, normed, attended, adapters)
+    mask = _read_mask(rows, layout.mask, wanted)
+    attended = [
+        _attend(block, _rows_of(bucket, query), _before(key, k), _before(value, v), bucket.lines(mask))
+        for k, v, bucket in zip(own_keys, own_values, layout.buckets, strict=True)
+    ]
+    joined, order = torch.cat(attended, dim=1), layout.order
+    out = _finish(block, tokens, normed, joined if order is None else joined[:, order], adapters)
     return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
 
 
+def _by_bucket(x: Tensor, prefix: int, layout: Layout) -> list[Tensor]:
+    """What belongs to the shared tokens (G, P, width), and to each bucket's own ones (G, n, s, width)."""
+    shared, *own = x.split([prefix, *(bucket.size for bucket in layout.buckets)], dim=1)
+    return [shared, *(part.unflatten(1, bucket.shape) for part, bucket in zip(own, layout.buckets, strict=True))]
+
+
+def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
+    """A bucket's rows of (G, N, n, width)."""
+    return x if bucket.rows is None else x[:, bucket.rows]
+
+
 def _side_by_side(rows: Rows, layout: Layout) -> Tensor:
-    """Shared tokens and own ones that are no padding, (G, P + M, width)."""
-    own = _packed(rows.own, layout)
+    """Shared tokens and the own ones that are computed, bucket by bucket, (G, P + M, width)."""
+    own = rows.own.flatten(1, 2)
+    own = own if layout.real is None else own.index_select(1, layout.real)
     if not rows.prefix:
         return own
     groups = max(rows.shared.shape[0], own.shape[0])
     return torch.cat([rows.shared.expand(groups, -1, -1), own.expand(groups, -1, -1)], dim=1)
-
-
-def _packed(own: Tensor, layout: Layout) -> Tensor:
-    """Own tokens (G, N, S, width) as (G, M, width) without padding."""
-    flat = own.flatten(1, 2)
-    return flat if layout.real is None else flat.index_select(1, layout.real)
 
 
 def _laid_out(packed: Tensor, rows: Rows, layout: Layout) -> Tensor:
@@ -156,10 +166,6 @@ def _before(shared: Tensor, own: Tensor) -> Tensor:
     if not shared.shape[1]:
         return own
     return torch.cat([shared[:, None].expand(-1, own.shape[1], -1, -1), own], dim=2)
-
-
-def _part(mask: Mask, start: int, stop: int, keys: int) -> Mask:
-    return None if mask is None else mask[..., start:stop, :keys]
 
 
 def _attend(block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:

@@ -19,6 +19,7 @@ from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
 from vlmadapt.core.block import read_rows, run_block, run_last_block
 from vlmadapt.core.hooks import EMBEDDING, IMAGE, TEXT, Head, Per, Read
 from vlmadapt.core.injection import CONTEXT_SPAN, Values, all_values, context_span, enter
+from vlmadapt.core.layout import lay_out
 from vlmadapt.core.numerics import unit
 from vlmadapt.core.plan import CLASS_HEAD, Rules, TowerPlan
 from vlmadapt.core.rows import Rows
@@ -246,7 +247,7 @@ class Engine:
         return min(max(plan.first, 0), tower.depth - 1) if self.rules.frozen_layers else 0
 
     def _frozen_layers(self, tower: TextTower | ImageTower, rows: Rows, layer: int) -> Rows:
-        layout = rows.layout(tower.causal, self.rules.pack)
+        layout = lay_out(rows, tower.causal, self.rules.pack)
         for block in tower.blocks[:layer]:
             rows = run_block(block, rows, layout, ())
         return rows
@@ -262,13 +263,13 @@ class Engine:
         """From frozen rows before block `start` to the tokens that heads read."""
         layout = None
         for layer in range(EMBEDDING if start == 0 else start, tower.depth):
-            entering = [injection for injection in plan.injections if layer in injection.layers]
-            for injection in entering:
-                rows = enter(tower, rows, injection, layer, values[injection.name, layer])
+            for injection in plan.injections:
+                if layer in injection.layers:
+                    rows = enter(tower, rows, injection, layer, values[injection.name, layer])
             if layer == EMBEDDING:
                 continue
-            if layout is None or entering:
-                layout = rows.layout(tower.causal, self.rules.pack)
+            if layout is None or not layout.fits(rows):
+                layout = lay_out(rows, tower.causal, self.rules.pack)
             adapters = plan.adapters.get(layer, ())
             if layer == tower.depth - 1 and self.rules.read_tokens:
                 return run_last_block(tower.blocks[layer], rows, layout, adapters, plan.reads)

@@ -39,7 +39,7 @@ class Rules:
         frozen_layers: below the first touched layer, text activations are kept per class list, and image activations
             are shared by the adapted and the zero-shot branch.
         shared_prefix: in a causal text tower, the tokens before the class name go through once for all classes.
-        pack: in a causal text tower, classes of different length are computed without the padding between them.
+        pack: in a causal text tower, classes are computed in buckets of about the same length, with little padding.
         truncate: in a causal text tower, nothing behind the longest end of text is computed.
         read_tokens: the last block computes only the tokens that heads read.
         keep_teacher: the text features of the zero-shot branch are computed once per class list.

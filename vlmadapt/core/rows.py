@@ -29,19 +29,6 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What running a block has to know of rows beside their tokens; the same until tokens are inserted.
-
-    Attributes:
-        mask: who sees whom, (T, T), or (N, T, T) where it differs by row; None where all see all. True is "may see".
-        real: indices (M,) into the N * S own tokens of those that are not padding; None where all are computed.
-    """
-
-    mask: Tensor | None
-    real: Tensor | None
-
-
-@dataclass(frozen=True)
 class Rows:
     """Rows of tokens.
 
@@ -158,10 +145,6 @@ class Rows:
         """The same rows without their graph."""
         return replace(self, shared=self.shared.detach(), own=self.own.detach())
 
-    def layout(self, causal: bool, pack: bool) -> Layout:
-        """Who sees whom, and with `pack` which own tokens are not padding (causal towers only)."""
-        return Layout(self._mask(causal), self._real() if causal and pack else None)
-
     def rows(self, start: int, stop: int) -> Rows:
         """Only the rows `start` to `stop` of N."""
         spans = {
@@ -170,31 +153,6 @@ class Rows:
         }
         end = None if self.end is None else self.end[start:stop]
         return replace(self, own=self.own[:, start:stop], end=end, spans=spans)
-
-    def _real(self) -> Tensor | None:
-        if self.end is None:
-            return None
-        place = torch.arange(self.prefix, self.length, device=self.own.device)
-        real = place <= self.end[:, None]
-        if self.appended is not None:
-            real = real | (place >= self.appended)
-        return None if real.all() else real.flatten().nonzero()[:, 0]
-
-    def _mask(self, causal: bool) -> Tensor | None:
-        visible = torch.ones(self.length, dtype=torch.bool, device=self.own.device)
-        for name in self.hidden:
-            span = self.spans[name]
-            visible[span.start : span.start + span.length] = False
-        if not causal:
-            return None if visible.all() else visible.expand(self.length, -1)
-        order = torch.ones(self.length, self.length, dtype=torch.bool, device=self.own.device).tril()
-        if self.appended is None:
-            return order & visible
-        # Between the end of a row and what is appended to it stands padding, which nothing may see.
-        assert self.end is not None
-        place = torch.arange(self.length, device=self.own.device)
-        real = (place <= self.end[:, None]) | (place >= self.appended)
-        return order & (visible & real)[:, None]
 
     def _own_from(self, place: int) -> Rows:
         """The same rows with everything from `place` on held per row."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.block import run_block
+from vlmadapt.core.layout import lay_out
 from vlmadapt.core.rows import Rows
 from vlmadapt.errors import BackboneError
 
@@ -38,7 +39,7 @@ def check_towers(backbone: Backbone) -> None:
 
 
 def _features(tower: ImageTower | TextTower, rows: Rows) -> Tensor:
-    layout = rows.layout(tower.causal, pack=False)
+    layout = lay_out(rows, tower.causal, pack=False)
     for block in tower.blocks:
         rows = run_block(block, rows, layout, ())
     return tower.project(tower.norm(rows.read_end())).flatten(0, -2)
