@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vlmadapt import registry
-from vlmadapt.core.method import SEEN, Method, total
+from vlmadapt.core import engine, layout
+from vlmadapt.core.method import SEEN, Method, total, trainable_count
 from vlmadapt.core.plan import Rules
 from vlmadapt.testing import Subject
 
@@ -57,6 +58,30 @@ def test_in_float32(name: str, plan: str) -> None:
     expected = outcome(subject(name), method, "reference")
     for what, difference in differences(expected, outcome(subject(name), method, plan)):
         assert difference <= FLOAT32, what
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_buckets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket for each length, where the few classes here would all go into one."""
+    method = subject(name).trained.method
+    expected = outcome(subject(name), method, "reference")
+    monkeypatch.setattr(layout, "BUCKET", 0)
+    for what, difference in differences(expected, outcome(subject(name), method, "planned")):
+        assert difference <= FLOAT32, what
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scores_behind_a_step_run_no_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training accuracy is read off what the step has computed."""
+    method, shots = subject(name).trained.method.train(), subject(name).shots()
+    if not trainable_count(method):
+        pytest.skip("nothing is trained step by step")
+    x = subject(name).classifier(method, "planned").forward(shots.images[:4], shots.names, shots.labels[:4])
+    list(method.losses(x))
+    for run in ("run_block", "run_last_block"):
+        monkeypatch.setattr(engine, run, lambda *_: pytest.fail("a block was run again"))
+    with torch.no_grad():
+        method.route(x, SEEN)
 
 
 @pytest.mark.parametrize("name", METHODS)
