@@ -203,8 +203,8 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
         backbone=comparison.backbone,
         budget=(
             f"Every method has {given.epochs} passes over the images of the base classes, or {given.few_shot_epochs} "
-            f"over those of all classes, in batches of {given.batch}, without warm-up, in float32, and the other settings "
-            "of its `uniform` recipe."
+            f"over those of all classes, in batches of {given.batch}, without warm-up, in float32, and the "
+            "other settings of its `uniform` recipe."
         ),
         base_to_novel=markdown(findings.tables, findings.notes),
         statistics="\n".join(f"- {line}" for line in statistics_lines(findings.statistics)),
