@@ -31,6 +31,9 @@ from vlmadapt.plugin import (
 from vlmadapt_prompts.context import PlacedName, Position, row_room
 
 
+MEAN = "mean classifier"
+
+
 @dataclass
 class ProDAConfig:
     """Options of ProDA.
@@ -116,25 +119,17 @@ class ProDA(Method):
 
     def losses(self, x: Forward) -> Iterable[Term]:
         """The bound for the contexts whose turn it is, and the orthogonality of all."""
-        text = self.in_turn(x)
+        start = int(self.used) % self.config.prompts
+        chosen = self.order[start : start + self.config.batch].tolist()
+        text = x.other(hooks=self.rows(chosen)).text().reshape(len(chosen), len(x.names), -1)
+        x.once(MEAN, lambda: text.mean(0))
         yield "class", 1.0, F.cross_entropy(bound(x.image(), text, x.labels, x.scale), x.labels)
         nameless = x.other(hooks=self.nameless(), names=("",)).text().flatten(0, -2)
         yield "orthogonality", self.config.weight, mean_overlap(nameless)
 
-    def in_turn(self, x: Forward) -> Tensor:
-        """Text features (b, classes, joint) of the contexts whose turn it is."""
-
-        def compute() -> Tensor:
-            start = int(self.used) % self.config.prompts
-            chosen = self.order[start : start + self.config.batch].tolist()
-            return x.other(hooks=self.rows(chosen)).text().reshape(len(chosen), len(x.names), -1)
-
-        return x.once("in turn", compute)
-
     def route(self, x: Forward, role: Role) -> Tensor:
-        """The mean classifier: of all contexts, while training of those that the step has used."""
-        text = self.in_turn(x) if self.training else x.text()
-        return x.scale * x.image() @ text.mean(0).T
+        """The mean classifier: of all contexts, behind a training step of those that it has used."""
+        return x.scale * x.image() @ x.once(MEAN, lambda: x.text().mean(0)).T
 
 
 def bound(image: Tensor, text: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
