@@ -30,7 +30,6 @@ from vlmadapt.plugin import (
 )
 from vlmadapt_prompts.context import PlacedName, Position, row_room
 
-
 MEAN = "mean classifier"
 
 
