@@ -16,8 +16,11 @@ from vlmadapt.core.method import SEEN, Method, total, trainable_count
 from vlmadapt.core.plan import Rules
 from vlmadapt.testing import Subject
 
-FLOAT32, BFLOAT16 = 1e-5, 6e-2
-"""Bounds on the norm of a difference, as a part of the norm of what is compared."""
+FLOAT32 = 1e-5
+"""Bound on the norm of a difference, as a part of the norm of what is compared."""
+
+BFLOAT16 = 1e-2
+"""Distances from float32 that are as good as none: about two units in the last place of a bfloat16."""
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Rules))]
@@ -84,10 +87,25 @@ def test_scores_behind_a_step_run_no_block(name: str, monkeypatch: pytest.Monkey
         method.route(x, SEEN)
 
 
+def rounding(exact: dict[str, Tensor], rounded: dict[str, Tensor]) -> dict[str, float]:
+    """How far scores, loss and gradient (all parameters as one vector) are from those in float32."""
+    gradient = [name for name in exact if name.startswith("gradient")]
+    groups = {name: [name] for name in exact if name not in gradient} | ({"gradient": gradient} if gradient else {})
+    flat = {
+        group: [torch.cat([of[name].float().flatten() for name in names]) for of in (exact, rounded)]
+        for group, names in groups.items()
+    }
+    return {group: float((found - true).norm() / true.norm()) for group, (true, found) in flat.items()}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_in_bfloat16(name: str) -> None:
+    """Each plan rounds where the other does not, so they are not asked to agree, but to be as near to float32."""
     method = subject(name).trained.method
+    exact = outcome(subject(name), method, "reference")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected, found = (outcome(subject(name), method, plan) for plan in ("reference", "planned"))
-    for what, difference in differences(expected, found):
-        assert difference <= BFLOAT16, what
+        reference, planned = (
+            rounding(exact, outcome(subject(name), method, plan)) for plan in ("reference", "planned")
+        )
+    for what, distance in planned.items():
+        assert distance <= 2 * reference[what] + BFLOAT16, what
