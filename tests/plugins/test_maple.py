@@ -13,7 +13,7 @@ from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.hooks import Injection
 from vlmadapt.core.method import trainable_count
-from vlmadapt.plugin import IMAGE, TEXT, Method, Task
+from vlmadapt.plugin import IMAGE, TEXT, DataError, Method, Task
 
 TEMPLATES = ("a photo of a {}.",)
 TASK = Task(small.NAMES, TEMPLATES)
@@ -66,3 +66,8 @@ def test_words_left_over_stay_frozen_text(uneven: Backbone, tokens: int, words: 
     context = method.get_parameter("context")
     assert context.shape == (tokens, 64)
     assert (len(start) == tokens and torch.equal(context, start)) == worded
+
+
+def test_fewer_words_than_tokens(uneven: Backbone) -> None:
+    with pytest.raises(DataError, match="'photo' has only 1 of the 2 tokens"):
+        build_method("maple", uneven, TASK, {"tokens": 2, "words": "photo"})

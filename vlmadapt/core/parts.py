@@ -33,11 +33,13 @@ def worded_tokens(text: TextTower, words: str, n: int | None = None) -> tuple[nn
         count stay frozen text, here too.
 
     Raises:
-        DataError: the words left over do not start at a word.
+        DataError: there are fewer than n tokens, or the words left over do not start at a word.
     """
     parts = words.split(" ")
     n = len(parts) if n is None else n
     embedded = text.words(words)
+    if len(embedded) < n:
+        raise DataError(f"'{words}' has only {len(embedded)} of the {n} tokens that would start at it; give more words or fewer tokens.")
     for kept in range(len(parts) + 1):
         rest = " ".join(parts[len(parts) - kept :])
         if len(text.words(rest)) == len(embedded) - n:
