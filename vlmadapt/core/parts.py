@@ -39,7 +39,9 @@ def worded_tokens(text: TextTower, words: str, n: int | None = None) -> tuple[nn
     n = len(parts) if n is None else n
     embedded = text.words(words)
     if len(embedded) < n:
-        raise DataError(f"'{words}' has only {len(embedded)} of the {n} tokens that would start there; give more words.")
+        raise DataError(
+            f"'{words}' has only {len(embedded)} of the {n} tokens that would start there; give more words."
+        )
     for kept in range(len(parts) + 1):
         rest = " ".join(parts[len(parts) - kept :])
         if len(text.words(rest)) == len(embedded) - n:
