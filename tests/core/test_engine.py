@@ -265,7 +265,7 @@ def test_buckets_of_classes_change_nothing(
 
 
 @pytest.mark.parametrize("declare", [nothing, first_in_both, class_tokens_at_a_deep_layer], ids=lambda f: f.__name__)
-def test_no_block_sees_more_classes_than_a_chunk(
+def test_nothing_computes_more_classes_at_once_than_a_chunk(
     backbone: Backbone, declare: Callable[[Synthetic], Iterable[Hook]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
@@ -279,6 +279,8 @@ def test_no_block_sees_more_classes_than_a_chunk(
 
     for name in ("run_block", "run_last_block"):
         monkeypatch.setattr(engine_module, name, watched(getattr(engine_module, name)))
+    embed = backbone.text.embed
+    monkeypatch.setattr(backbone.text, "embed", lambda ids: (seen.append(len(ids)), embed(ids))[1])
     everything(backbone, "planned", declare, class_chunk=2)
     assert set(seen) <= {1, 2}
     assert 2 in seen

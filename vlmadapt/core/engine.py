@@ -169,11 +169,10 @@ class Engine:
 
     def _frozen_tokens(self, x: Forward, template: Template) -> dict[Read | str, Tensor]:
         """What heads read of an untouched text tower."""
-        tower, plan = self.backbone.text, x.plan.text
-        start = self._start(tower, plan)
+        plan = x.plan.text
 
         def run() -> dict[Read | str, Tensor]:
-            return self._run_untouched(tower, plan, self._text_rows(x, template, start), start)
+            return self._run_untouched(x, plan, template)
 
         key = ("tokens", template, x.names, plan.reads, _autocast(x))
         return self._keep(key, run) if self.rules.frozen_layers else _without_graph(run)
@@ -196,9 +195,7 @@ class Engine:
         if not tower.blocks:
             return self._opaque_text(x, template)
         empty = _untouched(tower)
-        start = self._start(tower, empty)
-        tokens = self._run_untouched(tower, empty, self._text_rows(x, template, start), start)
-        return self._features(tower, empty, tokens)[CLASS_HEAD][0]
+        return self._features(tower, empty, self._run_untouched(x, empty, template))[CLASS_HEAD][0]
 
     def _opaque_text(self, x: Forward, template: Template) -> Tensor:
         """Features of a tower that can only be asked for its output."""
@@ -212,33 +209,37 @@ class Engine:
 
     def _text_rows(self, x: Forward, template: Template, layer: int) -> Rows:
         """Frozen rows of a class list before block `layer`, computed once per class list."""
+        tower = self.backbone.text
 
         def compute() -> Rows:
-            rows = self._written(x, template)
-            found = [self._frozen_layers(self.backbone.text, part, layer) for part in self._parts(rows)]
-            return replace(rows, shared=found[0].shared, own=torch.cat([part.own for part in found], dim=1))
+            written = found = self._written(x, template)
+            for low, high in chunks(0, len(x.names), self.class_chunk):
+                part = self._frozen_layers(tower, _embedded(tower, written.rows(low, high)), layer)
+                if low == 0:
+                    own = part.own.new_empty(1, len(x.names), *part.own.shape[2:])
+                    found = replace(written, shared=part.shared, own=own)
+                found.own[:, low:high] = part.own
+            return found
 
         key = ("rows", template, x.names, layer, _autocast(x))
         return self._keep(key, compute) if self.rules.frozen_layers else _without_graph(compute)
 
+    def _run_untouched(self, x: Forward, plan: TowerPlan, template: Template) -> dict[Read | str, Tensor]:
+        """What heads read of the text tower without hooks, as many classes at a time as memory allows."""
+        tower, written = self.backbone.text, self._written(x, template)
+        pieces = chunks(0, len(x.names), self.class_chunk)
+        found = [self._run(tower, plan, _embedded(tower, written.rows(*piece)), 0, {}) for piece in pieces]
+        return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
+
     def _written(self, x: Forward, template: Template) -> Rows:
-        """Embedded rows of a class list, cut to what can matter."""
+        """Token ids of a class list as rows of width 1, cut to what can matter."""
         tower = self.backbone.text
         rows = template.write(x.names, tower)
         length = int(rows.end.max()) + 1 if self.rules.truncate and tower.causal else rows.ids.shape[1]
         alike = (rows.ids == rows.ids[:1]).all(dim=0).int().cumprod(dim=0).sum()
         shared = min(int(alike), int(rows.end.min())) if self.rules.shared_prefix and tower.causal else 0
-        tokens = tower.embed(rows.ids[:, :length].to(x.device))
         spans = {CONTEXT_SPAN: context_span(rows.context.to(x.device))} if rows.context.numel() else {}
-        return Rows.of(tokens[None], rows.end.to(x.device), spans, shared)
-
-    def _run_untouched(self, tower: TextTower, plan: TowerPlan, rows: Rows, start: int) -> dict[Read | str, Tensor]:
-        """What heads read of a text tower without hooks, as many classes at a time as memory allows."""
-        found = [self._run(tower, plan, part, start, {}) for part in self._parts(rows)]
-        return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
-
-    def _parts(self, rows: Rows) -> list[Rows]:
-        return [rows.rows(low, high) for low, high in chunks(0, rows.own.shape[1], self.class_chunk)]
+        return Rows.of(rows.ids[None, :, :length, None].to(x.device), rows.end.to(x.device), spans, shared)
 
     # -- both sides ---------------------------------------------------------------------------------------------------
 
@@ -298,6 +299,12 @@ def _apply(head: Head, normed: Tensor, tower: TextTower | ImageTower) -> Tensor:
     if head.project is None:
         return tower.project(pooled)
     return pooled @ head.project if isinstance(head.project, Tensor) else head.project(pooled)
+
+
+def _embedded(tower: TextTower, ids: Rows) -> Rows:
+    """Rows of tokens from rows of their ids."""
+    tokens = tower.embed(ids.whole()[0, :, :, 0])
+    return Rows.of(tokens[None], ids.end, ids.spans, ids.prefix)
 
 
 def _touched(tower: TextTower | ImageTower, plan: TowerPlan) -> bool:
