@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from tests import small
-from tests.core.test_engine import SHAPES, Synthetic, deep_context, first_in_both
+from tests.core.hook_shapes import SHAPES, Synthetic, deep_context, first_in_both
 from tests.parity.tiny_clip import inputs
 from vlmadapt.core import engine as engine_module
 from vlmadapt.core.engine import Engine
