@@ -26,18 +26,18 @@ from statistics import mean, stdev
 import torch
 
 from vlmadapt import evaluate, registry
+from vlmadapt.compare.aggregate import HARMONIC, Row, Spread, main_metric
+from vlmadapt.compare.compare import Findings, compare
+from vlmadapt.compare.formats import markdown
+from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.sentences import statistics_lines
+from vlmadapt.compare.settings import CompareSettings
+from vlmadapt.compare.table import Table, spread_text
 from vlmadapt.core.build import method_class
 from vlmadapt.data.splits import Protocol
 from vlmadapt.files import write_json
-from vlmadapt.workflows.compare.formats import markdown
-from vlmadapt.workflows.compare.record import Comparison
-from vlmadapt.workflows.compare.rows import HARMONIC, Row, Spread, main_metric
-from vlmadapt.workflows.compare.screen import statistics_lines
-from vlmadapt.workflows.compare.settings import CompareSettings
-from vlmadapt.workflows.compare.table import Table, spread_text
-from vlmadapt.workflows.compare.workflow import Findings, compare
-from vlmadapt.workflows.report.charts import dots
-from vlmadapt.workflows.report.style import looks, to_png
+from vlmadapt.report.charts import dots
+from vlmadapt.report.style import looks, to_png
 
 REFERENCE, OTHER_STYLE = "clip", "openmoji-outline"
 Found = tuple[Comparison, Findings]

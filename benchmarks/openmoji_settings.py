@@ -28,8 +28,8 @@ from vlmadapt import FitSettings, fit
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import base_and_novel
+from vlmadapt.evaluation.accuracy import harmonic_mean
 from vlmadapt.files import write_json
-from vlmadapt.workflows.evaluate import harmonic_mean
 
 PARTS = 3
 TURNS = tuple(product(range(2), range(PARTS)))

@@ -38,7 +38,7 @@ from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import SEEN, Method, Task, total
-from vlmadapt.workflows.memory import peak_memory
+from vlmadapt.runs.memory import peak_memory
 
 OFFICIAL = "reference+keep-teacher+keep-text"
 """What published code computes: every layer of every token at each step, but hand-written texts once, and in testing
@@ -83,7 +83,7 @@ class PlainTrainer:
         self.optimizer = torch.optim.SGD(self.parameters, lr=1e-6)
         self.lr = 1e-6
 
-    def minimise(self, loss: Tensor) -> None:
+    def backward_and_step(self, loss: Tensor) -> None:
         self.apply(self._backward(loss, keep_graph=False))
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:

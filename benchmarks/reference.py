@@ -23,12 +23,12 @@ from vlmadapt import Backbone
 from vlmadapt.core.backbone import ImageTower, TextTower
 from vlmadapt.core.block import run_block
 from vlmadapt.core.layout import lay_out
-from vlmadapt.core.rows import Rows
+from vlmadapt.core.sequences import Rows
 
-Forward = Callable[[Tensor], Tensor]
+ForwardPass = Callable[[Tensor], Tensor]
 
 
-def by_reference(tower: TextTower | ImageTower, end: Tensor | None) -> Forward:
+def by_reference(tower: TextTower | ImageTower, end: Tensor | None) -> ForwardPass:
     """All blocks on rows (N, T, width), as the engine runs them with every rule off."""
 
     def forward(tokens: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def by_reference(tower: TextTower | ImageTower, end: Tensor | None) -> Forward:
     return forward
 
 
-def step(forward: Forward, tokens: Tensor) -> tuple[float, Tensor]:
+def step(forward: ForwardPass, tokens: Tensor) -> tuple[float, Tensor]:
     """Seconds of a forward and a backward pass, and the gradient (N, T, width)."""
     tokens = tokens.clone().requires_grad_()
     began = time.perf_counter()

@@ -17,25 +17,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlmadapt.core.backbone import Backbone as Backbone
+    from vlmadapt.core.loading import load_backbone as load_backbone
     from vlmadapt.core.method import Method as Method
     from vlmadapt.errors import VlmadaptError as VlmadaptError
-    from vlmadapt.workflows.fit import FitResult as FitResult
-    from vlmadapt.workflows.fit import fit as fit
-    from vlmadapt.workflows.predict import Predictor as Predictor
-    from vlmadapt.workflows.predict import load as load
-    from vlmadapt.workflows.retest import evaluate as evaluate
-    from vlmadapt.workflows.settings import FitSettings as FitSettings
+    from vlmadapt.evaluation.evaluate import evaluate as evaluate
+    from vlmadapt.evaluation.predict import Predictor as Predictor
+    from vlmadapt.evaluation.predict import load as load
+    from vlmadapt.runs.settings import FitSettings as FitSettings
+    from vlmadapt.training.fit import FitResult as FitResult
+    from vlmadapt.training.fit import fit as fit
 
 _WHERE = {
     "Backbone": "vlmadapt.core.backbone",
-    "FitResult": "vlmadapt.workflows.fit",
-    "FitSettings": "vlmadapt.workflows.settings",
+    "FitResult": "vlmadapt.training.fit",
+    "FitSettings": "vlmadapt.runs.settings",
     "Method": "vlmadapt.core.method",
-    "Predictor": "vlmadapt.workflows.predict",
+    "Predictor": "vlmadapt.evaluation.predict",
     "VlmadaptError": "vlmadapt.errors",
-    "evaluate": "vlmadapt.workflows.retest",
-    "fit": "vlmadapt.workflows.fit",
-    "load": "vlmadapt.workflows.predict",
+    "evaluate": "vlmadapt.evaluation.evaluate",
+    "fit": "vlmadapt.training.fit",
+    "load": "vlmadapt.evaluation.predict",
+    "load_backbone": "vlmadapt.core.loading",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "load_backbone",
 ]
 __version__ = "0.1.0"
 

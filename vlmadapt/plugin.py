@@ -1,14 +1,15 @@
 """The public plugin API: everything a method, a data set or a backbone in another package needs.
 
-Built-in plugins import from here and from nowhere else in the library; a test sees to it.
+Built-in plugins import from here and from nowhere else in the library; a test enforces it.
 
-What each entry-point group takes: `vlmadapt.methods` a class derived from `Method`; `vlmadapt.datasets` a `DataSource`,
-which is loaded from, checked against and got into the user's data root, or a function without arguments that returns a
+What each entry-point group takes: `vlmadapt.methods` a class derived from `Method`; `vlmadapt.datasets` a `DataSource`
+(found in the user's data root, checked and prepared by `vlmadapt data`), or a function without arguments that returns a
 `Dataset`; `vlmadapt.backbones` a function without arguments that returns what `--backbone` takes.
 """
 
+from vlmadapt.compare.published_table import Published
 from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
-from vlmadapt.core.forward import Forward, similarity
+from vlmadapt.core.forward import ForwardPass, similarity
 from vlmadapt.core.hooks import (
     ATTENTION,
     BLOCK,
@@ -16,16 +17,13 @@ from vlmadapt.core.hooks import (
     EMBEDDING,
     END,
     FIRST,
-    IMAGE,
     KEY,
     MLP,
     OVER,
     QUERY,
-    TEXT,
     VALUE,
     Hook,
     Read,
-    Side,
     adapt,
     head,
     inject,
@@ -39,22 +37,23 @@ from vlmadapt.core.method import (
     SEEN,
     UNKNOWN,
     UNSEEN,
+    LossTerm,
     Method,
     Role,
     Support,
     Task,
-    Term,
     Trainer,
     total,
 )
-from vlmadapt.core.parts import LowRank, block_indices, copies, cosine_distance, random_tokens, worded_tokens
-from vlmadapt.core.published import Published
+from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
 from vlmadapt.core.recipe import Recipe
-from vlmadapt.core.templates import Template, TokenRows, readable
+from vlmadapt.core.side import IMAGE, TEXT, Side
+from vlmadapt.core.templates import Template, TokenizedTexts, readable
 from vlmadapt.core.transport import sinkhorn
 from vlmadapt.data.cache import cache_dir
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.source import DataSource, Step
+from vlmadapt.deprecated import deprecated_names
 from vlmadapt.errors import BackboneError, DataError, VlmadaptError
 from vlmadapt.registry import API_VERSION
 
@@ -82,9 +81,10 @@ __all__ = [
     "DataSource",
     "Dataset",
     "Example",
-    "Forward",
+    "ForwardPass",
     "Hook",
     "ImageTower",
+    "LossTerm",
     "LowRank",
     "Method",
     "Published",
@@ -96,15 +96,13 @@ __all__ = [
     "Support",
     "Task",
     "Template",
-    "Term",
     "TextTower",
-    "TokenRows",
+    "TokenizedTexts",
     "Trainer",
     "VlmadaptError",
     "adapt",
-    "block_indices",
     "cache_dir",
-    "copies",
+    "clone_linear",
     "cosine_distance",
     "head",
     "inject",
@@ -117,6 +115,19 @@ __all__ = [
     "similarity",
     "sinkhorn",
     "teacher",
+    "tokens_from_text",
     "total",
-    "worded_tokens",
+    "zero_based",
 ]
+
+__getattr__ = deprecated_names(
+    __name__,
+    {
+        "Forward": ("ForwardPass", ForwardPass),
+        "Term": ("LossTerm", LossTerm),
+        "TokenRows": ("TokenizedTexts", TokenizedTexts),
+        "block_indices": ("zero_based", zero_based),
+        "copies": ("clone_linear", clone_linear),
+        "worded_tokens": ("tokens_from_text", tokens_from_text),
+    },
+)

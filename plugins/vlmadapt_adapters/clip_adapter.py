@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmadapt.plugin import Backbone, DataError, Forward, Method, Recipe, Role, Task, Term, similarity
+from vlmadapt.plugin import Backbone, DataError, ForwardPass, LossTerm, Method, Recipe, Role, Task, similarity
 
 
 @dataclass
@@ -55,6 +55,7 @@ class CLIPAdapter(Method):
     """
 
     Config = CLIPAdapterConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=32)
     paper = "Gao et al., CLIP-Adapter: Better Vision-Language Models with Feature Adapters, IJCV 2024"
     touches = ()
@@ -68,15 +69,15 @@ class CLIPAdapter(Method):
         if c.text_ratio:
             self.text = FeatureAdapter(width, c.reduction, c.text_ratio)
 
-    def logits(self, x: Forward) -> Tensor:
+    def logits(self, fwd: ForwardPass) -> Tensor:
         """scale * cosine of adapted features, (B, classes)."""
-        text = self.text(x.text()) if self.config.text_ratio else x.text()
-        return x.scale * similarity(self.image(x.image()), text)
+        text = self.text(fwd.text()) if self.config.text_ratio else fwd.text()
+        return fwd.scale * similarity(self.image(fwd.image()), text)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy."""
-        yield "class", 1.0, F.cross_entropy(self.logits(x), x.labels)
+        yield LossTerm("ce", 1.0, F.cross_entropy(self.logits(fwd), fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The same for every class."""
-        return self.logits(x)
+        return self.logits(fwd)

@@ -92,6 +92,7 @@ class CLIPLoRA(Method):
     """
 
     Config = CLIPLoRAConfig
+    api_version = 2
     # 500 steps for each shot, whatever the data set; `epochs` stands in for them at 100 classes.
     recipe = Recipe(
         optimizer="adamw",

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmadapt.plugin import IMAGE, Backbone, DataError, Forward, Recipe, Support, Task, VlmadaptError
+from vlmadapt.plugin import IMAGE, Backbone, DataError, ForwardPass, Recipe, Support, Task, VlmadaptError
 from vlmadapt_adapters.support import SupportMethod, assign, collect
 
 # Where the search for the weight of the data starts; powers of ten.
@@ -53,6 +53,7 @@ class LinearProbe(SupportMethod):
     """
 
     Config = LinearProbeConfig
+    api_version = 2
     recipe = Recipe(epochs=0)
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
     limitations: ClassVar[dict[str, str]] = {
@@ -69,9 +70,9 @@ class LinearProbe(SupportMethod):
         """The number of classes it was solved for."""
         return len(self.bias)
 
-    def scores(self, x: Forward) -> Tensor:
+    def scores(self, fwd: ForwardPass) -> Tensor:
         """W f + b, (B, classes)."""
-        return F.linear(x.features(IMAGE).float(), self.weight, self.bias)
+        return F.linear(fwd.features(IMAGE).float(), self.weight, self.bias)
 
     def prepare(self, support: Support) -> None:
         """Solve for W and b.
@@ -81,7 +82,7 @@ class LinearProbe(SupportMethod):
             VlmadaptError: scikit-learn is not installed.
         """
         solve = _solver(self.config.max_iter)
-        features, labels = _arrays(*collect(next(iter(support.passes(augmented=False)))))
+        features, labels = _arrays(*collect(next(iter(support.epochs(augmented=False)))))
         counts = np.bincount(labels, minlength=self.fitted())
         if self.fitted() < 2 or not counts.all():
             raise DataError("the linear probe needs two or more classes and a support image of each of them.")

@@ -21,8 +21,8 @@ from vlmadapt.plugin import (
     Recipe,
     Task,
     adapt,
-    block_indices,
     prompt,
+    zero_based,
 )
 
 
@@ -88,13 +88,14 @@ class MMA(Method):
     """
 
     Config = MMAConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=1.5e-3, epochs=5, batch_size=16, warmup_epochs=0)
     paper = "Yang et al., MMA: Multi-Modal Adapter for Vision-Language Models, CVPR 2024"
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the maps of both towers and the shared ones, by block counted from 1."""
         c = self.config
-        names = [str(index + 1) for index in block_indices(c.layers)]
+        names = [str(index + 1) for index in zero_based(c.layers)]
         self.text = nn.ModuleDict({name: Bottleneck(backbone.text.width, c.width) for name in names})
         self.image = nn.ModuleDict({name: Bottleneck(backbone.image.width, c.width) for name in names})
         self.shared = nn.ModuleDict({name: _linear(c.width, c.width) for name in names})

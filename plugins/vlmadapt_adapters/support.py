@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.plugin import IMAGE, SEEN, UNSEEN, DataError, Forward, Method, Role, Term
+from vlmadapt.plugin import IMAGE, SEEN, UNSEEN, DataError, ForwardPass, LossTerm, Method, Role
 
 
 class SupportMethod(Method, ABC):
@@ -39,26 +39,26 @@ class SupportMethod(Method, ABC):
         """The number of classes it knows."""
 
     @abstractmethod
-    def scores(self, x: Forward) -> Tensor:
+    def scores(self, fwd: ForwardPass) -> Tensor:
         """Scores (B, classes) for the classes it knows."""
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy of the scores."""
-        yield "class", 1.0, F.cross_entropy(self.route(x, SEEN), x.labels)
+        yield LossTerm("ce", 1.0, F.cross_entropy(self.route(fwd, SEEN), fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The scores.
 
         Raises:
             DataError: these are not the classes it was fitted on.
         """
-        if role is UNSEEN or len(x.names) != self.fitted():
+        if role is UNSEEN or len(fwd.names) != self.fitted():
             raise DataError(
                 f"{type(self).__name__} knows the {self.fitted()} classes it was fitted on by their images and has no "
-                f"answer for others (asked for: {len(x.names)} {role.value} classes); use --protocol few-shot, or a "
+                f"answer for others (asked for: {len(fwd.names)} {role.value} classes); use --protocol few-shot, or a "
                 "method that reads class names."
             )
-        return self.scores(x)
+        return self.scores(fwd)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take over the sizes of the state, then load it as strictly as any other."""
@@ -80,7 +80,7 @@ def assign(tensor: Tensor, values: Tensor) -> None:
     tensor.data = values.detach().to(tensor).contiguous()
 
 
-def collect(batches: Iterable[Forward]) -> tuple[Tensor, Tensor]:
+def collect(batches: Iterable[ForwardPass]) -> tuple[Tensor, Tensor]:
     """Unnormalised frozen image features (N, joint) and labels (N,) of all batches; N = 0 where there is none."""
     found = [(x.features(IMAGE).float(), x.labels) for x in batches]
     if not found:

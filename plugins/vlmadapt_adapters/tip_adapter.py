@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.plugin import Backbone, DataError, Forward, Recipe, Support, Task, similarity
+from vlmadapt.plugin import Backbone, DataError, ForwardPass, Recipe, Support, Task, similarity
 from vlmadapt_adapters.support import SupportMethod, assign, collect
 
 
@@ -52,6 +52,7 @@ class TipAdapter(SupportMethod):
     """
 
     Config = TipAdapterConfig
+    api_version = 2
     recipe = Recipe(epochs=0, crop_scale=(0.5, 1.0))
     paper = "Zhang et al., Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification, ECCV 2022"
 
@@ -83,7 +84,7 @@ class TipAdapter(SupportMethod):
 
     def fill(self, support: Support) -> None:
         """Keys and labels from augmented passes over the support images."""
-        passes = [collect(batches) for batches in support.passes(augmented=True, times=self.config.passes)]
+        passes = [collect(batches) for batches in support.epochs(augmented=True, times=self.config.passes)]
         mean = torch.stack([features for features, _ in passes]).mean(dim=0)
         assign(self.keys, F.normalize(mean, dim=-1))
         assign(self.labels, passes[0][1])
@@ -109,22 +110,22 @@ class TipAdapter(SupportMethod):
             self.beta.fill_(betas[i] if right.any() else 0.0)
             self.alpha.fill_(alphas[j] if right.any() else 0.0)
 
-    def zero_shot(self, x: Forward) -> Tensor:
+    def zero_shot(self, fwd: ForwardPass) -> Tensor:
         """CLIP's logits (B, classes)."""
-        return x.scale * similarity(x.image(), x.zero_shot.text)
+        return fwd.scale * similarity(fwd.image(), fwd.zero_shot.text)
 
-    def affinity(self, x: Forward) -> Tensor:
+    def affinity(self, fwd: ForwardPass) -> Tensor:
         """Cosines (B, N) of images with the keys."""
-        return x.image() @ self.keys.T
+        return fwd.image() @ self.keys.T
 
     def cached(self, affinity: Tensor, beta: Tensor | float) -> Tensor:
         """What the cache says, (B, classes), unweighted."""
         values = torch.eye(self.fitted(), device=affinity.device)[self.labels]
         return torch.exp(-beta * (1 - affinity)) @ values
 
-    def scores(self, x: Forward) -> Tensor:
+    def scores(self, fwd: ForwardPass) -> Tensor:
         """CLIP's logits and what the cache says."""
-        return self.zero_shot(x) + self.alpha * self.cached(self.affinity(x), self.beta)
+        return self.zero_shot(fwd) + self.alpha * self.cached(self.affinity(fwd), self.beta)
 
 
 def _grid(largest: float, steps: int) -> list[float]:

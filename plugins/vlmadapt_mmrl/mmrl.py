@@ -17,20 +17,20 @@ from vlmadapt.plugin import (
     UNSEEN,
     Backbone,
     DataError,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Role,
     Side,
     Task,
-    Term,
-    block_indices,
-    copies,
+    clone_linear,
     cosine_distance,
     head,
     inject,
     random_tokens,
+    zero_based,
 )
 
 REPRESENTATION = "representation"
@@ -76,7 +76,7 @@ class Aligners(nn.Module):
 
     def __init__(self, source: int, width: int, layers: int):
         super().__init__()
-        self.maps = copies(nn.Linear(source, width), layers)
+        self.maps = clone_linear(nn.Linear(source, width), layers)
 
     def forward(self, sources: Sequence[Tensor]) -> list[Tensor]:
         """Tokens (K, source) of each layer -> tokens (K, width) of each layer."""
@@ -99,6 +99,7 @@ class MMRL(Method):
     """
 
     Config = MMRLConfig
+    api_version = 2
     recipe = Recipe(optimizer="adamw", lr=1e-3, epochs=10, batch_size=4, crop_scale=(0.5, 1.0))
     paper = "Guo & Gu, MMRL: Multi-Modal Representation Learning for Vision-Language Models, CVPR 2025"
 
@@ -107,7 +108,7 @@ class MMRL(Method):
         c = self.config
         if not (c.text_tokens or c.image_tokens):
             raise DataError("MMRL without text tokens and without image tokens has nothing to learn.")
-        self.layers = block_indices(c.layers)
+        self.layers = zero_based(c.layers)
         self.depths = {TEXT: backbone.text.depth, IMAGE: backbone.image.depth}
         self.space = random_tokens(c.tokens, c.width)
         if c.space == "separate" and c.text_tokens and c.image_tokens:
@@ -159,16 +160,16 @@ class MMRL(Method):
         other_alone = range(self.depths[side], max(self.depths.values()))
         return {layer: x for layer, x in zip(self.layers, tokens, strict=True) if layer not in other_alone}
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Both branches, and both pulls towards the frozen features."""
         c = self.config
         alpha = c.alpha if c.image_tokens else 1.0
-        yield "class", alpha, F.cross_entropy(x.logits(), x.labels)
+        yield LossTerm("ce", alpha, F.cross_entropy(fwd.logits(), fwd.labels))
         if c.image_tokens:
-            yield "representation", 1 - alpha, F.cross_entropy(x.logits(REPRESENTATION), x.labels)
-            yield "image", c.reg_weight, self.distance(x.image(), x.zero_shot.image)
+            yield LossTerm("representation", 1 - alpha, F.cross_entropy(fwd.logits(REPRESENTATION), fwd.labels))
+            yield LossTerm("image", c.reg_weight, self.distance(fwd.image(), fwd.zero_shot.image))
         if c.text_tokens:
-            yield "text", c.reg_weight, self.distance(x.text(), x.zero_shot.text)
+            yield LossTerm("text", c.reg_weight, self.distance(fwd.text(), fwd.zero_shot.text))
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance of unit features to frozen ones."""
@@ -176,13 +177,13 @@ class MMRL(Method):
             return cosine_distance(a, b)
         return F.l1_loss(a, b) if self.config.regulariser == "l1" else F.mse_loss(a, b)
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """Fused scores for seen classes, class-token scores for unseen ones."""
         c = self.config
         split = {Role.SEEN: "fused", UNSEEN: "class", Role.UNKNOWN: c.unknown}[role]
         if not c.image_tokens or (c.routing == "class" or (c.routing == "split" and split == "class")):
-            return x.logits()
-        both = x.logits(), x.logits(REPRESENTATION)
+            return fwd.logits()
+        both = fwd.logits(), fwd.logits(REPRESENTATION)
         if c.fusion == "probabilities":
             # Logarithms of the fused probabilities: the same ranking, and a softmax gives the probabilities back.
             return (c.alpha * both[0].softmax(-1) + (1 - c.alpha) * both[1].softmax(-1)).log()

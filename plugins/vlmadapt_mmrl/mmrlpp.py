@@ -62,6 +62,7 @@ class MMRLpp(MMRL):
     """
 
     Config = MMRLppConfig
+    api_version = 2
     paper = "Guo & Gu, MMRL++: Parameter-Efficient and Interaction-Aware Representation Learning, 2025"
 
     def aligners(self, source: int, width: int) -> nn.Module:

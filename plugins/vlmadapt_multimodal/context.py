@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from vlmadapt.plugin import EMBEDDING, TextTower, random_tokens, worded_tokens
+from vlmadapt.plugin import EMBEDDING, TextTower, random_tokens, tokens_from_text
 
 
 def starting_context(text: TextTower, words: str, n: int) -> tuple[nn.Parameter, str]:
@@ -16,7 +16,7 @@ def starting_context(text: TextTower, words: str, n: int) -> tuple[nn.Parameter,
     random; that limit is the published code's.
     """
     if words and n <= 4:
-        context, start = worded_tokens(text, words, n)
+        context, start = tokens_from_text(text, words, n)
         return context, f"{start} {{}}."
     return random_tokens(n, text.width), f"[{n}] {{}}."
 

@@ -17,7 +17,7 @@ from vlmadapt.plugin import (
     Method,
     Recipe,
     Task,
-    copies,
+    clone_linear,
     inject,
     prompt,
     random_tokens,
@@ -52,6 +52,7 @@ class MaPLe(Method):
     """
 
     Config = MaPLeConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=3.5e-3, epochs=5, batch_size=4)
     paper = "Khattak et al., MaPLe: Multi-modal Prompt Learning, CVPR 2023"
 
@@ -61,7 +62,7 @@ class MaPLe(Method):
         self.context, self.template = starting_context(backbone.text, c.words, c.tokens)
         self.deep = nn.ParameterList(random_tokens(c.tokens, width) for _ in range(c.depth - 1))
         self.couple = nn.Linear(width, backbone.image.width)
-        self.couple_deep = copies(nn.Linear(width, backbone.image.width), c.depth - 1)
+        self.couple_deep = clone_linear(nn.Linear(width, backbone.image.width), c.depth - 1)
         self.blocks = backbone.text.depth, backbone.image.depth
 
     def hooks(self) -> Iterable[Hook]:

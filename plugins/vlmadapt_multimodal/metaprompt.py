@@ -16,13 +16,13 @@ from vlmadapt.plugin import (
     IMAGE,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Role,
     Task,
-    Term,
     Trainer,
     inject,
     prompt,
@@ -78,6 +78,7 @@ class MetaPrompt(Method):
     """
 
     Config = MetaPromptConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=1.5e-3, epochs=8, batch_size=16)
     paper = "Zhao et al., Learning Domain Invariant Prompt for Vision-Language Models, IEEE TIP 2024"
     whole_batch = True
@@ -97,33 +98,33 @@ class MetaPrompt(Method):
         text, image = self.blocks
         yield inject(TEXT, by_depth(self.context, text), at=CONTEXT)
         yield inject(IMAGE, by_depth(self.tokens, image), at=END)
-        yield teacher(*self.templates, raw=self.config.raw_names)
+        yield teacher(*self.templates, keep_underscores=self.config.raw_names)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropies of the average and of both branches."""
-        image, text = _branches(x)
-        yield "average", 1.0, F.cross_entropy((image + text) / 2, x.labels)
-        yield "image", 1.0, F.cross_entropy(image, x.labels)
-        yield "text", 1.0, F.cross_entropy(text, x.labels)
+        image, text = _branches(fwd)
+        yield LossTerm("average", 1.0, F.cross_entropy((image + text) / 2, fwd.labels))
+        yield LossTerm("image", 1.0, F.cross_entropy(image, fwd.labels))
+        yield LossTerm("text", 1.0, F.cross_entropy(text, fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The average of both branches, for every class."""
-        image, text = _branches(x)
+        image, text = _branches(fwd)
         return (image + text) / 2
 
-    def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
+    def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
         """A step on the batch, then the episodes; their losses are logged with weight 0."""
-        terms = list(self.losses(x))
-        trainer.minimise(total(terms))
-        halves = self.shuffled(len(x.names)).split((len(x.names) + 1) // 2)
+        terms = list(self.losses(fwd))
+        trainer.backward_and_step(total(terms))
+        halves = self.shuffled(len(fwd.names)).split((len(fwd.names) + 1) // 2)
         meta = []
         for i, (here, there) in enumerate(zip(halves, halves[::-1], strict=True)):
-            if len(here) < 2 or not (_images_of(x, here).numel() and _images_of(x, there).numel()):
+            if len(here) < 2 or not (_images_of(fwd, here).numel() and _images_of(fwd, there).numel()):
                 continue
             before = self.context.detach().clone()
-            inner = self._text_loss(x, there)
+            inner = self._text_loss(fwd, there)
             self._inner_step(inner, trainer)
-            outer = self._text_loss(x, here)
+            outer = self._text_loss(fwd, here)
             meta.append(trainer.gradients(outer)[self._place()])
             if i == 0 or self.config.undo == "both":
                 _assign(self.context, before)
@@ -138,12 +139,12 @@ class MetaPrompt(Method):
         """The classes in random order."""
         return torch.randperm(classes)
 
-    def _text_loss(self, x: Forward, classes: Tensor) -> Tensor:
+    def _text_loss(self, fwd: ForwardPass, classes: Tensor) -> Tensor:
         """CE(z_t) of some classes on their images, with the contexts as they are now."""
-        text = x.other(names=[x.names[i] for i in classes.tolist()]).text()
-        keep = _images_of(x, classes)
-        labels = (x.labels[keep][:, None] == classes.to(x.device)).int().argmax(dim=1)
-        return F.cross_entropy(x.scale * similarity(x.zero_shot.image[keep], text), labels)
+        text = fwd.other(names=[fwd.names[i] for i in classes.tolist()]).text()
+        keep = _images_of(fwd, classes)
+        labels = (fwd.labels[keep][:, None] == classes.to(fwd.device)).int().argmax(dim=1)
+        return F.cross_entropy(fwd.scale * similarity(fwd.zero_shot.image[keep], text), labels)
 
     def _inner_step(self, loss: Tensor, trainer: Trainer) -> None:
         gradients = trainer.gradients(loss)
@@ -158,15 +159,15 @@ class MetaPrompt(Method):
         return next(i for i, p in enumerate(self.parameters()) if p is self.context)
 
 
-def _branches(x: Forward) -> tuple[Tensor, Tensor]:
+def _branches(fwd: ForwardPass) -> tuple[Tensor, Tensor]:
     """z_v and z_t, each (B, classes)."""
-    image = x.scale * similarity(x.image(), x.zero_shot.text)
-    return image, x.scale * similarity(x.zero_shot.image, x.text())
+    image = fwd.scale * similarity(fwd.image(), fwd.zero_shot.text)
+    return image, fwd.scale * similarity(fwd.zero_shot.image, fwd.text())
 
 
-def _images_of(x: Forward, classes: Tensor) -> Tensor:
+def _images_of(fwd: ForwardPass, classes: Tensor) -> Tensor:
     """Indices of the batch's images of some classes."""
-    return torch.isin(x.labels, classes.to(x.device)).nonzero().flatten()
+    return torch.isin(fwd.labels, classes.to(fwd.device)).nonzero().flatten()
 
 
 @torch.no_grad()

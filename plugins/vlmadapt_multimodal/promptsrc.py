@@ -18,12 +18,12 @@ from vlmadapt.plugin import (
     IMAGE,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Task,
-    Term,
     inject,
     prompt,
     random_tokens,
@@ -82,6 +82,7 @@ class PromptSRC(Method):
     """
 
     Config = PromptSRCConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2.5e-3, epochs=20, batch_size=4)
     paper = "Khattak et al., Self-regulating Prompts: Foundational Model Adaptation without Forgetting, ICCV 2023"
 
@@ -102,16 +103,16 @@ class PromptSRC(Method):
         yield inject(TEXT, by_depth(self.contexts, len(self.contexts)), at=CONTEXT)
         if len(self.tokens):
             yield inject(IMAGE, by_depth(self.tokens, len(self.tokens)), at=END)
-        yield teacher(*(write("{}") for write in open_clip.OPENAI_IMAGENET_TEMPLATES[:TEACHERS]), unit=False)
+        yield teacher(*(write("{}") for write in open_clip.OPENAI_IMAGENET_TEMPLATES[:TEACHERS]), normalize_each=False)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy and the three regularisers."""
         c = self.config
-        log_p, log_p0 = F.log_softmax(x.logits(), dim=-1), F.log_softmax(x.zero_shot.logits, dim=-1)
-        yield "class", 1.0, F.cross_entropy(x.logits(), x.labels)
-        yield "text", c.text_weight, F.l1_loss(x.text(), x.zero_shot.text)
-        yield "image", c.image_weight, F.l1_loss(x.image(), x.zero_shot.image)
-        yield "logits", c.logit_weight, (log_p0.exp() * (log_p0 - log_p)).mean()
+        log_p, log_p0 = F.log_softmax(fwd.logits(), dim=-1), F.log_softmax(fwd.zero_shot.logits, dim=-1)
+        yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
+        yield LossTerm("text", c.text_weight, F.l1_loss(fwd.text(), fwd.zero_shot.text))
+        yield LossTerm("image", c.image_weight, F.l1_loss(fwd.image(), fwd.zero_shot.image))
+        yield LossTerm("logits", c.logit_weight, (log_p0.exp() * (log_p0 - log_p)).mean())
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Start a new average."""

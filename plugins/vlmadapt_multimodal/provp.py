@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vlmadapt.plugin import FIRST, IMAGE, OVER, Backbone, Forward, Hook, Method, Recipe, Task, Term, inject
+from vlmadapt.plugin import FIRST, IMAGE, OVER, Backbone, ForwardPass, Hook, LossTerm, Method, Recipe, Task, inject
 
 PATCH = 14
 """In the start's bound; the official code has this number whatever the patch size is."""
@@ -50,6 +50,7 @@ class ProVP(Method):
     """
 
     Config = ProVPConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=0.1, epochs=100, batch_size=32, weight_decay=1e-3)
     paper = "Xu et al., Progressive Visual Prompt Learning with Contrastive Feature Re-formation, IJCV 2025"
     touches = (IMAGE,)
@@ -68,8 +69,9 @@ class ProVP(Method):
             del tokens[0]
         yield inject(IMAGE, tokens, at=OVER if c.over_patches else FIRST, blend=1 - c.flow)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy and re-formation."""
-        yield "class", 1.0, F.cross_entropy(x.logits(), x.labels)
-        found = x.image() @ x.zero_shot.image.T
-        yield "reformation", self.config.reg_weight, F.cross_entropy(found, torch.arange(len(found), device=x.device))
+        yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
+        found = fwd.image() @ fwd.zero_shot.image.T
+        diagonal = torch.arange(len(found), device=fwd.device)
+        yield LossTerm("reformation", self.config.reg_weight, F.cross_entropy(found, diagonal))

@@ -15,13 +15,13 @@ from vlmadapt.plugin import (
     IMAGE,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Role,
     Task,
-    Term,
     head,
     inject,
     prompt,
@@ -58,6 +58,7 @@ class RPO(Method):
     """
 
     Config = RPOConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=0.01, epochs=15, batch_size=4)
     paper = "Lee et al., Read-only Prompt Optimization for Vision-Language Few-shot Learning, ICCV 2023"
 
@@ -69,24 +70,24 @@ class RPO(Method):
     def hooks(self) -> Iterable[Hook]:
         """Read-only tokens at the end of both rows, and heads that read them."""
         c = self.config
-        yield prompt(c.template, raw=c.raw_names)
+        yield prompt(c.template, keep_underscores=c.raw_names)
         for side, tokens in ((TEXT, self.text_tokens), (IMAGE, self.image_tokens)):
             yield inject(side, {EMBEDDING: tokens}, at=END, read_only=True)
             yield head(side, PAIRS, read="injected")
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy."""
-        yield "class", 1.0, F.cross_entropy(_logits(x), x.labels)
+        yield LossTerm("ce", 1.0, F.cross_entropy(_logits(fwd), fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The same for every class."""
-        return _logits(x)
+        return _logits(fwd)
 
 
-def _logits(x: Forward) -> Tensor:
+def _logits(fwd: ForwardPass) -> Tensor:
     """(B, classes) from image outputs (B, K, joint) and text outputs (classes, K, joint), paired by index."""
-    image, text = x.image(PAIRS), x.text(PAIRS)
-    return x.scale * torch.einsum("bkd,ckd->bc", image, text) / image.shape[1]
+    image, text = fwd.image(PAIRS), fwd.text(PAIRS)
+    return fwd.scale * torch.einsum("bkd,ckd->bc", image, text) / image.shape[1]
 
 
 def _around(token: Tensor, n: int) -> nn.Parameter:

@@ -12,7 +12,7 @@ from vlmadapt.plugin import (
     EMBEDDING,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
     Method,
     Recipe,
@@ -50,6 +50,7 @@ class CoCoOp(Method):
     """
 
     Config = CoCoOpConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=10, batch_size=1)
     paper = "Zhou et al., Conditional Prompt Learning for Vision-Language Models, CVPR 2022"
     touches = (TEXT,)
@@ -62,9 +63,9 @@ class CoCoOp(Method):
         hidden = max(1, joint // c.reduction)
         self.meta_net = nn.Sequential(nn.Linear(joint, hidden), nn.ReLU(), nn.Linear(hidden, backbone.text.width))
 
-    def contexts(self, x: Forward) -> Tensor:
+    def contexts(self, fwd: ForwardPass) -> Tensor:
         """The context of each image, (B, n, width)."""
-        return self.context + self.meta_net(x.image())[:, None]
+        return self.context + self.meta_net(fwd.image())[:, None]
 
     def hooks(self) -> Iterable[Hook]:
         """A context for each image, in the row's placeholders."""

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vlmadapt.plugin import DataError, Template, TextTower, TokenRows, random_tokens, readable, worded_tokens
+from vlmadapt.plugin import DataError, Template, TextTower, TokenizedTexts, random_tokens, readable, tokens_from_text
 
 Position = Literal["end", "middle", "front"]
 
@@ -20,7 +20,7 @@ def start_context(text: TextTower, words: str, tokens: int) -> tuple[nn.Paramete
     It starts at the embeddings of `words`, which then decide its length, or at random where there are none.
     """
     if words:
-        return worded_tokens(text, words)
+        return tokens_from_text(text, words)
     room = row_room(tokens)
     return random_tokens(tokens, text.width), room
 
@@ -47,7 +47,7 @@ class PlacedName(Template):
 
     position: Position = "end"
 
-    def write(self, names: Sequence[str], text: TextTower) -> TokenRows:
+    def write(self, names: Sequence[str], text: TextTower) -> TokenizedTexts:
         """Tokenise the row of each class name."""
         rows = super().write(names, text)
         if self.position == "end":

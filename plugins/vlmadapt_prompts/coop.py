@@ -18,7 +18,7 @@ from vlmadapt.plugin import (
     per_class,
     prompt,
     random_tokens,
-    worded_tokens,
+    tokens_from_text,
 )
 from vlmadapt_prompts.context import PlacedName, Position, row_room
 
@@ -50,6 +50,7 @@ class CoOp(Method):
     """
 
     Config = CoOpConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=32)
     paper = "Zhou et al., Learning to Prompt for Vision-Language Models, IJCV 2022"
     touches = (TEXT,)
@@ -60,7 +61,7 @@ class CoOp(Method):
         if not c.words:
             self.build_random(backbone, task)
             return
-        self.context, start = worded_tokens(backbone.text, c.words)
+        self.context, start = tokens_from_text(backbone.text, c.words)
         self.template = PlacedName(f"{start} {{}}.", position=c.position)
 
     def build_random(self, backbone: Backbone, task: Task) -> None:

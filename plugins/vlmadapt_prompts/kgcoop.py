@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from vlmadapt.plugin import Forward, Hook, Recipe, Term, cosine_distance, teacher
+from vlmadapt.plugin import ForwardPass, Hook, LossTerm, Recipe, cosine_distance, teacher
 from vlmadapt_prompts.coop import CoOp, CoOpConfig
 
 
@@ -42,6 +42,7 @@ class KgCoOp(CoOp):
     """
 
     Config = KgCoOpConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=100, batch_size=128)
     paper = "Yao et al., Visual-Language Prompt Tuning with Knowledge-guided Context Optimization, CVPR 2023"
 
@@ -51,8 +52,8 @@ class KgCoOp(CoOp):
         if self.config.teacher:
             yield teacher(self.config.teacher)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy, and the pull."""
-        yield from super().losses(x)
-        distance = cosine_distance(x.text(), x.zero_shot.text)
-        yield "text", self.config.weight, distance if self.config.distance == "cosine" else 2 * distance
+        yield from super().losses(fwd)
+        distance = cosine_distance(fwd.text(), fwd.zero_shot.text)
+        yield LossTerm("text", self.config.weight, distance if self.config.distance == "cosine" else 2 * distance)

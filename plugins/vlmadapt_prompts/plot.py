@@ -15,7 +15,7 @@ from vlmadapt.plugin import (
     IMAGE,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
     Read,
     Recipe,
@@ -74,6 +74,7 @@ class PLOT(TransportMethod):
     """
 
     Config = PLOTConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=128)
     paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
     touches = (TEXT, IMAGE)
@@ -91,15 +92,15 @@ class PLOT(TransportMethod):
         yield inject(TEXT, {EMBEDDING: per_variant(self.contexts)}, at=CONTEXT)
         yield head(IMAGE, TOKENS, read=Read.ALL)
 
-    def similarities(self, x: Forward) -> Tensor:
+    def similarities(self, fwd: ForwardPass) -> Tensor:
         """Cosines (B, classes, M, N) of local features with the contexts' text features."""
-        text = x.text().reshape(len(self.contexts), len(x.names), -1)
-        return torch.einsum("bmd,kcd->bcmk", x.image(TOKENS)[:, 1:], text)
+        text = fwd.text().reshape(len(self.contexts), len(fwd.names), -1)
+        return torch.einsum("bmd,kcd->bcmk", fwd.image(TOKENS)[:, 1:], text)
 
-    def scores(self, x: Forward) -> Tensor:
+    def scores(self, fwd: ForwardPass) -> Tensor:
         """Transported scores (B, classes), on request with CLIP's plain logits."""
-        scores = self.transported(x)
+        scores = self.transported(fwd)
         if not self.config.pooled:
             return scores
-        mean = x.features(TEXT).reshape(len(self.contexts), len(x.names), -1).float().mean(0)
-        return scores + x.scale * similarity(x.image(), F.normalize(mean, dim=-1))
+        mean = fwd.features(TEXT).reshape(len(self.contexts), len(fwd.names), -1).float().mean(0)
+        return scores + fwd.scale * similarity(fwd.image(), F.normalize(mean, dim=-1))

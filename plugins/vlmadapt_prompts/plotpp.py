@@ -18,13 +18,13 @@ from vlmadapt.plugin import (
     TEXT,
     Backbone,
     DataError,
-    Forward,
+    ForwardPass,
     Hook,
     Recipe,
     Task,
     Template,
     TextTower,
-    TokenRows,
+    TokenizedTexts,
     inject,
     per_variant,
     prompt,
@@ -80,6 +80,7 @@ class PLOTpp(TransportMethod):
     """
 
     Config = PLOTppConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=400, cycles=2, batch_size=32)
     paper = "Chen et al., PLOT: Prompt Learning with Optimal Transport for Vision-Language Models, ICLR 2023"
     whole_batch = True
@@ -107,28 +108,28 @@ class PLOTpp(TransportMethod):
         yield inject(TEXT, {EMBEDDING: per_variant(context)}, at=CONTEXT)
         yield inject(IMAGE, {EMBEDDING: per_variant(self.tokens)}, at=END)
 
-    def similarities(self, x: Forward) -> Tensor:
+    def similarities(self, fwd: ForwardPass) -> Tensor:
         """Cosines (B, classes, M, N) of the passes' features with the contexts' text features."""
-        image, text = self._features(x)
+        image, text = self._features(fwd)
         return torch.einsum("bmd,kcd->bcmk", F.normalize(image, dim=-1), F.normalize(text, dim=-1))
 
-    def scores(self, x: Forward) -> Tensor:
+    def scores(self, fwd: ForwardPass) -> Tensor:
         """Transported cosines (B, classes) times CLIP's scale, in the first stage plus its plain logits."""
-        scores = self.transported(x)
+        scores = self.transported(fwd)
         if self.config.pooled == "never" or (self.config.pooled == "image" and not self.image_stage):
             return scores
-        image, text = (F.normalize(f.mean(dim), dim=-1) for f, dim in zip(self._features(x), (1, 0), strict=True))
-        return scores + x.scale * similarity(image, text)
+        image, text = (F.normalize(f.mean(dim), dim=-1) for f, dim in zip(self._features(fwd), (1, 0), strict=True))
+        return scores + fwd.scale * similarity(image, text)
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Choose the stage."""
         stage = self.config.stage
         self.image_stage.fill_(stage == "image" or (stage == "both" and epoch < epochs // 2))
 
-    def _features(self, x: Forward) -> tuple[Tensor, Tensor]:
+    def _features(self, fwd: ForwardPass) -> tuple[Tensor, Tensor]:
         """Image features (B, M, joint) and text features (N, classes, joint), not normalised."""
-        image = x.features(IMAGE).reshape(len(x.images), len(self.tokens), -1)
-        text = x.features(TEXT).reshape(len(self.context), len(x.names), -1)
+        image = fwd.features(IMAGE).reshape(len(fwd.images), len(self.tokens), -1)
+        text = fwd.features(TEXT).reshape(len(self.context), len(fwd.names), -1)
         return image.float(), text.float()
 
 
@@ -146,7 +147,7 @@ class FirstWords(Template):
         """How many learned vectors the template has room for."""
         return self.count
 
-    def write(self, names: Sequence[str], text: TextTower) -> TokenRows:
+    def write(self, names: Sequence[str], text: TextTower) -> TokenizedTexts:
         """Tokenise the template for each class name."""
         rows = super().write(names, text)
         places = _first_place(text) + torch.arange(self.count)

@@ -15,13 +15,13 @@ from vlmadapt.plugin import (
     TEXT,
     Backbone,
     DataError,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Role,
     Task,
-    Term,
     Trainer,
     inject,
     per_variant,
@@ -75,6 +75,7 @@ class ProDA(Method):
     """
 
     Config = ProDAConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=1e-3, epochs=100, batch_size=4)
     paper = "Lu et al., Prompt Distribution Learning, CVPR 2022"
     touches = (TEXT,)
@@ -107,28 +108,28 @@ class ProDA(Method):
         """All contexts, without a class name."""
         return [prompt(f"[{self.config.tokens}]."), inject(TEXT, {EMBEDDING: per_variant(self.contexts)}, at=CONTEXT)]
 
-    def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
+    def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
         """A step with the next few contexts; a new order is drawn when all had their turn."""
         if int(self.used) >= self.config.prompts:
             self.order.copy_(torch.randperm(self.config.prompts))
             self.used.zero_()
-        terms = super().training_step(x, trainer)
+        terms = super().training_step(fwd, trainer)
         self.used += self.config.batch
         return terms
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """The bound for the contexts whose turn it is, and the orthogonality of all."""
         start = int(self.used) % self.config.prompts
         chosen = self.order[start : start + self.config.batch].tolist()
-        text = x.other(hooks=self.rows(chosen)).text().reshape(len(chosen), len(x.names), -1)
-        x.once(MEAN, lambda: text.mean(0))
-        yield "class", 1.0, F.cross_entropy(bound(x.image(), text, x.labels, x.scale), x.labels)
-        nameless = x.other(hooks=self.nameless(), names=("",)).text().flatten(0, -2)
-        yield "orthogonality", self.config.weight, mean_overlap(nameless)
+        text = fwd.other(hooks=self.rows(chosen)).text().reshape(len(chosen), len(fwd.names), -1)
+        fwd.once(MEAN, lambda: text.mean(0))
+        yield LossTerm("ce", 1.0, F.cross_entropy(bound(fwd.image(), text, fwd.labels, fwd.scale), fwd.labels))
+        nameless = fwd.other(hooks=self.nameless(), names=("",)).text().flatten(0, -2)
+        yield LossTerm("orthogonality", self.config.weight, mean_overlap(nameless))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The mean classifier: of all contexts, behind a training step of those that it has used."""
-        return x.scale * x.image() @ x.once(MEAN, lambda: x.text().mean(0)).T
+        return fwd.scale * fwd.image() @ fwd.once(MEAN, lambda: fwd.text().mean(0)).T
 
 
 def bound(image: Tensor, text: Tensor, labels: Tensor, scale: Tensor) -> Tensor:

@@ -10,7 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmadapt.plugin import Backbone, DataError, Forward, Hook, Recipe, Task, Term, Trainer, teacher, worded_tokens
+from vlmadapt.plugin import (
+    Backbone,
+    DataError,
+    ForwardPass,
+    Hook,
+    LossTerm,
+    Recipe,
+    Task,
+    Trainer,
+    teacher,
+    tokens_from_text,
+)
 from vlmadapt_prompts.context import PlacedName
 from vlmadapt_prompts.coop import CoOp, CoOpConfig
 
@@ -49,6 +60,7 @@ class ProGrad(CoOp):
     """
 
     Config = ProGradConfig
+    api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=32)
     paper = "Zhu et al., Prompt-aligned Gradient for Prompt Tuning, ICCV 2023"
 
@@ -60,7 +72,7 @@ class ProGrad(CoOp):
         if c.start == "random" or not words:
             self.build_random(backbone, task)
             return
-        worded, start = worded_tokens(backbone.text, words)
+        worded, start = tokens_from_text(backbone.text, words)
         n = len(worded)
         if n > c.tokens:
             raise DataError(f"a context of {c.tokens} tokens has no room for the {n} words of '{words}'.")
@@ -73,15 +85,15 @@ class ProGrad(CoOp):
         yield from super().hooks()
         yield teacher(self.teacher)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy, and what frozen CLIP would have; the latter only guides, its weight is 0."""
         t = self.config.temperature
-        yield from super().losses(x)
-        yield "guide", 0.0, t**2 * F.cross_entropy(x.logits() / t, (x.zero_shot.logits / t).softmax(-1))
+        yield from super().losses(fwd)
+        yield LossTerm("guide", 0.0, t**2 * F.cross_entropy(fwd.logits() / t, (fwd.zero_shot.logits / t).softmax(-1)))
 
-    def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
+    def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
         """A step along the cross entropy's gradient, without what points against the guide's."""
-        terms = list(self.losses(x))
+        terms = list(self.losses(fwd))
         (_, _, loss), (_, _, guide) = terms
         pairs = zip(trainer.gradients(loss), trainer.gradients(guide), strict=True)
         trainer.apply([self.aligned(g, h) for g, h in pairs])

@@ -14,12 +14,12 @@ from vlmadapt.plugin import (
     EMBEDDING,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Task,
-    Term,
     cosine_distance,
     inject,
     per_class,
@@ -70,6 +70,7 @@ class TCP(Method):
     """
 
     Config = TCPConfig
+    api_version = 2
     recipe = Recipe(optimizer="adam", lr=2e-3, epochs=50, batch_size=32, eps=1e-3)
     paper = "Yao et al., TCP: Textual-based Class-aware Prompt tuning for Visual-Language Model, CVPR 2024"
     touches = (TEXT,)
@@ -83,9 +84,9 @@ class TCP(Method):
         self.down = nn.Linear(text.joint, hidden)
         self.up = nn.Linear(hidden, self.context.numel())
 
-    def class_tokens(self, x: Forward) -> Tensor:
+    def class_tokens(self, fwd: ForwardPass) -> Tensor:
         """The tokens of each class, (classes, n, width)."""
-        hidden = self.down(x.zero_shot.text)
+        hidden = self.down(fwd.zero_shot.text)
         return self.up(hidden * torch.sigmoid(1.702 * hidden)).unflatten(-1, self.context.shape)
 
     def hooks(self) -> Iterable[Hook]:
@@ -95,7 +96,7 @@ class TCP(Method):
         if self.config.teacher:
             yield teacher(self.config.teacher)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy, and the pull towards the frozen text features."""
-        yield "class", 1.0, F.cross_entropy(x.logits(), x.labels)
-        yield "text", self.config.weight, cosine_distance(x.text(), x.zero_shot.text)
+        yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
+        yield LossTerm("text", self.config.weight, cosine_distance(fwd.text(), fwd.zero_shot.text))

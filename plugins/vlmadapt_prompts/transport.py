@@ -8,18 +8,18 @@ from collections.abc import Iterable
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.plugin import Forward, Method, Role, Term, sinkhorn
+from vlmadapt.plugin import ForwardPass, LossTerm, Method, Role, sinkhorn
 
 
 class TransportMethod(Method, ABC):
     """Scores are cosines weighted by transport plans; its options have `eps`, `rounds` and `tolerance`."""
 
     @abstractmethod
-    def similarities(self, x: Forward) -> Tensor:
+    def similarities(self, fwd: ForwardPass) -> Tensor:
         """Cosines (B, classes, M, N) of an image's M features with a class's N."""
 
     @abstractmethod
-    def scores(self, x: Forward) -> Tensor:
+    def scores(self, fwd: ForwardPass) -> Tensor:
         """Scores (B, classes)."""
 
     def plans(self, cosines: Tensor) -> Tensor:
@@ -27,15 +27,15 @@ class TransportMethod(Method, ABC):
         c = self.config
         return sinkhorn(cosines, c.eps, c.rounds, c.tolerance)
 
-    def transported(self, x: Forward) -> Tensor:
+    def transported(self, fwd: ForwardPass) -> Tensor:
         """Transported cosines (B, classes) times CLIP's scale."""
-        cosines = self.similarities(x)
-        return x.scale * (self.plans(cosines) * cosines).sum((-2, -1))
+        cosines = self.similarities(fwd)
+        return fwd.scale * (self.plans(cosines) * cosines).sum((-2, -1))
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy of the scores."""
-        yield "class", 1.0, F.cross_entropy(self.route(x, Role.SEEN), x.labels)
+        yield LossTerm("ce", 1.0, F.cross_entropy(self.route(fwd, Role.SEEN), fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The same for every class; the plans take many rounds and are found once in a pass."""
-        return x.once("transported", lambda: self.scores(x))
+        return fwd.once("transported", lambda: self.scores(fwd))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vlmadapt.plugin import Forward, Hook, Method, Recipe, Role, teacher
+from vlmadapt.plugin import ForwardPass, Hook, Method, Recipe, Role, teacher
 
 # The seven templates that CLIP's authors selected by forward search on ImageNet; facts of the release, in its order.
 SELECTED = (
@@ -44,6 +44,7 @@ class ZeroShotCLIP(Method):
     """
 
     Config = ZeroShotConfig
+    api_version = 2
     recipe = Recipe(epochs=0)
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
     touches = ()
@@ -51,8 +52,8 @@ class ZeroShotCLIP(Method):
     def hooks(self) -> Iterable[Hook]:
         """Only the texts of the frozen classifier."""
         if self.config.ensemble:
-            yield teacher(*SELECTED, own=self.config.own_template)
+            yield teacher(*SELECTED, with_dataset_templates=self.config.own_template)
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The same for every class."""
-        return x.zero_shot.logits
+        return fwd.zero_shot.logits

@@ -15,8 +15,8 @@ from torchvision.datasets import utils
 from tests.benchmarks_data.layouts import LAYOUTS, SPLIT_FILES, folders, write_split
 from vlmadapt.cli.main import main
 from vlmadapt.data.load import load_data
+from vlmadapt.data.manage import check_data, list_data, prepare_data
 from vlmadapt.errors import DataError
-from vlmadapt.workflows.data import check_data, list_data, prepare_data
 from vlmadapt_benchmarks import fetch
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from vlmadapt import registry
-from vlmadapt.workflows.compare.recipes import find_recipe
-from vlmadapt.workflows.compare.settings import CompareSettings
+from vlmadapt.compare.recipes import find_recipe
+from vlmadapt.compare.settings import CompareSettings
 
 PUBLISHED = {"table1": "table 1", "table2": "table 2", "table3": "table 3", "table10": "tables 10 and 11"}
 

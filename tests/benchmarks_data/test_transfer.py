@@ -11,18 +11,18 @@ import torch
 import yaml
 from accelerate import Accelerator
 
-from tests.workflows.runs import World, result
+from tests.world import World, result
 from vlmadapt import evaluate
 from vlmadapt.cli.main import main
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.load import load_data
 from vlmadapt.errors import DataError
-from vlmadapt.workflows.evaluate import answer_group, distinct, group_of, summary
-from vlmadapt.workflows.inputs import Inputs, checked_splits
-from vlmadapt.workflows.predict import load_classifier
-from vlmadapt.workflows.progress import Reporter
-from vlmadapt.workflows.run import Run
-from vlmadapt.workflows.settings import FitSettings
+from vlmadapt.evaluation.accuracy import answer_group, distinct, group_of, summary
+from vlmadapt.evaluation.predict import load_classifier
+from vlmadapt.runs.inputs import Inputs, checked_splits
+from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.run import Run
+from vlmadapt.runs.settings import FitSettings
 
 
 @pytest.fixture(scope="module")

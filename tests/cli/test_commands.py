@@ -16,9 +16,9 @@ import yaml
 
 from tests.cli.command import ROOT, call, program
 from tests.data.pictures import class_folder
-from tests.workflows.runs import CLASSES, OPTIONS, World, outcome
+from tests.world import CLASSES, OPTIONS, World, outcome
 from vlmadapt import FitResult, load
-from vlmadapt.workflows.run import Run
+from vlmadapt.runs.run import Run
 
 Capture = pytest.CaptureFixture[str]
 

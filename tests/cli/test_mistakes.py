@@ -11,10 +11,10 @@ import pytest
 
 from tests.cli.command import call, program
 from tests.data.pictures import class_folder
-from tests.workflows.runs import World
+from tests.world import World
 from vlmadapt import FitResult
 from vlmadapt.core.backbone import tower
-from vlmadapt.workflows import state
+from vlmadapt.training import checkpoint as state
 from vlmadapt_mmrl.mmrl import MMRL
 
 Capture = pytest.CaptureFixture[str]

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from vlmadapt.workflows.compare.record import Comparison, Entry
-from vlmadapt.workflows.evaluate import harmonic_mean
+from vlmadapt.compare.record import Comparison, Entry
+from vlmadapt.evaluation.accuracy import harmonic_mean
 
 CLASSES = ("cat", "dog", "fox & hound", "<owl>")
 IMAGES = 40

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.runs import World
+from tests.world import World
 from vlmadapt.cli.main import main
-from vlmadapt.workflows.compare.record import Comparison
+from vlmadapt.compare.record import Comparison
 
 
 def arguments(world: World, out: Path, methods: str, *more: str) -> list[str]:

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlmadapt.workflows.compare.launch import Job, run_all
-from vlmadapt.workflows.settings import FitSettings
+from vlmadapt.compare.launch import Job, run_all
+from vlmadapt.runs.settings import FitSettings
 
 
 @dataclass(frozen=True)

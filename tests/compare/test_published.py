@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.compare import fake
-from vlmadapt.workflows.compare.published import match
-from vlmadapt.workflows.compare.record import Comparison
-from vlmadapt.workflows.compare.rows import Row, Spread
-from vlmadapt.workflows.compare.workflow import find
+from vlmadapt.compare.aggregate import Row, Spread
+from vlmadapt.compare.compare import find
+from vlmadapt.compare.published import match
+from vlmadapt.compare.record import Comparison
 from vlmadapt_published import mmrl_paper
 
 VIT = "ViT-B-16:openai"

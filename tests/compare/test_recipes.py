@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from vlmadapt.compare.recipes import configs, find_recipe
+from vlmadapt.compare.settings import CompareSettings, cells
 from vlmadapt.errors import VlmadaptError
-from vlmadapt.workflows.compare.recipes import configs, find_recipe
-from vlmadapt.workflows.compare.settings import CompareSettings, cells
 
 
 def test_settings_files_are_found() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.compare import fake
-from vlmadapt.workflows.compare.answers import read_correct
-from vlmadapt.workflows.compare.record import Comparison
-from vlmadapt.workflows.compare.rows import make_rows
-from vlmadapt.workflows.compare.statistics import Statistics, holm
-from vlmadapt.workflows.compare.workflow import find
+from vlmadapt.compare.aggregate import make_rows
+from vlmadapt.compare.answers import read_correct
+from vlmadapt.compare.compare import find
+from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.statistics import Statistics, holm
 
 SIX = ("a", "b", "c", "d", "e", "f")
 

@@ -9,11 +9,11 @@ from statistics import mean, stdev
 import pytest
 
 from tests.compare import fake
+from vlmadapt.compare.aggregate import make_rows
+from vlmadapt.compare.compare import find, write_findings
+from vlmadapt.compare.record import Comparison, comparison_of
 from vlmadapt.errors import VlmadaptError
-from vlmadapt.workflows.compare.record import Comparison, comparison_of
-from vlmadapt.workflows.compare.rows import make_rows
-from vlmadapt.workflows.compare.workflow import find, write_findings
-from vlmadapt.workflows.evaluate import harmonic_mean
+from vlmadapt.evaluation.accuracy import harmonic_mean
 
 
 def test_means_and_deviations_are_over_seeds(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def branches_and_class_tokens(m: Synthetic) -> Iterable[Hook]:
 
 
 def a_teacher(m: Synthetic) -> Iterable[Hook]:
-    yield teacher("a {}.", "the photo of one {} in the rain.", unit=False)
+    yield teacher("a {}.", "the photo of one {} in the rain.", normalize_each=False)
     yield from first_in_both(m)
 
 

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from tests import small
 from tests.parity import tiny_clip
-from vlmadapt import Backbone
+from vlmadapt import Backbone, load_backbone
 from vlmadapt.core.backbone import tower
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.backbone.tower import ImageTower
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import Role, Task
 from vlmadapt.errors import BackboneError
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def backbone(folder: Path) -> Backbone:
-    return Backbone.load(str(folder))
+    return load_backbone(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_backbone_computes_in_full_precision(backbone: Backbone) -> None:
 
 
 def test_the_fingerprint_is_that_of_the_weights(backbone: Backbone, folder: Path) -> None:
-    again = Backbone.load(str(folder))
+    again = load_backbone(str(folder))
     assert again.fingerprint() == backbone.fingerprint()
     with torch.no_grad():
         again.model.text_projection[0, 0] += 1e-3
@@ -88,7 +88,7 @@ def test_the_fingerprint_is_that_of_the_weights(backbone: Backbone, folder: Path
 
 def test_the_fingerprint_does_not_depend_on_the_place(backbone: Backbone, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "moved")
-    assert Backbone.load(str(tmp_path / "moved")).fingerprint() == backbone.fingerprint()
+    assert load_backbone(str(tmp_path / "moved")).fingerprint() == backbone.fingerprint()
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_the_fingerprint_does_not_depend_on_the_place(backbone: Backbone, folder
 def test_an_architecture_takes_its_weights_from_a_safetensors_file(
     backbone: Backbone, architecture: str, folder: Path
 ) -> None:
-    loaded = Backbone.load(f"{architecture}:{folder / 'open_clip_model.safetensors'}")
+    loaded = load_backbone(f"{architecture}:{folder / 'open_clip_model.safetensors'}")
     assert loaded.fingerprint() == backbone.fingerprint()
 
 
@@ -107,7 +107,7 @@ def test_an_architecture_takes_its_weights_from_a_file_of_torch(
 ) -> None:
     weights = load_file(folder / "open_clip_model.safetensors")
     torch.save({"state_dict": weights, "epoch": 3} if wrapped else weights, tmp_path / "clip.pt")
-    assert Backbone.load(f"{architecture}:{tmp_path / 'clip.pt'}").fingerprint() == backbone.fingerprint()
+    assert load_backbone(f"{architecture}:{tmp_path / 'clip.pt'}").fingerprint() == backbone.fingerprint()
 
 
 class Anything:
@@ -126,7 +126,7 @@ def test_a_pickle_that_runs_code_is_refused_in_a_sentence(
     with pytest.raises(
         BackboneError, match=r"clip.pt' cannot be loaded: its file .* holds more than tensors"
     ) as refused:
-        Backbone.load(f"{architecture}:{tmp_path / 'clip.pt'}")
+        load_backbone(f"{architecture}:{tmp_path / 'clip.pt'}")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "executed").exists()
 
@@ -135,7 +135,7 @@ def test_a_pickle_that_runs_code_is_refused_in_a_sentence(
 def test_a_damaged_checkpoint_is_refused_in_a_sentence(architecture: str, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(BackboneError, match="cannot be loaded: ") as refused:
-        Backbone.load(f"{architecture}:{tmp_path / name}")
+        load_backbone(f"{architecture}:{tmp_path / name}")
     assert "\n" not in str(refused.value)
 
 
@@ -146,37 +146,37 @@ def test_a_checkpoint_of_another_architecture_is_refused_in_a_sentence(
     weights["text_projection"] = torch.zeros(64, 16)
     save_file(weights, tmp_path / "clip.safetensors")
     with pytest.raises(BackboneError, match="cannot be loaded: ") as refused:
-        Backbone.load(f"{architecture}:{tmp_path / 'clip.safetensors'}")
+        load_backbone(f"{architecture}:{tmp_path / 'clip.safetensors'}")
     assert "\n" not in str(refused.value)
 
 
 def test_weights_are_never_random(architecture: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="say which weights"):
-        Backbone.load(architecture)
+        load_backbone(architecture)
     shutil.copy(folder / "open_clip_config.json", tmp_path)
     with pytest.raises(BackboneError, match="cannot be loaded"):
-        Backbone.load(str(tmp_path))
+        load_backbone(str(tmp_path))
 
 
 def test_a_folder_that_is_no_saved_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"holds no open_clip_config.json"):
-        Backbone.load(str(tmp_path))
+        load_backbone(str(tmp_path))
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(BackboneError, match=r"open_clip_config.json' cannot be read"):
-        Backbone.load(str(tmp_path))
+        load_backbone(str(tmp_path))
 
 
 @pytest.mark.parametrize("spec", ["ViT-B-61", "ViT-B-61:openai", "tyni"])
 def test_an_unknown_name_is_told_with_the_nearest_one(spec: str) -> None:
     nearest = "tiny" if spec == "tyni" else "ViT-B-16"
     with pytest.raises(BackboneError, match=f"unknown backbone '.*'. Did you mean '{nearest}'"):
-        Backbone.load(spec)
+        load_backbone(spec)
 
 
 def test_loading_says_nothing(
     folder: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    Backbone.load(str(folder))
+    load_backbone(str(folder))
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
     assert logging.root.manager.disable == logging.NOTSET
@@ -193,7 +193,7 @@ def test_a_backbone_without_weights_has_the_right_shape() -> None:
 
 def test_towers_tell_their_geometry(backbone: Backbone) -> None:
     image, text = backbone.image, backbone.text
-    assert (image.width, image.joint, image.depth, image.places, image.size) == (64, 32, 3, 5, (16, 16))
+    assert (image.width, image.joint, image.depth, image.sequence_length, image.size) == (64, 32, 3, 5, (16, 16))
     assert (text.width, text.joint, text.depth, text.context, text.causal) == (64, 32, 3, 40, True)
 
 
@@ -210,14 +210,14 @@ def test_towers_give_what_open_clip_gives(backbone: Backbone) -> None:
 def test_a_tower_that_is_misunderstood_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageTower, "norm", lambda self, tokens: tokens)
     with pytest.raises(BackboneError, match="does not give what open_clip gives"):
-        Backbone.load(str(folder))
+        load_backbone(str(folder))
 
 
 @pytest.fixture
 def opaque(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """The same model, had it blocks of a family that is not known."""
     monkeypatch.setattr(tower, "views", lambda blocks: None)
-    return Backbone.load(str(folder))
+    return load_backbone(str(folder))
 
 
 def test_a_tower_with_unknown_blocks_has_none_but_still_encodes(opaque: Backbone, backbone: Backbone) -> None:

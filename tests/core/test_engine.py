@@ -24,12 +24,11 @@ from tests.core.hook_shapes import (
 )
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
-from vlmadapt.core import engine as engine_module
-from vlmadapt.core import layout as layout_module
+from vlmadapt.core import cost, run_tower
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import Forward
-from vlmadapt.core.plan import Rules, derive
-from vlmadapt.core.rows import Rows
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.plan import Optimizations, derive
+from vlmadapt.core.sequences import Sequences
 from vlmadapt.errors import PluginError
 from vlmadapt.plugin import (
     EMBEDDING,
@@ -44,7 +43,7 @@ from vlmadapt.plugin import (
 )
 
 IMAGES = 4
-PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Rules))]
+PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Optimizations))]
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +56,11 @@ def everything(
 ) -> dict[str, Tensor]:
     """All features, the zero-shot branch, and the gradients of a loss that uses them all."""
     method = Synthetic(backbone, declare)
-    engine = Engine(backbone, Rules.named(plan), class_chunk)
+    engine = Engine(backbone, Optimizations.named(plan), class_chunk)
     images = inputs(1, IMAGES, 16).double()
     templates = [Template.parse("a photo of a {}.")]
     for _ in range(2):  # the second pass meets what the first one left in the caches
-        x = Forward(engine, method, small.NAMES, templates, images)
+        x = ForwardPass(engine, method, small.NAMES, templates, images)
         found = {"zero-shot image": x.zero_shot.image, "zero-shot text": x.zero_shot.text}
         for side in (IMAGE, TEXT):
             for name in x.plan.tower(side).heads:
@@ -98,7 +97,7 @@ def test_buckets_of_classes_change_nothing(
 ) -> None:
     """The few classes of these tests would all go into one bucket; here each length has its own."""
     expected = everything(backbone, "reference", declare)
-    monkeypatch.setattr(layout_module, "BUCKET", 0)
+    monkeypatch.setitem(cost.TOKENS_PER_KERNEL, "cpu", 0.0)
     found = everything(backbone, "planned", declare)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -110,14 +109,14 @@ def test_nothing_computes_more_classes_at_once_than_a_chunk(
     seen: list[int] = []
 
     def watched(run: Callable[..., Any]) -> Callable[..., Any]:
-        def running(block: Any, rows: Rows, *rest: Any) -> Any:
-            seen.extend([rows.own.shape[1]] if rows.end is not None else [])
-            return run(block, rows, *rest)
+        def running(block: Any, x: Sequences, *rest: Any) -> Any:
+            seen.extend([x.suffix.shape[1]] if x.map.pool is not None else [])
+            return run(block, x, *rest)
 
         return running
 
     for name in ("run_block", "run_last_block"):
-        monkeypatch.setattr(engine_module, name, watched(getattr(engine_module, name)))
+        monkeypatch.setattr(run_tower, name, watched(getattr(run_tower, name)))
     embed = backbone.text.embed
 
     def embedding(ids: Tensor) -> Tensor:
@@ -154,8 +153,8 @@ def test_an_untouched_tower_is_open_clips_own(backbone: Backbone) -> None:
     found = everything(backbone, "planned", nothing)
     images = inputs(1, IMAGES, 16).double()
     ids = backbone.text.tokenize([f"a photo of a {name.replace('_', ' ')}." for name in small.NAMES])
-    torch.testing.assert_close(found["image class"], backbone.model.encode_image(images))
-    torch.testing.assert_close(found["text class"], backbone.model.encode_text(ids))
+    torch.testing.assert_close(found["image pooled"], backbone.model.encode_image(images))
+    torch.testing.assert_close(found["text pooled"], backbone.model.encode_text(ids))
 
 
 def test_kept_text_features_follow_the_parameters(backbone: Backbone) -> None:
@@ -165,7 +164,7 @@ def test_kept_text_features_follow_the_parameters(backbone: Backbone) -> None:
 
     def text() -> Tensor:
         with torch.no_grad():
-            return Forward(engine, method, small.NAMES, [Template.parse("a photo of a {}.")], images).features(TEXT)
+            return ForwardPass(engine, method, small.NAMES, [Template.parse("a photo of a {}.")], images).features(TEXT)
 
     before = text()
     assert text() is before
@@ -176,7 +175,7 @@ def test_kept_text_features_follow_the_parameters(backbone: Backbone) -> None:
 
 def test_nothing_below_the_first_touched_layer_has_a_graph(backbone: Backbone) -> None:
     method, engine = Synthetic(backbone, first_in_both), Engine(backbone)
-    x = Forward(engine, method, small.NAMES, [Template.parse("a photo of a {}.")], inputs(1, IMAGES, 16).double())
+    x = ForwardPass(engine, method, small.NAMES, [Template.parse("a photo of a {}.")], inputs(1, IMAGES, 16).double())
     seen = set()
 
     def walk(node: torch.autograd.graph.Node | None) -> None:

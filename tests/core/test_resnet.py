@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests import small
-from vlmadapt import Backbone, VlmadaptError
+from vlmadapt import Backbone, VlmadaptError, load_backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import SEEN, Task, total
@@ -33,7 +33,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     torch.manual_seed(0)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
-    return Backbone.load(str(folder))
+    return load_backbone(str(folder))
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

@@ -14,6 +14,7 @@ from vlmadapt.data.load import load_data
 from vlmadapt.data.registered import find_source
 from vlmadapt.data.source import DataSource
 from vlmadapt.errors import DataError, PluginError
+from vlmadapt.registry import entry_points
 
 
 def listed() -> Dataset:
@@ -52,7 +53,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
         return registry.Plugin(name, "somewhere", "1.0", entry)
 
     found = [plugin(name) for name in ("broken", "listed", "refusing", "wrong", "InRoot", "in_root", "NUMBER")]
-    monkeypatch.setattr(registry, "plugins", lambda group: found if group == registry.DATASETS else [])
+    for module in (registry, entry_points):
+        monkeypatch.setattr(module, "plugins", lambda group: found if group == registry.DATASETS else [])
 
 
 @pytest.mark.parametrize("name", ["listed", "somewhere:listed"])

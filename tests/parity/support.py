@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 
 from tests.parity import tiny_clip
-from vlmadapt.plugin import Forward
+from vlmadapt.plugin import ForwardPass
 
 
 class OracleSupport:
     """Support images whose passes differ by their seed, and validation images that resemble those of the first pass."""
 
-    def __init__(self, settings: dict[str, Any], forward: Callable[[Tensor, Tensor], Forward]):
+    def __init__(self, settings: dict[str, Any], forward: Callable[[Tensor, Tensor], ForwardPass]):
         self.inputs = settings["inputs"]
         self.noise = settings["hyperparameters"]["val_noise"]
         self.batch_size = settings["batch_size"]
         self.forward = forward
 
-    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
+    def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         for number in range(times):
             yield self.batches(self.images(number), self.inputs["support_images"]["labels"])
 
-    def validation(self) -> Iterator[Forward]:
+    def validation(self) -> Iterator[ForwardPass]:
         return self.batches(self.validation_images(), self.inputs["val_images"]["labels"])
 
     def images(self, number: int) -> Tensor:
@@ -37,7 +37,7 @@ class OracleSupport:
         noise = tiny_clip.inputs(chosen["seed"], chosen["n"], self.inputs["resolution"])
         return self.noise * noise + self.images(0)[chosen["val_support_index"]]
 
-    def batches(self, images: Tensor, labels: list[int]) -> Iterator[Forward]:
+    def batches(self, images: Tensor, labels: list[int]) -> Iterator[ForwardPass]:
         for batch, wanted in zip(
             images.split(self.batch_size), torch.tensor(labels).split(self.batch_size), strict=True
         ):

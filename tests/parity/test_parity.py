@@ -21,9 +21,9 @@ from tests.parity.trainer import RecordingTrainer
 from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import Forward
+from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import SEEN, UNSEEN, Method, Role, Task
-from vlmadapt.core.plan import Rules
+from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.templates import Template
 
 ORACLES = oracles()
@@ -40,7 +40,7 @@ class Run:
     plan: str
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.backbone, Rules.named(self.plan))
+        self.engine = Engine(self.backbone, Optimizations.named(self.plan))
         self.settings = self.oracle.settings
         self.method = self.build({})
         self.support: OracleSupport | None = None
@@ -88,8 +88,8 @@ class Run:
         for name, parameter in parameters.items():
             parameter.copy_(values[name])
 
-    def forward(self, method: Method, classes: str, images: Tensor, labels: Tensor | None = None) -> Forward:
-        return Forward(self.engine, method, self.settings[f"{classes}_classes"], self.templates, images, labels)
+    def forward(self, method: Method, classes: str, images: Tensor, labels: Tensor | None = None) -> ForwardPass:
+        return ForwardPass(self.engine, method, self.settings[f"{classes}_classes"], self.templates, images, labels)
 
     def groups(self) -> Iterator[tuple[str, str, Role, Tensor]]:
         """What is evaluated: its name, its classes, their role, the images."""

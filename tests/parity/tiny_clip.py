@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vlmadapt import Backbone
+from vlmadapt import Backbone, load_backbone
 
 
 def shapes(c: dict[str, int]) -> dict[str, tuple[int, ...]]:
@@ -100,7 +100,7 @@ def write(folder: Path, settings: dict[str, int]) -> Path:
 
 
 def load(folder: Path, settings: dict[str, int]) -> Backbone:
-    return Backbone.load(str(write(folder, settings)))
+    return load_backbone(str(write(folder, settings)))
 
 
 def inputs(seed: int, n: int, resolution: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ class RecordingTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-    def minimise(self, loss: Tensor) -> None:
+    def backward_and_step(self, loss: Tensor) -> None:
         self.apply(self.gradients(loss))
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.workflows.runs import World
+from tests.world import World
 
 FIT = ("--shots", "2", "--train.epochs", "1", "--train.batch_size", "4", "--workers", "0")
 

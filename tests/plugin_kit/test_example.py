@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.plugin_kit.distributions import distribution
 from tests.plugin_kit.processes import FIT, beside, cli, install, python, session, where
-from tests.workflows.runs import World
+from tests.world import World
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "vlmadapt-bias"
 

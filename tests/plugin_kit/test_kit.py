@@ -22,13 +22,13 @@ from vlmadapt.plugin import (
     TEXT,
     UNKNOWN,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Role,
     Task,
-    Term,
     adapt,
 )
 from vlmadapt.testing import CheckFailed, NotApplicable, Status, Subject, checks, run_checks, tiny_clip
@@ -111,12 +111,12 @@ class Hides(Good):
 
     steps = 0
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         self.steps += 1
-        yield from super().losses(x)
+        yield from super().losses(fwd)
 
-    def route(self, x: Forward, role: Role) -> Tensor:
-        return x.logits() * (1 + self.steps)
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return fwd.logits() * (1 + self.steps)
 
 
 class Bound(Good):
@@ -126,18 +126,18 @@ class Bound(Good):
         super().build(backbone, task)
         self.offset = nn.Parameter(torch.linspace(0, 1, len(task.classes)))
 
-    def losses(self, x: Forward) -> Iterable[Term]:
-        yield "class", 1.0, F.cross_entropy(self.route(x, UNKNOWN), x.labels)
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
+        yield LossTerm("ce", 1.0, F.cross_entropy(self.route(fwd, UNKNOWN), fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
-        return x.logits() + self.offset
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return fwd.logits() + self.offset
 
 
 class Mixes(Good):
     """Its images look at each other."""
 
-    def route(self, x: Forward, role: Role) -> Tensor:
-        return x.logits() - x.logits().mean(0)
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return fwd.logits() - fwd.logits().mean(0)
 
 
 class LooksAround(Good):
@@ -168,17 +168,17 @@ class Loud(Good):
 class Speechless(Good):
     """It has no answer where the role is unknown."""
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         if role is UNKNOWN:
             raise NotImplementedError("seen or unseen?")
-        return x.logits()
+        return fwd.logits()
 
 
 class Hoards(Good):
     """It keeps its losses with their graphs."""
 
-    def losses(self, x: Forward) -> Iterable[Term]:
-        for name, weight, value in super().losses(x):
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
+        for name, weight, value in super().losses(fwd):
             self.__dict__.setdefault("history", []).append(value)
             yield name, weight, value
 
@@ -186,7 +186,7 @@ class Hoards(Good):
 class Crashes(Good):
     """It cannot be trained."""
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         raise ZeroDivisionError("one over none")
 
 

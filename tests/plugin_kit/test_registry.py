@@ -11,7 +11,7 @@ from tests.plugin_kit.distributions import METHOD, distribution
 from vlmadapt import registry
 from vlmadapt.core.build import method_class
 from vlmadapt.errors import PluginError
-from vlmadapt.workflows.plugins import list_plugins, plugin_card
+from vlmadapt.registry.listing import list_plugins, plugin_card
 
 
 class Site:

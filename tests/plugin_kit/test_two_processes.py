@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vlmadapt.testing import Subject
 from vlmadapt.testing.checks.processes import _as_one_process
-from vlmadapt.testing.outcome import CheckFailed
+from vlmadapt.testing.result import CheckFailed
 from vlmadapt.testing.training import SHARED_BATCH
 
 

@@ -11,7 +11,7 @@ from tests import small
 from tests.parity.tiny_clip import inputs
 from tests.plugins.prompt_methods import TEMPLATE, backbone
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import Forward
+from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method
 from vlmadapt.core.templates import Template
 
@@ -36,19 +36,21 @@ class FewShots:
         self.train = labelled(shots, 1, noise)
         self.held_out = labelled(held_out, 2, noise)
 
-    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
+    def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         images, labels = self.train
         for number in range(times):
             seen = images + 0.5 * inputs(100 + number, len(images), 16) if augmented else images
             yield self.batches(seen, labels)
 
-    def validation(self) -> Iterator[Forward]:
+    def validation(self) -> Iterator[ForwardPass]:
         return self.batches(*self.held_out)
 
-    def batches(self, images: Tensor, labels: Tensor) -> Iterator[Forward]:
+    def batches(self, images: Tensor, labels: Tensor) -> Iterator[ForwardPass]:
         for batch, wanted in zip(images.split(4), labels.split(4), strict=True):
             if len(wanted):
-                yield Forward(Engine(backbone()), self.method, self.names, [Template.parse(TEMPLATE)], batch, wanted)
+                yield ForwardPass(
+                    Engine(backbone()), self.method, self.names, [Template.parse(TEMPLATE)], batch, wanted
+                )
 
 
 def labelled(counts: Sequence[int], seed: int, noise: float) -> tuple[Tensor, Tensor]:

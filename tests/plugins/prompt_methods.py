@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from tests import small
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import Forward
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.core.templates import Template
 
@@ -46,11 +46,11 @@ def published_count(name: str, **options: Any) -> int:
     return trainable_count(build(name, on=vit_b_16(), **options))
 
 
-def forward(method: Method, names: Sequence[str] = small.NAMES, images: Tensor | None = None) -> Forward:
+def forward(method: Method, names: Sequence[str] = small.NAMES, images: Tensor | None = None) -> ForwardPass:
     """A labelled batch of four images."""
     images = inputs(1, len(LABELS), 16) if images is None else images
     labels = torch.tensor(LABELS)[: len(images)]
-    return Forward(Engine(backbone()), method, names, [Template.parse(TEMPLATE)], images, labels)
+    return ForwardPass(Engine(backbone()), method, names, [Template.parse(TEMPLATE)], images, labels)
 
 
 @torch.no_grad()
@@ -69,7 +69,7 @@ class StillTrainer:
         self.method = method
         self.applied: list[Tensor | None] = []
 
-    def minimise(self, loss: Tensor) -> None:
+    def backward_and_step(self, loss: Tensor) -> None:
         self.apply(self.gradients(loss))
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:

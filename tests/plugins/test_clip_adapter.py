@@ -47,7 +47,7 @@ def test_it_answers_for_classes_it_has_not_seen_and_touches_no_tower() -> None:
 
 
 def test_it_runs_on_towers_that_cannot_be_touched() -> None:
-    from vlmadapt.core.backbone.load import untrained
+    from vlmadapt.core.loading import untrained
 
     rn50 = untrained("RN50")
     method = build("clip-adapter", on=rn50)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.plugins.prompt_methods import backbone, build, disturb, forward, published_count, vit_b_16
 from vlmadapt import Backbone
 from vlmadapt.core.engine import Engine
-from vlmadapt.plugin import BackboneError, DataError, Forward, Template
+from vlmadapt.plugin import BackboneError, DataError, ForwardPass, Template
 
 
 def test_published_number_of_parameters() -> None:
@@ -43,7 +43,7 @@ def test_it_equals_updated_weights(options: dict[str, object]) -> None:
     disturb(*method.parameters())
     gamma = float(options.get("alpha", 1.0)) / float(options.get("rank", 2)) ** 0.5  # type: ignore[arg-type]
     x = forward(method)
-    plain = Forward(Engine(merged(method, gamma)), method, x.names, [Template.parse("a photo of a {}.")], x.images)
+    plain = ForwardPass(Engine(merged(method, gamma)), method, x.names, [Template.parse("a photo of a {}.")], x.images)
     torch.testing.assert_close(x.image(), plain.zero_shot.image, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(x.text(), plain.zero_shot.text, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(x.image(), x.zero_shot.image, atol=1e-2)
@@ -87,7 +87,7 @@ def test_options_that_adapt_nothing_are_refused() -> None:
 
 
 def test_a_backbone_that_cannot_be_touched_is_refused() -> None:
-    from vlmadapt.core.backbone.load import untrained
+    from vlmadapt.core.loading import untrained
 
     with pytest.raises(BackboneError, match="works inside the image tower"):
         build("clip-lora", on=untrained("RN50"))

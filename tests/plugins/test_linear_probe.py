@@ -41,7 +41,7 @@ def arrays(batches: Any) -> tuple[np.ndarray, np.ndarray]:
 @torch.no_grad()
 def expected(c: float, method: Any, names: tuple[str, ...] = small.NAMES, **support: Any) -> np.ndarray:
     """Logarithms of scikit-learn's own probabilities for a batch."""
-    train = arrays(next(iter(FewShots(method, names, **support).passes(augmented=False))))
+    train = arrays(next(iter(FewShots(method, names, **support).epochs(augmented=False))))
     solved = sklearn.LogisticRegression(C=c, max_iter=1000).fit(*train)
     return solved.predict_log_proba(forward(method, names).features(IMAGE).double().numpy())
 
@@ -88,7 +88,7 @@ def test_the_strength_is_chosen_on_a_few_validation_images_of_each_class() -> No
     method = prepared(shots=uneven, held_out=held_out, noise=NOISY)
     support = FewShots(method, shots=uneven, held_out=held_out, noise=NOISY)
     with torch.no_grad():
-        train = arrays(next(iter(support.passes(augmented=False))))
+        train = arrays(next(iter(support.epochs(augmented=False))))
         features, labels = arrays(support.validation())
     first = [i for i, y in enumerate(labels) if (labels[:i] == y).sum() < 3]
     assert len(first) == 3 + 2 + 3 + 3 + 3

@@ -8,10 +8,10 @@ import torch
 from tests import small
 from tests.parity import tiny_clip
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.hooks import Injection
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import trainable_count
 from vlmadapt.plugin import IMAGE, TEXT, DataError, Method, Task
 

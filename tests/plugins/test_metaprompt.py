@@ -13,11 +13,11 @@ from tests import small
 from tests.parity.tiny_clip import inputs
 from tests.parity.trainer import RecordingTrainer
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import trainable_count
-from vlmadapt.plugin import Method, Task, Term, total
+from vlmadapt.plugin import LossTerm, Method, Task, total
 
 TEMPLATES = ("a photo of a {}.",)
 TASK = Task(small.NAMES, TEMPLATES)
@@ -40,7 +40,7 @@ def step(
     names: tuple[str, ...] = small.NAMES,
     labels: Tensor = LABELS,
     momentum: float = 0.0,
-) -> list[Term]:
+) -> list[LossTerm]:
     torch.manual_seed(1)
     x = Classifier(backbone, method, TEMPLATES).forward(inputs(1, len(labels), 16), names, labels)
     return method.training_step(
@@ -52,7 +52,7 @@ def plain_step(
     backbone: Backbone, method: Method, names: tuple[str, ...] = small.NAMES, labels: Tensor = LABELS
 ) -> None:
     x = Classifier(backbone, method, TEMPLATES).forward(inputs(1, len(labels), 16), names, labels)
-    RecordingTrainer(method, torch.optim.SGD(method.parameters(), lr=0.1)).minimise(total(method.losses(x)))
+    RecordingTrainer(method, torch.optim.SGD(method.parameters(), lr=0.1)).backward_and_step(total(method.losses(x)))
 
 
 def same(a: Method, b: Method, name: str) -> bool:

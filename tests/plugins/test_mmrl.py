@@ -12,11 +12,11 @@ from torch import Tensor
 from tests import small
 from tests.parity import tiny_clip
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import trainable_count
-from vlmadapt.plugin import SEEN, UNKNOWN, UNSEEN, Forward, Method, Role, Task
+from vlmadapt.plugin import SEEN, UNKNOWN, UNSEEN, ForwardPass, Method, Role, Task
 
 TEMPLATES = ("a photo of a {}.",)
 TASK = Task(small.NAMES, TEMPLATES)
@@ -35,7 +35,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return tiny_clip.load(tmp_path_factory.mktemp("clip") / "uneven", {**small.SETTINGS, "text_layers": 2})
 
 
-def forward(backbone: Backbone, method: Method) -> Forward:
+def forward(backbone: Backbone, method: Method) -> ForwardPass:
     labels = torch.tensor([0, 1, 2])
     return Classifier(backbone, method, TEMPLATES).forward(tiny_clip.inputs(1, 3, 16), small.NAMES, labels)
 
@@ -85,9 +85,9 @@ def test_tokens_for_a_block_that_one_tower_lacks_enter_the_other(uneven: Backbon
 @pytest.mark.parametrize(
     ("option", "kept"),
     [
-        ({"text_tokens": False}, {"class": 0.7, "representation": 0.3, "image": 2.0}),
-        ({"image_tokens": False}, {"class": 1.0, "text": 2.0}),
-        ({"alpha": 0.0}, {"class": 0.0, "representation": 1.0, "image": 2.0, "text": 2.0}),
+        ({"text_tokens": False}, {"ce": 0.7, "representation": 0.3, "image": 2.0}),
+        ({"image_tokens": False}, {"ce": 1.0, "text": 2.0}),
+        ({"alpha": 0.0}, {"ce": 0.0, "representation": 1.0, "image": 2.0, "text": 2.0}),
     ],
 )
 def test_the_terms_that_are_left(backbone: Backbone, name: str, option: dict[str, Any], kept: dict[str, float]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.plugins.prompt_methods import build, forward, published_count
-from vlmadapt.core.backbone.load import untrained
+from vlmadapt.core.loading import untrained
 from vlmadapt.plugin import SEEN, TEXT, BackboneError
 
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from tests import small
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import trainable_count
 from vlmadapt.errors import DataError
-from vlmadapt.plugin import IMAGE, TEXT, UNKNOWN, Forward, Method, Task, total
+from vlmadapt.plugin import IMAGE, TEXT, UNKNOWN, ForwardPass, Method, Task, total
 
 TEMPLATES = ("a photo of a {}.",)
 TASK = Task(small.NAMES, TEMPLATES)
@@ -29,7 +29,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return small.backbone(Path(tmp_path_factory.mktemp("clip")))
 
 
-def forward(backbone: Backbone, method: Method) -> Forward:
+def forward(backbone: Backbone, method: Method) -> ForwardPass:
     return Classifier(backbone, method, TEMPLATES).forward(inputs(1, 3, 16), small.NAMES, LABELS)
 
 

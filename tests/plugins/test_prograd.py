@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.plugins.prompt_methods import StillTrainer, backbone, build, forward, published_count
-from vlmadapt.plugin import DataError, Term
+from vlmadapt.plugin import DataError, LossTerm
 
 
 def test_published_parameter_count() -> None:
@@ -25,7 +25,7 @@ def test_a_step_follows_the_guide(sign: float, monkeypatch: pytest.MonkeyPatch) 
     """Against a guide that wants the opposite nothing remains of the gradient; with one that agrees all of it does."""
     method = build("prograd", start="random")
     loss = next(iter(method.losses(forward(method))))[2]
-    terms: list[Term] = [("class", 1.0, loss), ("guide", 0.0, sign * loss)]
+    terms: list[LossTerm] = [LossTerm("ce", 1.0, loss), LossTerm("guide", 0.0, sign * loss)]
     monkeypatch.setattr(method, "losses", lambda x: terms)
     trainer = StillTrainer(method)
     method.training_step(forward(method), trainer)

@@ -12,9 +12,9 @@ from torch import Tensor
 from tests import small
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import trainable_count
 from vlmadapt.plugin import Method, Task
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from tests import small
 from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.load import untrained
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import trainable_count
-from vlmadapt.plugin import IMAGE, TEXT, UNKNOWN, Forward, Method, Task
+from vlmadapt.plugin import IMAGE, TEXT, UNKNOWN, ForwardPass, Method, Task
 
 TEMPLATES = ("a photo of a {}.",)
 TASK = Task(small.NAMES, TEMPLATES)
@@ -26,7 +26,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return small.backbone(Path(tmp_path_factory.mktemp("clip")))
 
 
-def forward(backbone: Backbone, method: Method, plan: str = "planned") -> Forward:
+def forward(backbone: Backbone, method: Method, plan: str = "planned") -> ForwardPass:
     return Classifier(backbone, method, TEMPLATES, plan).forward(inputs(1, 3, 16), small.NAMES)
 
 

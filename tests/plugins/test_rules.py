@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vlmadapt import registry
-from vlmadapt.core import engine, layout
+from vlmadapt.core import cost, run_tower
 from vlmadapt.core.method import SEEN, Method, total, trainable_count
-from vlmadapt.core.plan import Rules
+from vlmadapt.core.plan import Optimizations
 from vlmadapt.testing import Subject
 
 FLOAT32 = 1e-5
@@ -23,7 +23,7 @@ BFLOAT16 = 1e-2
 """Distances from float32 that are as good as none: about two units in the last place of a bfloat16."""
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
-PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Rules))]
+PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Optimizations))]
 
 
 @cache
@@ -68,7 +68,7 @@ def test_in_buckets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket for each length, where the few classes here would all go into one."""
     method = subject(name).trained.method
     expected = outcome(subject(name), method, "reference")
-    monkeypatch.setattr(layout, "BUCKET", 0)
+    monkeypatch.setitem(cost.TOKENS_PER_KERNEL, "cpu", 0.0)
     for what, difference in differences(expected, outcome(subject(name), method, "planned")):
         assert difference <= FLOAT32, what
 
@@ -82,7 +82,7 @@ def test_scores_behind_a_step_run_no_block(name: str, monkeypatch: pytest.Monkey
     x = subject(name).classifier(method, "planned").forward(shots.images[:4], shots.names, shots.labels[:4])
     list(method.losses(x))
     for run in ("run_block", "run_last_block"):
-        monkeypatch.setattr(engine, run, lambda *_: pytest.fail("a block was run again"))
+        monkeypatch.setattr(run_tower, run, lambda *_: pytest.fail("a block was run again"))
     with torch.no_grad():
         method.route(x, SEEN)
 
@@ -107,5 +107,7 @@ def test_in_bfloat16(name: str) -> None:
         reference, planned = (
             rounding(exact, outcome(subject(name), method, plan)) for plan in ("reference", "planned")
         )
+    if "loss" in reference:  # a single number may be near by luck; it follows from the scores, which are many
+        reference["loss"] = max(reference["loss"], reference["scores"])
     for what, distance in planned.items():
         assert distance <= 2 * reference[what] + BFLOAT16, what

@@ -37,7 +37,7 @@ def test_what_is_trained_are_the_keys_of_all_support_images(name: str) -> None:
 def test_scores_are_zero_shot_clip_and_a_vote_of_the_support_images() -> None:
     method = prepared(search=False)
     support = FewShots(method, shots=UNEVEN)
-    passes = [torch.cat([x.features(IMAGE) for x in batches]) for batches in support.passes(True, 3)]
+    passes = [torch.cat([x.features(IMAGE) for x in batches]) for batches in support.epochs(True, 3)]
     keys = F.normalize(sum(passes) / 3, dim=-1)
     x = forward(method)
     expected = x.zero_shot.logits.clone()

@@ -11,7 +11,7 @@ from vlmadapt.cli.parsing import new_parser, parse
 from vlmadapt.errors import VlmadaptError
 
 if TYPE_CHECKING:
-    from vlmadapt.workflows.compare.settings import CompareSettings
+    from vlmadapt.compare.settings import CompareSettings
 
 DESCRIPTION = """Compare methods: every method on every data set with every seed, each an ordinary run. Runs that are
 there are reused, interrupted ones are resumed, one that fails does not stop the others. Lists have commas between."""
@@ -36,8 +36,8 @@ def run(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     if not given.methods:
         raise VlmadaptError("which methods? Say --methods NAME,NAME; `vlmadapt methods` lists them.")
-    from vlmadapt.workflows.compare.screen import show, show_plan
-    from vlmadapt.workflows.compare.workflow import compare, plan
+    from vlmadapt.cli.tables.compare import show, show_plan
+    from vlmadapt.compare.compare import compare, plan
 
     settings = _settings(given)
     if given.dry_run:
@@ -54,14 +54,14 @@ def run(arguments: list[str]) -> None:
 
 def _add_simple(parser: Any) -> None:
     """The options that are as in `CompareSettings`."""
-    from vlmadapt.workflows.compare.settings import CompareSettings
+    from vlmadapt.compare.settings import CompareSettings
 
     lists = {"methods", "data", "seeds", "shots", "method_configs", "reuse", "train"}
     parser.add_class_arguments(CompareSettings, None, skip=lists)
 
 
 def _settings(given: Namespace) -> CompareSettings:
-    from vlmadapt.workflows.compare.settings import CompareSettings
+    from vlmadapt.compare.settings import CompareSettings
 
     lists: dict[str, Callable[[str], Any]] = {
         "methods": str, "data": str, "seeds": int, "shots": int, "method_configs": str, "reuse": str,

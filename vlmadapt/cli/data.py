@@ -28,8 +28,8 @@ def run(arguments: list[str]) -> None:
 
 def _list(arguments: list[str]) -> None:
     given = parse(_parser("list"), arguments)
-    from vlmadapt.workflows.data import list_data
-    from vlmadapt.workflows.data_table import list_table
+    from vlmadapt.cli.tables.data import list_table
+    from vlmadapt.data.manage import list_data
 
     list_table(list_data(_root(given.data_root)), as_json=given.json)
 
@@ -38,8 +38,8 @@ def _check(arguments: list[str]) -> None:
     parser = _parser("check")
     parser.add_argument("name", type=str, help="data set, named as for fit --data")
     given = parse(parser, arguments)
-    from vlmadapt.workflows.data import check_data
-    from vlmadapt.workflows.data_table import check_table
+    from vlmadapt.cli.tables.data import check_table
+    from vlmadapt.data.manage import check_data
 
     report = check_data(given.name, _root(given.data_root))
     check_table(report, as_json=given.json)
@@ -55,8 +55,8 @@ def _prepare(arguments: list[str]) -> None:
     parser.add_argument("name", type=str, help="a registered data set; see `vlmadapt data list`")
     parser.add_argument("--dry_run", action="store_true", help="only say what would be done")
     given = parse(parser, arguments)
-    from vlmadapt.workflows.data import prepare_data
-    from vlmadapt.workflows.data_table import prepare_table
+    from vlmadapt.cli.tables.data import prepare_table
+    from vlmadapt.data.manage import prepare_data
 
     steps = prepare_data(
         given.name, _root(given.data_root), dry_run=given.dry_run, say=lambda text: print(text, flush=True)

@@ -43,9 +43,9 @@ def run(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         _add_method(parser, Path(arguments[0]))
     given = parse(parser, arguments)
-    from vlmadapt.workflows.processes import is_main_process
-    from vlmadapt.workflows.retest import evaluate
-    from vlmadapt.workflows.table import accuracy_table
+    from vlmadapt.cli.tables.runs import accuracy_table
+    from vlmadapt.evaluation.evaluate import evaluate
+    from vlmadapt.runs.distributed import is_main_process
 
     accuracies, numbers = evaluate(
         Path(given.run),
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> None:
 def _add_method(parser: ArgumentParser, folder: Path) -> None:
     """The options of the run's method, with the values it was trained with."""
     from vlmadapt.core.build import method_class
-    from vlmadapt.workflows.run import Run
+    from vlmadapt.runs.run import Run
 
     run = Run.open(folder)
     run.check_method()

@@ -13,7 +13,7 @@ from vlmadapt.cli.parsing import new_parser, parse
 from vlmadapt.errors import VlmadaptError
 
 if TYPE_CHECKING:
-    from vlmadapt.workflows.settings import FitSettings
+    from vlmadapt.runs.settings import FitSettings
 
 DESCRIPTION = """Train a method and test it. Settings come from the published defaults of the method, then from --config
 files in order, then from the options given. `--method NAME --help` shows the options of a method and its defaults."""
@@ -33,9 +33,9 @@ def run(arguments: list[str]) -> None:
 
         known = ", ".join(p.name for p in registry.plugins(registry.METHODS))
         raise VlmadaptError(f"which method? Say --method NAME with one of {known}.")
-    from vlmadapt.workflows.fit import fit
-    from vlmadapt.workflows.processes import is_main_process
-    from vlmadapt.workflows.table import fit_table
+    from vlmadapt.cli.tables.runs import fit_table
+    from vlmadapt.runs.distributed import is_main_process
+    from vlmadapt.training.fit import fit
 
     result = fit(_settings(given), resume=given.resume and Path(given.resume))
     if is_main_process():
@@ -80,7 +80,7 @@ def _method_in(config: Path) -> str | None:
 
 
 def _parser(name: str | None) -> ArgumentParser:
-    from vlmadapt.workflows.settings import FitSettings
+    from vlmadapt.runs.settings import FitSettings
 
     parser = new_parser("fit", DESCRIPTION)
     parser.add_argument("--config", action="config", help="YAML file with settings; may be given several times")
@@ -106,7 +106,7 @@ def _add_method(parser: ArgumentParser, name: str) -> None:
 
 
 def _settings(given: Namespace) -> FitSettings:
-    from vlmadapt.workflows.settings import FitSettings
+    from vlmadapt.runs.settings import FitSettings
 
     content = given.as_dict()
     method = content.pop("method", None) or {}

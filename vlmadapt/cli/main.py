@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0, with 2 after a mistake of the user (one line on standard error), with 130 after Ctrl-C.
     """
     from vlmadapt.errors import VlmadaptError, unknown
-    from vlmadapt.workflows.interrupt import Interrupted
+    from vlmadapt.runs.interrupt import Interrupted
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):

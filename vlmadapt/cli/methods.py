@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
 
         plugins.run(["list", "--kind", "method", *(["--json"] if given.json else [])])
         return
-    from vlmadapt.workflows.methods import list_methods
-    from vlmadapt.workflows.table import methods_table
+    from vlmadapt.cli.tables.runs import methods_table
+    from vlmadapt.core.parameter_counts import list_methods
 
     methods_table(list_methods(given.backbone), given.backbone, as_json=given.json)

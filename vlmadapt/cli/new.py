@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     if given.kind not in KINDS:
         raise VlmadaptError(unknown("kind", given.kind, KINDS))
-    from vlmadapt.workflows.scaffold import new_method
+    from vlmadapt.registry.scaffold import new_method
 
     folder, *files = new_method(given.name, given.out and Path(given.out))
     print("\n".join(str(file) for file in files))

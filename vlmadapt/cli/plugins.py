@@ -45,33 +45,33 @@ def run(arguments: list[str]) -> None:
 
 def _list(arguments: list[str]) -> None:
     given = _parsed("list", arguments)
-    from vlmadapt.workflows.plugins import list_plugins
+    from vlmadapt.registry.listing import list_plugins
 
     cards = list_plugins(given.kind)
     if given.json:
         print(json.dumps([card.as_dict() for card in cards]))
         return
-    from vlmadapt.workflows.plugin_table import plugins_table
+    from vlmadapt.cli.tables.plugins import plugins_table
 
     plugins_table(cards)
 
 
 def _info(arguments: list[str]) -> None:
     given = _parsed("info", arguments)
-    from vlmadapt.workflows.plugins import plugin_card
+    from vlmadapt.registry.listing import plugin_card
 
     _, card = plugin_card(given.name, given.kind)
     if given.json:
         print(json.dumps(card.as_dict()))
         return
-    from vlmadapt.workflows.plugin_table import plugin_details
+    from vlmadapt.cli.tables.plugins import plugin_details
 
     plugin_details(card)
 
 
 def _check(arguments: list[str]) -> None:
     given = _parsed("check", arguments)
-    from vlmadapt.workflows.plugins import plugin_card
+    from vlmadapt.registry.listing import plugin_card
 
     plugin, card = plugin_card(given.name, given.kind)
     name = f"{plugin.distribution}:{plugin.name}"
@@ -107,9 +107,9 @@ def _options(given: str) -> dict[str, Any]:
 
 
 def _check_method(name: str, options: dict[str, Any], quick: bool, as_json: bool) -> bool:
+    from vlmadapt.cli.tables.checks import print_outcome, print_summary
     from vlmadapt.testing import Subject, run_checks
     from vlmadapt.testing.advice import advice
-    from vlmadapt.testing.report import print_outcome, print_summary
 
     subject = Subject(name, options)
     outcomes = []
@@ -137,9 +137,9 @@ def _load(plugin: Plugin) -> str:
         return f"{len(data.classes)} classes, {len(data.train)} training and {len(data.test)} test images"
     if plugin.kind != "backbone":
         return type(plugin.load()).__name__
-    from vlmadapt.core.backbone import Backbone
+    from vlmadapt.core.loading import load_backbone
 
-    backbone = Backbone.load(name)
+    backbone = load_backbone(name)
     towers = {"text": backbone.text, "image": backbone.image}
     return ", ".join(f"{side} tower of {t.depth} blocks, {t.width} wide" for side, t in towers.items())
 

@@ -23,8 +23,8 @@ def run(arguments: list[str]) -> None:
     if given.top < 1:
         raise DataError(f"--top is {given.top}; name at least one class.")
     files = _files(given.images)
-    from vlmadapt.workflows.predict import load
-    from vlmadapt.workflows.table import prediction_table
+    from vlmadapt.cli.tables.runs import prediction_table
+    from vlmadapt.evaluation.predict import load
 
     predictor = load(Path(given.run), _classes(given.classes), given.backbone)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)

@@ -13,6 +13,6 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("folders", type=str, nargs="+", help="the folder of a comparison, or run folders")
     parser.add_argument("--out", type=str, default="report.html", help="file to be written")
     given = parse(parser, arguments)
-    from vlmadapt.workflows.report.workflow import report
+    from vlmadapt.report.report import report
 
     print(f"written to {report([Path(folder) for folder in given.folders], Path(given.out))}")

@@ -1,139 +1,112 @@
-"""Running one transformer block on rows, whole or only for the tokens that will be read."""
+"""Running one transformer block on sequences, in full or only for the tokens that heads read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vlmadapt.core.backbone.blocks import BlockParts
-from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, Adapter, Read, Site
-from vlmadapt.core.layout import Bucket, Layout
-from vlmadapt.core.rows import Rows
-
-Mask = Tensor | None
+from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, BlockAdapter, Read, Site
+from vlmadapt.core.packing import Bucket, Packing
+from vlmadapt.core.sequences import Sequences
 
 
-def run_block(block: BlockParts, rows: Rows, layout: Layout, adapters: Sequence[Adapter]) -> Rows:
+def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Sequence[BlockAdapter]) -> Sequences:
     """All tokens through a block.
 
-    The shared prefix goes through once; every row's own tokens attend to its keys and values. Linear maps see the
-    shared tokens and the own ones of all buckets side by side.
+    The prefix goes through once; the suffix tokens of each sequence attend to its keys and values. Linear maps see the
+    prefix and the suffix tokens of all buckets side by side.
     """
-    prefix = rows.prefix
-    tokens = _side_by_side(rows, layout)
+    prefix_len = x.map.prefix_len
+    tokens = _side_by_side(x, packing)  # (G, P + M, width)
     normed = block.norm1(tokens)
-    parts = [_by_bucket(x, prefix, layout) for x in _query_key_value(block, normed, adapters)]
-    (query, *own_queries), (key, *own_keys), (value, *own_values) = parts
+    parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
+    (query, *queries), (key, *keys), (value, *values) = parts
     attended = [
-        _attend(block, q, _before(key, k), _before(value, v), bucket.mask).flatten(1, 2)
-        for q, k, v, bucket in zip(own_queries, own_keys, own_values, layout.buckets, strict=True)
+        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), bucket.mask).flatten(1, 2)
+        for q, k, v, bucket in zip(queries, keys, values, packing.buckets, strict=True)
     ]
-    if prefix:
-        # What stands in the shared prefix sees the same in every row.
-        mask = layout.mask if layout.mask is None or layout.mask.ndim == 2 else layout.mask[0]
-        attended.insert(0, _attend(block, query, key, value, None if mask is None else mask[:prefix, :prefix]))
-    out = _finish(block, tokens, normed, torch.cat(attended, dim=1), adapters)
-    return replace(rows, shared=out[:, :prefix], own=_laid_out(out[:, prefix:], rows, layout))
+    if prefix_len:
+        attended.insert(0, _attend(block, query, key, value, packing.prefix_mask))
+    out = _residuals(block, tokens, normed, torch.cat(attended, dim=1), adapters)
+    return Sequences(out[:, :prefix_len], _unpack(out[:, prefix_len:], x, packing), x.map)
 
 
 def run_last_block(
-    block: BlockParts, rows: Rows, layout: Layout, adapters: Sequence[Adapter], reads: Iterable[Read | str]
+    block: BlockParts,
+    x: Sequences,
+    packing: Packing,
+    adapters: Sequence[BlockAdapter],
+    reads: Sequence[Read | str],
 ) -> dict[Read | str, Tensor]:
-    """Only the tokens that are read through the last block; the others lend their keys and values.
+    """Run the last block only for the tokens that heads read; all other tokens supply keys and values.
 
     Returns:
         The block's output (G, N, n, width) for each of `reads`.
     """
-    wanted = {read: _read(rows, read) for read in reads}
+    wanted = read_tokens(x, reads)
     groups = max(tokens.shape[0] for tokens in wanted.values())
-    tokens = torch.cat([t.expand(groups, rows.own.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    lent = _key_value(block, block.norm1(_side_by_side(rows, layout)), adapters)
-    (key, *own_keys), (value, *own_values) = (_by_bucket(x, rows.prefix, layout) for x in lent)
+    tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in wanted.values()], dim=2)
+    key_value = _key_value(block, block.norm1(_side_by_side(x, packing)), adapters)
+    (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
     normed = block.norm1(tokens)
     query = block.query(normed) + _branches(adapters, QUERY, normed)
-    mask = _read_mask(rows, layout.mask, wanted)
     attended = [
-        _attend(block, _rows_of(bucket, query), _before(key, k), _before(value, v), bucket.lines(mask))
-        for k, v, bucket in zip(own_keys, own_values, layout.buckets, strict=True)
+        _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask)
+        for k, v, bucket, mask in zip(keys, values, packing.buckets, packing.read_masks(reads), strict=True)
     ]
-    joined, order = torch.cat(attended, dim=1), layout.order
-    out = _finish(block, tokens, normed, joined if order is None else joined[:, order], adapters)
+    joined = torch.cat(attended, dim=1)
+    in_order = joined if packing.row_order is None else joined.index_select(1, packing.row_order)
+    out = _residuals(block, tokens, normed, in_order, adapters)
     return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
 
 
-def _by_bucket(x: Tensor, prefix: int, layout: Layout) -> list[Tensor]:
-    """What belongs to the shared tokens (G, P, width), and to each bucket's own ones (G, n, s, width)."""
-    shared, *own = x.split([prefix, *(bucket.size for bucket in layout.buckets)], dim=1)
-    return [shared, *(part.unflatten(1, bucket.shape) for part, bucket in zip(own, layout.buckets, strict=True))]
+def read_tokens(x: Sequences, reads: Sequence[Read | str]) -> dict[Read | str, Tensor]:
+    """The tokens (G, N|1, n, width) that heads read."""
+    return {read: _read(x, read) for read in reads}
+
+
+def _read(x: Sequences, read: Read | str) -> Tensor:
+    if read is Read.POOLED:
+        return x.read_pooled()
+    return x.whole() if read is Read.ALL else x.read(read)
+
+
+def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
+    """What belongs to the prefix (G, P, width), and to each bucket's suffix tokens (G, n, s, width)."""
+    prefix, *suffixes = x.split([prefix_len, *(bucket.size for bucket in packing.buckets)], dim=1)
+    shaped = [part.unflatten(1, bucket.shape) for part, bucket in zip(suffixes, packing.buckets, strict=True)]
+    return [prefix, *shaped]
 
 
 def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
     """A bucket's rows of (G, N, n, width)."""
-    return x if bucket.rows is None else x[:, bucket.rows]
+    return x if bucket.rows is None else x.index_select(1, bucket.rows)
 
 
-def _side_by_side(rows: Rows, layout: Layout) -> Tensor:
-    """Shared tokens and the own ones that are computed, bucket by bucket, (G, P + M, width)."""
-    own = rows.own.flatten(1, 2)
-    own = own if layout.real is None else own.index_select(1, layout.real)
-    if not rows.prefix:
-        return own
-    groups = max(rows.shared.shape[0], own.shape[0])
-    return torch.cat([rows.shared.expand(groups, -1, -1), own.expand(groups, -1, -1)], dim=1)
+def _side_by_side(x: Sequences, packing: Packing) -> Tensor:
+    """The prefix and the computed suffix tokens, bucket by bucket, (G, P + M, width)."""
+    suffix = x.suffix.flatten(1, 2)
+    suffix = suffix if packing.packed_index is None else suffix.index_select(1, packing.packed_index)
+    if not x.map.prefix_len:
+        return suffix
+    groups = max(x.prefix.shape[0], suffix.shape[0])
+    return torch.cat([x.prefix.expand(groups, -1, -1), suffix.expand(groups, -1, -1)], dim=1)
 
 
-def _laid_out(packed: Tensor, rows: Rows, layout: Layout) -> Tensor:
-    """Own tokens (G, M, width) in rows (G, N, S, width), zeros for padding."""
-    n, s = rows.own.shape[1:3]
-    if layout.real is None:
+def _unpack(packed: Tensor, x: Sequences, packing: Packing) -> Tensor:
+    """Suffix tokens (G, M, width) as sequences (G, N, S, width), zeros for padding."""
+    n, s = x.suffix.shape[1:3]
+    if packing.packed_index is None:
         return packed.unflatten(1, (n, s))
     empty = packed.new_zeros(packed.shape[0], n * s, packed.shape[2])
-    return empty.index_copy(1, layout.real, packed).unflatten(1, (n, s))
+    return empty.index_copy(1, packing.packed_index, packed).unflatten(1, (n, s))
 
 
-def read_rows(rows: Rows, reads: Iterable[Read | str]) -> dict[Read | str, Tensor]:
-    """The tokens (G, N, n, width) that heads read, from rows that went through all blocks."""
-    return {read: _read(rows, read) for read in reads}
-
-
-def _read(rows: Rows, read: Read | str) -> Tensor:
-    if read is Read.CLASS:
-        return rows.read_end()
-    return rows.whole() if read is Read.ALL else rows.read(read)
-
-
-def _read_mask(rows: Rows, mask: Mask, reads: Iterable[Read | str]) -> Mask:
-    """The lines of the mask (N|1, n, T) that belong to the tokens read."""
-    if mask is None:
-        return None
-    lines = mask if mask.ndim == 3 else mask[None]
-    picked = []
-    for read in reads:
-        places = _places(rows, read)
-        index = places[:, :, None].expand(max(len(places), len(lines)), -1, lines.shape[2])
-        picked.append(lines.expand(index.shape[0], -1, -1).gather(1, index))
-    many = max(len(p) for p in picked)
-    return torch.cat([p.expand(many, -1, -1) for p in picked], dim=1)
-
-
-def _places(rows: Rows, read: Read | str) -> Tensor:
-    """Places (N|1, n) in the row of the tokens read."""
-    device = rows.own.device
-    if read is Read.CLASS:
-        return torch.zeros(1, 1, dtype=torch.long, device=device) if rows.end is None else rows.end[:, None]
-    if read is Read.ALL:
-        return torch.arange(rows.length, device=device)[None]
-    span = rows.spans[read]
-    return (
-        torch.arange(span.start, span.start + span.length, device=device)[None] if span.places is None else span.places
-    )
-
-
-def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[Adapter]) -> tuple[Tensor, Tensor, Tensor]:
+def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor, Tensor]:
     query, key, value = block.query_key_value(x)
     if adapters:
         query = query + _branches(adapters, QUERY, x)
@@ -142,17 +115,19 @@ def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[Adapter]) 
     return query, key, value
 
 
-def _key_value(block: BlockParts, x: Tensor, adapters: Sequence[Adapter]) -> tuple[Tensor, Tensor]:
+def _key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor]:
     key, value = block.key_value(x)
     return key + _branches(adapters, KEY, x), value + _branches(adapters, VALUE, x)
 
 
-def _branches(adapters: Sequence[Adapter], site: Site, x: Tensor) -> Tensor | float:
+def _branches(adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor | float:
     return sum((adapter.branch(x) for adapter in adapters if adapter.site is site), start=0.0)
 
 
-def _finish(block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adapters: Sequence[Adapter]) -> Tensor:
-    """Everything behind the attention: output projection, residual, MLP, branches."""
+def _residuals(
+    block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adapters: Sequence[BlockAdapter]
+) -> Tensor:
+    """Everything after the attention: output projection, residual, MLP, branches."""
     if not adapters:
         x = x + block.output(attended)
         return x + block.mlp(block.norm2(x))
@@ -161,14 +136,14 @@ def _finish(block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adap
     return x + block.mlp(middle) + _branches(adapters, MLP, middle) + _branches(adapters, BLOCK, normed)
 
 
-def _before(shared: Tensor, own: Tensor) -> Tensor:
-    """Put the shared keys or values (G, P, width) before each row's own (G, N, S, width)."""
-    if not shared.shape[1]:
-        return own
-    return torch.cat([shared[:, None].expand(-1, own.shape[1], -1, -1), own], dim=2)
+def _after_prefix(prefix: Tensor, suffix: Tensor) -> Tensor:
+    """Keys or values of the prefix (G, P, width) before those of each sequence's suffix (G, N, S, width)."""
+    if not prefix.shape[1]:
+        return suffix
+    return torch.cat([prefix[:, None].expand(-1, suffix.shape[1], -1, -1), suffix], dim=2)
 
 
-def _attend(block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
+def _attend(block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Multi-head attention of queries (G, [N,] Tq, width) over keys and values (G, [N,] Tk, width)."""
     batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
 

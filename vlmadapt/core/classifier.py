@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import Forward
+from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method, Role
-from vlmadapt.core.plan import Rules, derive
+from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
 
 
@@ -34,7 +34,7 @@ class Classifier:
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
         self._plan = plan, class_chunk
-        self._engine = Engine(backbone, Rules.named(plan), class_chunk)
+        self._engine = Engine(backbone, Optimizations.named(plan), class_chunk)
         derive(method.hooks(), backbone, self.templates)
 
     def with_templates(self, templates: Sequence[str]) -> Classifier:
@@ -46,9 +46,9 @@ class Classifier:
         """Where the computation runs."""
         return self.backbone.device
 
-    def forward(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> Forward:
+    def forward(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
         """A forward pass of images (B, 3, H, W) against classes."""
-        return Forward(self._engine, self.method, names, self.templates, images, labels)
+        return ForwardPass(self._engine, self.method, names, self.templates, images, labels)
 
     @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:

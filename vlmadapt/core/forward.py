@@ -1,32 +1,46 @@
-"""One forward pass: what losses and routers can ask of a batch of images and a list of classes."""
+"""One forward pass: images and class names -> tokens -> features -> logits.
+
+    images (B, 3, H, W) -> image tower with the method's hooks -> features (B, joint)        |
+                                                                                             |-> logits (B, classes)
+    class names -> token ids -> text tower with the method's hooks -> features (classes, joint) |
+
+What a method's losses and router ask for is computed when it is first asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.hooks import TEXT, Hook, Side
-from vlmadapt.core.numerics import unit
-from vlmadapt.core.plan import CLASS_HEAD, Plan, derive
+from vlmadapt.core.frozen_cache import autocast_precision
+from vlmadapt.core.hooks import Hook, Tokens
+from vlmadapt.core.injection import Injected, injected_tokens
+from vlmadapt.core.numerics import l2_normalize
+from vlmadapt.core.plan import POOLED, Plan, derive
+from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.templates import Template
-
-if TYPE_CHECKING:
-    from vlmadapt.core.method import Method
+from vlmadapt.deprecated import warn_deprecated
 
 T = TypeVar("T")
 
 
-class Forward:
+class Hooked(Protocol):
+    """What a forward pass needs of a method: its declarations, and its modules to see whether it has changed."""
+
+    def hooks(self) -> Iterable[Hook]:
+        """Where the towers are touched."""
+
+
+class ForwardPass:
     """A batch of images against a list of classes; everything is computed when it is first asked for.
 
     Attributes:
-        images: (B, 3, H, W).
-        labels: (B,) indices into `names`, None outside training.
         names: class names.
         zero_shot: the same questions answered by the frozen backbone.
     """
@@ -34,47 +48,28 @@ class Forward:
     def __init__(
         self,
         engine: Engine,
-        method: Method,
+        method: Hooked,
         names: Sequence[str],
         templates: Sequence[Template],
         images: Tensor,
         labels: Tensor | None = None,
     ):
-        self.images = images
         self.names = tuple(names)
         self._labels = labels
         self._engine = engine
         self._method = method
         self._templates = tuple(templates)
-        self._hooks: Iterable[Hook] | None = None
-        self._done: dict[Hashable, Any] = {}
-        self._of_images: dict[Hashable, Any] = {}
+        self._other_hooks: tuple[Hook, ...] | None = None
+        self._once: dict[Hashable, Any] = {}
+        self._frozen = FrozenImages(images)
+        self._asked_of_images = False
         self.zero_shot = ZeroShot(self, engine)
 
-    def other(
-        self,
-        *,
-        hooks: Iterable[Hook] | None = None,
-        names: Sequence[str] | None = None,
-        keep: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> Forward:
-        """The same batch seen otherwise: with other hooks, against other classes, or only some of its images.
-
-        Args:
-            hooks: instead of the method's.
-            names: instead of these classes.
-            keep: indices of the images to keep.
-            labels: of the images kept, by default their own.
-        """
-        images = self.images if keep is None else self.images[keep]
-        if labels is None and self._labels is not None:
-            labels = self._labels if keep is None else self._labels[keep]
-        x = Forward(self._engine, self._method, names or self.names, self._templates, images, labels)
-        x._hooks = self._hooks if hooks is None else tuple(hooks)
-        if keep is None:
-            x._of_images = self._of_images
-        return x
+    @property
+    def images(self) -> Tensor:
+        """(B, 3, H, W)."""
+        self._asked_of_images = True
+        return self._frozen.pixels
 
     @property
     def labels(self) -> Tensor:
@@ -85,82 +80,155 @@ class Forward:
         """
         if self._labels is None:
             raise ValueError("this forward pass has no labels; only training has.")
+        self._asked_of_images = True
         return self._labels
 
     @property
     def device(self) -> torch.device:
         """Where the computation runs."""
-        return self.images.device
+        return self._frozen.pixels.device
 
     @property
     def scale(self) -> Tensor:
         """CLIP's logit scale."""
         return self._engine.backbone.scale
 
+    # -- the way of the data ------------------------------------------------------------------------------------------
+
     @cached_property
     def plan(self) -> Plan:
         """The method's hooks for this pass, sorted by tower."""
-        hooks = self._method.hooks() if self._hooks is None else self._hooks
+        hooks = self._method.hooks() if self._other_hooks is None else self._other_hooks
         return derive(hooks, self._engine.backbone, self._templates)
 
-    def features(self, side: Side, head: str = CLASS_HEAD) -> Tensor:
+    @cached_property
+    def image_features(self) -> dict[str, Tensor]:
+        """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
+        return self._engine.image.encode(self._frozen, self.plan.image, self._injected(IMAGE))
+
+    @cached_property
+    def text_features(self) -> dict[str, Tensor]:
+        """Unnormalised text features ([variants or images,] classes, [tokens,] joint) by head."""
+        method, kept_text = self._method, self._engine.kept_text
+        if not (self._may_keep_text() and isinstance(method, nn.Module)):
+            return self._encode_text()
+        key = (self.names, self.plan.prompts, self.plan.teacher, autocast_precision(self.device))
+        found = kept_text.get(key, method)
+        if found is None:
+            self._asked_of_images = False
+            found = self._encode_text()
+            if not self._asked_of_images:  # else the tokens are those of this batch alone
+                kept_text.keep(key, method, found)
+        return found
+
+    def features(self, side: Side, head: str = POOLED) -> Tensor:
         """Unnormalised features of a head: images (B, joint), text (classes, joint); further dimensions as declared."""
-        compute = self._engine.text_features if side is TEXT else self._engine.image_features
-        return self.once(side, lambda: compute(self))[head]
+        if side is IMAGE:
+            self._asked_of_images = True
+        found = self.text_features if side is TEXT else self.image_features
+        if head == "class" and head not in found:
+            warn_deprecated("the head 'class'", f"'{POOLED}'")
+            head = POOLED
+        return found[head]
 
-    def image(self, head: str = CLASS_HEAD) -> Tensor:
+    def image(self, head: str = POOLED) -> Tensor:
         """Unit image features (B, joint) of a head."""
-        return self.once(("image", head), lambda: unit(self.features(Side.IMAGE, head)))
+        self._asked_of_images = True
+        return self._compute_once(("image", head), lambda: l2_normalize(self.features(IMAGE, head)))
 
-    def text(self, head: str = CLASS_HEAD) -> Tensor:
+    def text(self, head: str = POOLED) -> Tensor:
         """Unit text features (classes, joint) of a head; (B, classes, joint) where tokens differ by image."""
-        return self.once(("text", head), lambda: unit(self.features(TEXT, head)))
+        return self._compute_once(("text", head), lambda: l2_normalize(self.features(TEXT, head)))
 
-    def logits(self, head: str = CLASS_HEAD) -> Tensor:
+    def logits(self, head: str = POOLED) -> Tensor:
         """scale * cosine of an image head with the classes, (B, classes)."""
-        return self.once(("logits", head), lambda: self.scale * similarity(self.image(head), self.text()))
+        self._asked_of_images = True
+        return self._compute_once(("logits", head), lambda: self.scale * similarity(self.image(head), self.text()))
+
+    # -- for methods --------------------------------------------------------------------------------------------------
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """A value that is computed at most once in this pass."""
-        if key not in self._done:
-            self._done[key] = compute()
-        return self._done[key]
+        self._asked_of_images = True  # it may depend on them
+        return self._compute_once(("method", key), compute)
 
-    def once_for_images(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """A frozen value that depends on the images alone; shared with what `other` returns for the same images."""
-        if key not in self._of_images:
-            self._of_images[key] = compute()
-        return self._of_images[key]
+    def other(
+        self,
+        *,
+        hooks: Iterable[Hook] | None = None,
+        names: Sequence[str] | None = None,
+        keep: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> ForwardPass:
+        """A derived forward pass with other hooks, other classes, or a subset of the images.
 
-    def method_state(self) -> Hashable | None:
-        """Changes whenever the method would answer differently; None where that cannot be told."""
-        if self._hooks is not None:
-            return None
-        tensors = tuple((id(t), t._version) for t in (*self._method.parameters(), *self._method.buffers()))
-        return tensors, repr(self._method.config), self._method.training
+        Args:
+            hooks: instead of the method's.
+            names: instead of these classes.
+            keep: indices of the images to keep.
+            labels: of the images kept, by default their own.
+        """
+        images = self._frozen.pixels if keep is None else self._frozen.pixels[keep]
+        if labels is None and self._labels is not None:
+            labels = self._labels if keep is None else self._labels[keep]
+        fwd = ForwardPass(self._engine, self._method, names or self.names, self._templates, images, labels)
+        fwd._other_hooks = self._other_hooks if hooks is None else tuple(hooks)
+        if keep is None:
+            fwd._frozen = self._frozen
+        return fwd
+
+    def _compute_once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        if key not in self._once:
+            self._once[key] = compute()
+        return self._once[key]
+
+    def _encode_text(self) -> dict[str, Tensor]:
+        return self._engine.text.encode(self.names, self.plan, self._injected(TEXT))
+
+    def _injected(self, side: Side) -> Injected:
+        """The tokens that the method declares for a tower, functions of this pass evaluated."""
+
+        def evaluate(tokens: Tokens) -> Tensor:
+            return tokens.values(self) if callable(tokens.values) else tokens.values
+
+        return injected_tokens(self.plan.tower(side), side, evaluate)
+
+    def _may_keep_text(self) -> bool:
+        """Whether these text features are the same for every batch until the method changes."""
+        return (
+            self._engine.optimizations.keep_text
+            and not torch.is_grad_enabled()
+            and self._other_hooks is None
+            and not self.plan.text_differs_by_image
+        )
 
 
 class ZeroShot:
     """What the frozen backbone says about the same images and classes; without gradients."""
 
-    def __init__(self, x: Forward, engine: Engine):
-        self._x = x
+    def __init__(self, fwd: ForwardPass, engine: Engine):
+        self._fwd = fwd
         self._engine = engine
 
-    @cached_property
+    @property
     def image(self) -> Tensor:
         """Unit image features (B, joint) of the same augmented images."""
-        return unit(self._engine.zero_shot_image(self._x))
+        self._fwd._asked_of_images = True
+        return self._image
+
+    @cached_property
+    def _image(self) -> Tensor:
+        return l2_normalize(self._engine.image.encode_zero_shot(self._fwd._frozen, self._fwd.plan.image))
 
     @cached_property
     def text(self) -> Tensor:
         """Unit text features (classes, joint) from hand-written templates."""
-        return self._engine.zero_shot_text(self._x)
+        return self._engine.text.encode_zero_shot(self._fwd.names, self._fwd.plan.teacher)
 
-    @cached_property
+    @property
     def logits(self) -> Tensor:
         """scale * cosine, (B, classes)."""
-        return self._x.scale * similarity(self.image, self.text)
+        return self._fwd.scale * similarity(self.image, self.text)
 
 
 def similarity(image: Tensor, text: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The places where a method may touch the towers, as plain data.
+"""Where a method touches the towers, as plain data: token injection, block adapters, projection heads, prompts.
 
-A method yields these from `Method.hooks`. Nothing here computes: the engine reads the declarations, derives from them
-what can change at all (`vlmadapt.core.plan`) and runs the towers accordingly. Losses and routers, the two hook points
-that are code, are methods of `vlmadapt.core.method.Method`.
+A method yields these declarations from `Method.hooks`. Nothing here computes: `vlmadapt.core.plan` derives from them
+what can differ from the frozen backbone, and the engine runs the towers accordingly. Losses and inference routers, the
+two hook points that are code, are methods of `vlmadapt.core.method.Method`.
 """
 
 from __future__ import annotations
@@ -10,40 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from vlmadapt.core.side import Side
 from vlmadapt.core.templates import Template
-
-if TYPE_CHECKING:
-    from vlmadapt.core.forward import Forward
-
-
-class Side(StrEnum):
-    """The two towers of a dual encoder."""
-
-    TEXT = "text"
-    IMAGE = "image"
-
-
-TEXT, IMAGE = Side.TEXT, Side.IMAGE
+from vlmadapt.deprecated import renamed_arguments
 
 EMBEDDING = -1
-"""The layer index of the embedded row, before block 0.
+"""Layer index of the embedded sequence, before block 0.
 
-Tokens that enter here pass what the tower does to its own embeddings: the positional embedding of their place in the
-text tower, the first norm in the image tower (where appended tokens have no position).
+Tokens injected here get what the tower gives its own embeddings: the positional embedding of their position in the text
+tower, the first norm in the image tower (where appended tokens have no position).
 """
 
 
 class Slot(StrEnum):
-    """Where in the row injected tokens live."""
+    """Where in the sequence injected tokens stand."""
 
-    FIRST = "first"  # inserted right behind the leading token (CLS / start of text)
-    END = "end"  # appended behind the last token
+    FIRST = "first"  # inserted right after the leading token (CLS / start of text)
+    END = "end"  # appended after the last token
     CONTEXT = "context"  # in place of the `[n]` placeholders of the class template; text tower only
-    OVER = "over"  # in place of the tokens right behind CLS, the first patches; image tower only
+    OVER = "over"  # in place of the tokens right after CLS, the first patches; image tower only
 
 
 FIRST, END, CONTEXT, OVER = Slot.FIRST, Slot.END, Slot.CONTEXT, Slot.OVER
@@ -52,13 +40,13 @@ FIRST, END, CONTEXT, OVER = Slot.FIRST, Slot.END, Slot.CONTEXT, Slot.OVER
 class Per(StrEnum):
     """What injected tokens differ by."""
 
-    ALL = "all"  # (n, width): shared by every row
-    CLASS = "class"  # (classes, n, width): each class has its own
-    IMAGE = "image"  # (images, n, width): each image has its own
-    VARIANT = "variant"  # (variants, n, width): several rows per class, or several passes per image
+    ALL = "all"  # (n, width): shared by every sequence
+    CLASS = "class"  # (classes, n, width): one group for each class
+    IMAGE = "image"  # (images, n, width): one group for each image
+    VARIANT = "variant"  # (variants, n, width): several sequences per class, or several passes per image
 
 
-Values = Tensor | Callable[["Forward"], Tensor]
+Values = Tensor | Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,9 +59,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is written for each class: templates with `{}` for the class name and `[n]` for n learned vectors.
+    """The text written for each class: templates with `{}` for the class name and `[n]` for n learned vectors.
 
-    Several templates make several rows per class (variants), in that order.
+    Several templates give several sequences per class (variants), in that order.
     """
 
     templates: tuple[Template, ...]
@@ -83,9 +71,9 @@ class Prompt:
 class Injection:
     """A group of tokens that enters a tower at the first of its layers and is rewritten at the following ones.
 
-    At a later layer the group becomes `blend * fresh + (1 - blend) * flowed`, where `flowed` is what the previous
-    block left at its place; with `OVER`, where something stands before the group enters, at its first layer too.
-    Read-only tokens see the row but are seen by no token, themselves included.
+    At later layers the group becomes `blend * new + (1 - blend) * old`, where `old` is the previous block's output at
+    its positions. With `OVER` the first layer blends too, because patches are already there. Read-only tokens attend to
+    the sequence, but no token attends to them, themselves included.
     """
 
     tower: Side
@@ -97,7 +85,7 @@ class Injection:
 
 
 class Site(StrEnum):
-    """Where in a block a branch is added: to the output of that part, computed from its input."""
+    """The part of a block whose output a branch is added to; the branch gets that part's input."""
 
     BLOCK = "block"  # norm1(x) -> added to the block's output
     QUERY = "query"  # norm1(x) -> added to q
@@ -113,7 +101,7 @@ Branch = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Adapter:
+class BlockAdapter:
     """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width)."""
 
     tower: Side
@@ -123,15 +111,16 @@ class Adapter:
 
 
 class Read(StrEnum):
-    """Which output tokens of a tower a head reads, where it does not read an injected group by its name."""
+    """Which output tokens of a tower a head reads, if not an injected group by its name."""
 
-    CLASS = "class"  # what the tower itself pools: CLS, end of text
+    POOLED = "pooled"  # the token the tower itself pools: CLS, end of text
+    CLASS = POOLED  # its name in plugin API 1
     ALL = "all"  # every token, the leading one first
 
 
 @dataclass(frozen=True)
 class Head:
-    """A named feature of a tower: chosen output tokens, after the final norm, reduced and projected.
+    """A named feature of a tower: chosen output tokens, after the final norm, averaged or not, and projected.
 
     `project` is a matrix (width, joint), a function (..., width) -> (..., joint), or None for CLIP's own projection.
     """
@@ -145,24 +134,25 @@ class Head:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Templates behind the zero-shot text features, and how several of them are averaged."""
+    """Templates of the zero-shot text features, and how several of them are averaged."""
 
     templates: tuple[Template, ...]
-    unit: bool
-    own: bool = False
+    normalize_each: bool
+    with_dataset_templates: bool = False
 
 
-Hook = Prompt | Injection | Adapter | Head | Teacher
+Hook = Prompt | Injection | BlockAdapter | Head | Teacher
 
 
-def prompt(*templates: str | Template, raw: bool = False) -> Prompt:
+@renamed_arguments(raw="keep_underscores")
+def prompt(*templates: str | Template, keep_underscores: bool = False) -> Prompt:
     """Write each class with these templates instead of the data set's, e.g. `prompt("[4] {}.")`.
 
     Args:
         templates: one, or one for each variant of a class.
-        raw: write class names with their underscores.
+        keep_underscores: write class names with their underscores instead of spaces.
     """
-    return Prompt(_templates(templates, raw))
+    return Prompt(_templates(templates, keep_underscores))
 
 
 def inject(
@@ -174,16 +164,16 @@ def inject(
     read_only: bool = False,
     name: str = "injected",
 ) -> Injection:
-    """Tokens for a tower.
+    """Inject tokens into a tower.
 
     Args:
         tower: `TEXT` or `IMAGE`.
         layers: tokens by layer; layer `l` means "before block l", counted from 0, `EMBEDDING` before them all. A bare
-            tensor (n, width) is shared by all rows; see `per_class`, `per_image`, `per_variant`.
+            tensor (n, width) is shared by all sequences; see `per_class`, `per_image`, `per_variant`.
         at: the slot: `FIRST`, `END`, `CONTEXT` or `OVER`.
-        blend: weight of the fresh tokens at every layer but the first, with `OVER` at every layer (1 replaces).
+        blend: weight of the new tokens at every layer but the first, with `OVER` at every layer (1 replaces).
         read_only: no token may attend to them.
-        name: by which a head reads them.
+        name: for heads that read them.
     """
     tokens = {layer: value if isinstance(value, Tokens) else Tokens(value) for layer, value in sorted(layers.items())}
     return Injection(tower, tokens, at, blend, read_only, name)
@@ -200,39 +190,47 @@ def per_image(values: Values) -> Tokens:
 
 
 def per_variant(values: Values) -> Tokens:
-    """Tokens (variants, n, width): one group for each row of a class, or for each pass of an image."""
+    """Tokens (variants, n, width): one group for each sequence of a class, or for each pass of an image."""
     return Tokens(values, Per.VARIANT)
 
 
-def adapt(tower: Side, layer: int, branch: Branch, site: Site = BLOCK) -> Adapter:
-    """A trainable branch on block `layer` (from 0) of a tower."""
-    return Adapter(tower, layer, branch, site)
+def adapt(tower: Side, layer: int, branch: Branch, site: Site = BLOCK) -> BlockAdapter:
+    """Add a trainable branch to block `layer` (from 0) of a tower."""
+    return BlockAdapter(tower, layer, branch, site)
 
 
 def head(
     tower: Side,
     name: str,
     *,
-    read: Read | str = Read.CLASS,
+    read: Read | str = Read.POOLED,
     mean: bool = False,
     project: Tensor | Callable[[Tensor], Tensor] | None = None,
 ) -> Head:
-    """A further feature of a tower; `read` names an injected group, `mean` averages its tokens after the final norm."""
+    """Add a feature to a tower; `read` names an injected group, `mean` averages its tokens after the final norm."""
     return Head(tower, name, read, mean, project)
 
 
-def teacher(*templates: str | Template, unit: bool = True, own: bool = False, raw: bool = False) -> Teacher:
-    """Zero-shot text features from these templates instead of the data set's.
+@renamed_arguments(unit="normalize_each", own="with_dataset_templates", raw="keep_underscores")
+def teacher(
+    *templates: str | Template,
+    normalize_each: bool = True,
+    with_dataset_templates: bool = False,
+    keep_underscores: bool = False,
+) -> Teacher:
+    """Take the zero-shot text features from these templates instead of the data set's.
 
     Args:
         templates: texts with `{}`.
-        unit: normalise each template's feature before averaging (CLIP's ensemble); False averages raw features
-            (PromptSRC). The result is normalised either way.
-        own: the data set's templates are averaged too.
-        raw: write class names with their underscores.
+        normalize_each: normalise each template's feature before averaging (CLIP's ensemble); False averages
+            unnormalised features (PromptSRC). The average is normalised either way.
+        with_dataset_templates: average the data set's templates too.
+        keep_underscores: write class names with their underscores instead of spaces.
     """
-    return Teacher(_templates(templates, raw), unit, own)
+    return Teacher(_templates(templates, keep_underscores), normalize_each, with_dataset_templates)
 
 
-def _templates(templates: tuple[str | Template, ...], raw: bool) -> tuple[Template, ...]:
-    return tuple(t if isinstance(t, Template) else Template.parse(t, raw=raw) for t in templates)
+def _templates(templates: tuple[str | Template, ...], keep_underscores: bool) -> tuple[Template, ...]:
+    return tuple(
+        t if isinstance(t, Template) else Template.parse(t, keep_underscores=keep_underscores) for t in templates
+    )

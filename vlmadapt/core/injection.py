@@ -1,81 +1,95 @@
-"""Putting the tokens that a method declares into the rows of a tower."""
+"""Token injection: entering a method's tokens into the sequences of a tower."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone import ImageTower, TextTower
-from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, IMAGE, OVER, Injection, Per, Side, Tokens
+from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, OVER, Injection, Per, Tokens
 from vlmadapt.core.plan import TowerPlan
-from vlmadapt.core.rows import Rows, Span
+from vlmadapt.core.sequences import Sequences
+from vlmadapt.core.side import IMAGE, Side
+from vlmadapt.core.token_map import Span
 from vlmadapt.errors import PluginError
-
-if TYPE_CHECKING:
-    from vlmadapt.core.forward import Forward
 
 CONTEXT_SPAN = "context"
 
-Values = dict[tuple[str, int], Tensor]
+Injected = Mapping[tuple[str, int], Tensor]
 """Tokens (groups, rows, n, width) by the name of their injection and the layer they enter at."""
 
 
-def all_values(plan: TowerPlan, x: Forward, side: Side, variants: list[int] | None) -> Values:
-    """The tokens of all injections, by name and layer."""
+def injected_tokens(plan: TowerPlan, side: Side, evaluate: Callable[[Tokens], Tensor]) -> Injected:
+    """The tokens of all injections of a tower.
+
+    Args:
+        plan: of the tower.
+        side: which tower it is.
+        evaluate: gives the declared values, of functions too.
+
+    Raises:
+        PluginError: tokens have another number of dimensions than what they are declared to differ by asks for.
+    """
     return {
-        (injection.name, layer): _values(tokens, x, side, variants)
+        (injection.name, layer): _grouped(evaluate(tokens), tokens.per, side)
         for injection in plan.injections
         for layer, tokens in injection.layers.items()
     }
 
 
-def _values(tokens: Tokens, x: Forward, side: Side, variants: list[int] | None) -> Tensor:
+def _grouped(values: Tensor, per: Per, side: Side) -> Tensor:
     """Tokens as (groups, rows, n, width), 1 where they do not differ."""
-    values = tokens.values(x) if callable(tokens.values) else tokens.values
-    expected = 2 if tokens.per is Per.ALL else 3
+    expected = 2 if per is Per.ALL else 3
     if values.ndim != expected:
-        raise PluginError(
-            f"tokens per {tokens.per.value} have {expected} dimensions, these have {tuple(values.shape)}."
-        )
-    if tokens.per is Per.ALL:
+        raise PluginError(f"tokens per {per.value} have {expected} dimensions, these have {tuple(values.shape)}.")
+    if per is Per.ALL:
         return values[None, None]
-    if tokens.per is Per.CLASS or (tokens.per is Per.VARIANT and side is IMAGE):
-        return values[None]
-    if tokens.per is Per.VARIANT and variants is not None:
-        values = values[variants]
-    return values[:, None]
+    rows = per is Per.CLASS or (per is Per.VARIANT and side is IMAGE)
+    return values[None] if rows else values[:, None]
 
 
-def enter(tower: TextTower | ImageTower, rows: Rows, injection: Injection, layer: int, tokens: Tensor) -> Rows:
-    """Insert a token group, or rewrite it where it has entered before."""
+def inject_tokens(
+    tower: TextTower | ImageTower, x: Sequences, injection: Injection, layer: int, tokens: Tensor
+) -> Sequences:
+    """Insert a token group (groups, rows, n, width), or rewrite it where it has entered at an earlier layer."""
+    tokens = tokens.to(x.suffix.dtype)
     if injection.at is OVER:
-        return rows.named(injection.name, 1, tokens.shape[2]).rewrite(injection.name, tokens, injection.blend)
-    arrived = layer != min(injection.layers)
-    blend = injection.blend if arrived else 1.0
+        named = x.name_span(injection.name, 1, tokens.shape[2])
+        return named.rewrite(injection.name, tokens, injection.blend)
+    entered = layer != min(injection.layers)
+    blend = injection.blend if entered else 1.0
     if injection.at is CONTEXT:
-        span = rows.spans[CONTEXT_SPAN]
-        if tokens.shape[2] != span.length:
-            raise PluginError(f"the template has room for {span.length} learned vectors, {tokens.shape[2]} were given.")
-        if layer == EMBEDDING:
-            tokens = tower.enter(tokens, _where(span))
-        return rows.rewrite(CONTEXT_SPAN, tokens, blend)
-    if arrived:
-        return rows.rewrite(injection.name, tokens, blend)
+        return _fill_context(tower, x, tokens, layer, blend)
+    if entered:
+        return x.rewrite(injection.name, tokens, blend)
     if layer == EMBEDDING and isinstance(tower, ImageTower):
-        tokens = tower.enter(tokens, slice(0, 0))
+        tokens = tower.embed_extra(tokens, slice(0, 0))
     if injection.at is FIRST:
-        return rows.insert(1, tokens, injection.name, hidden=injection.read_only)
-    return rows.append(tokens, injection.name, hidden=injection.read_only)
+        return x.insert(1, tokens, injection.name, hidden=injection.read_only)
+    return x.append(tokens, injection.name, hidden=injection.read_only)
 
 
-def _where(span: Span) -> Tensor | slice:
-    return slice(span.start, span.start + span.length) if span.places is None else span.places
+def _fill_context(tower: TextTower | ImageTower, x: Sequences, tokens: Tensor, layer: int, blend: float) -> Sequences:
+    """Write the learned vectors over the placeholders of the template."""
+    span = x.map.spans[CONTEXT_SPAN]
+    if tokens.shape[2] != span.length:
+        raise PluginError(f"the template has room for {span.length} learned vectors, {tokens.shape[2]} were given.")
+    if layer == EMBEDDING:
+        tokens = tower.embed_extra(tokens, _positions(x, span))
+    return x.rewrite(CONTEXT_SPAN, tokens, blend)
 
 
-def context_span(places: Tensor) -> Span:
-    """The span at places (N, n): contiguous where it is so in all rows."""
-    start, length = int(places[0, 0]), places.shape[1]
-    straight = torch.arange(start, start + length, device=places.device).expand_as(places)
-    return Span(start, length) if torch.equal(places, straight) else Span(0, length, places)
+def _positions(x: Sequences, span: Span) -> Tensor | slice:
+    positions = span.positions
+    if positions is None:
+        return slice(span.start, span.start + span.length)
+    return x.map.index("context positions", x.suffix.device, lambda: positions)
+
+
+def context_span(positions: Tensor) -> Span:
+    """The span at positions (N, n): contiguous if it is so in all rows."""
+    start, length = int(positions[0, 0]), positions.shape[1]
+    contiguous = torch.arange(start, start + length).expand_as(positions)
+    return Span(start, length) if torch.equal(positions, contiguous) else Span(0, length, positions)

@@ -1,29 +1,40 @@
-"""What a method is: trainable tensors and a statement of where they touch the backbone."""
+"""Base class of methods: trainable tensors, and a statement of where they touch the backbone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone import Backbone
-from vlmadapt.core.forward import Forward
-from vlmadapt.core.hooks import IMAGE, TEXT, Hook, Side
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.hooks import Hook
 from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError
-from vlmadapt.registry import API_VERSION
 
-Term = tuple[str, float, Tensor]
-"""A named loss term: its name, its weight, its unweighted value."""
+
+class LossTerm(NamedTuple):
+    """A term of the loss; the weighted sum of all terms is minimised, each value is logged under its name.
+
+    Attributes:
+        name: in logs and metrics.
+        weight: 0 for a value that is only logged.
+        value: unweighted scalar.
+    """
+
+    name: str
+    weight: float
+    value: Tensor
 
 
 class Role(StrEnum):
-    """What a router is told of the classes it answers for."""
+    """Whether the classes that a router answers for were trained on."""
 
     SEEN = "seen"
     UNSEEN = "unseen"
@@ -45,13 +56,13 @@ class Trainer(Protocol):
     """What a training step may ask of the loop that calls it."""
 
     lr: float
-    """The learning rate of this step."""
+    """Learning rate of this step."""
 
-    def minimise(self, loss: Tensor) -> None:
-        """Gradients of a loss, averaged over processes, then one step of the optimiser."""
+    def backward_and_step(self, loss: Tensor) -> None:
+        """Backward pass of a loss, gradients averaged over processes, then one step of the optimiser."""
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:
-        """Gradients of a loss, averaged over processes, by trainable parameter in order; nothing is stepped."""
+        """Gradients of a loss for each trainable parameter in order, averaged over processes, without a step."""
 
     def apply(self, gradients: list[Tensor | None]) -> None:
         """One step of the optimiser with these gradients."""
@@ -60,26 +71,26 @@ class Trainer(Protocol):
 class Support(Protocol):
     """The labelled images a method may look at before training; never a test image."""
 
-    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
-        """`times` passes over the training images in fixed order, each in batches, with or without augmentation."""
+    def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
+        """`times` epochs of the training images in fixed order, each in batches, with or without augmentation."""
 
-    def validation(self) -> Iterator[Forward]:
-        """The validation images of the training classes, in batches, un-augmented; none where there are none."""
+    def validation(self) -> Iterator[ForwardPass]:
+        """Validation images of the training classes in batches, without augmentation; may be empty."""
 
 
 class Method(nn.Module):
     """Base class of all methods. A subclass states `Config`, `build` and, as needed, the hooks below.
 
-    A method holds trainable parameters only (and buffers that belong to its state); the backbone stays outside.
-    Nothing that derives from class names may be kept: classes are given to every forward pass.
+    A method holds trainable parameters only (and buffers that belong to its state); the backbone stays outside. Class
+    names are given to every forward pass; nothing that derives from them may be kept.
 
     Attributes:
-        Config: a dataclass of documented options, the published values as defaults.
-        recipe: the published training settings.
-        paper: where it was published.
-        touches: the towers it works inside; a backbone that does not allow it is refused before any work starts.
-        whole_batch: images of a batch are compared with each other, so that every process needs all of them.
-        api_version: of the plugin API it is written for, a plain number; by default the one of this vlmadapt.
+        Config: dataclass of documented options, the published values as defaults.
+        recipe: published training settings.
+        paper: publication, as cited.
+        touches: towers the method works inside; a backbone that does not allow it is refused before any work starts.
+        whole_batch: True if images of a batch are compared with each other, so that every process needs all of them.
+        api_version: version of the plugin API that the method is written for, a plain number.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
     """
 
@@ -88,14 +99,14 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     whole_batch: ClassVar[bool] = False
-    api_version: ClassVar[int] = API_VERSION
+    api_version: ClassVar[int] = 1  # of those that state none: they were written before there was a second
     limitations: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Any, backbone: Backbone, task: Task):
         """Build the method for a backbone.
 
         Raises:
-            BackboneError: a tower that the method works inside cannot be touched in this backbone.
+            BackboneError: the method works inside a tower that this backbone does not open.
         """
         super().__init__()
         for side in self.touches:
@@ -109,41 +120,41 @@ class Method(nn.Module):
 
     @property
     def answers_unseen(self) -> bool:
-        """Whether it has an answer for classes it was not trained on; if not, protocols that ask are refused."""
+        """Whether it can answer for classes it was not trained on; if not, such questions are refused."""
         return True
 
     def hooks(self) -> Iterable[Hook]:
-        """Where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`. Read anew for every pass."""
+        """Where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; called for every pass."""
         return ()
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Loss terms of a labelled batch; their weighted sum is minimised."""
-        yield "class", 1.0, F.cross_entropy(x.logits(), x.labels)
+        yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
-        """Scores (B, classes) that answer for classes of this role."""
-        return x.logits()
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        """Inference router: scores (B, classes) for classes of this role."""
+        return fwd.logits()
 
     def prepare(self, support: Support) -> None:
-        """Called once before training, without gradients: build a cache from the support set, solve in closed form."""
+        """Called once before training, under `no_grad`: build a cache from the support set, solve in closed form."""
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Called before epoch `epoch` (from 0) of `epochs`."""
 
-    def training_step(self, x: Forward, trainer: Trainer) -> list[Term]:
-        """One step on a labelled batch; returns the terms to be logged."""
-        terms = list(self.losses(x))
-        trainer.minimise(total(terms))
+    def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
+        """One training step on a labelled batch; returns the terms to log."""
+        terms = list(self.losses(fwd))
+        trainer.backward_and_step(total(terms))
         return terms
 
     def epoch_end(self, epoch: int, epochs: int) -> None:
-        """Called behind epoch `epoch` (from 0) of `epochs`, for averaging weights and the like."""
+        """Called after epoch `epoch` (from 0) of `epochs`, for averaging weights and the like."""
 
     def finish(self, support: Support) -> None:
-        """Called once behind training, without gradients: choose what is left to choose on the validation images."""
+        """Called once after training under `no_grad`, to tune remaining hyperparameters on the validation images."""
 
 
-def total(terms: Iterable[Term]) -> Tensor:
+def total(terms: Iterable[LossTerm]) -> Tensor:
     """The weighted sum of loss terms."""
     weighted = [weight * value for _, weight, value in terms]
     return sum(weighted[1:], start=weighted[0])

@@ -1,4 +1,4 @@
-"""Arithmetic that must not be done in half precision."""
+"""Arithmetic that has to be done in at least float32."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def unit(features: Tensor) -> Tensor:
-    """Features (..., width) of norm 1, in float32 or, where they are that already, float64."""
+def l2_normalize(features: Tensor) -> Tensor:
+    """L2-normalise features (..., width), in float32, or in float64 where they are float64."""
     return F.normalize(features if features.dtype == torch.float64 else features.float(), dim=-1)

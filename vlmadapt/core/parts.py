@@ -19,7 +19,7 @@ def random_tokens(*shape: int, std: float = 0.02) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape) * std)
 
 
-def worded_tokens(text: TextTower, words: str, n: int | None = None) -> tuple[nn.Parameter, str]:
+def tokens_from_text(text: TextTower, words: str, n: int | None = None) -> tuple[nn.Parameter, str]:
     """Trainable tokens that start at the embeddings of given words.
 
     Args:
@@ -49,7 +49,7 @@ def worded_tokens(text: TextTower, words: str, n: int | None = None) -> tuple[nn
     raise DataError(f"'{words}' cannot be cut behind {n} tokens; the cut falls inside a word.")
 
 
-def block_indices(layers: Sequence[int]) -> list[int]:
+def zero_based(layers: Sequence[int]) -> list[int]:
     """Blocks counted from 1, as papers and options name them, as sorted indices from 0.
 
     Raises:
@@ -60,7 +60,7 @@ def block_indices(layers: Sequence[int]) -> list[int]:
     return sorted(layer - 1 for layer in layers)
 
 
-def copies(module: nn.Linear, n: int) -> nn.ModuleList:
+def clone_linear(module: nn.Linear, n: int) -> nn.ModuleList:
     """A list of n linear maps that start alike and are trained apart."""
     return nn.ModuleList(copy.deepcopy(module) for _ in range(n))
 

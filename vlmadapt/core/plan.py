@@ -1,50 +1,47 @@
-"""What follows from a method's hooks: which layers cannot change, which tokens are read, what is refused."""
+"""The plan derived from a method's hooks: which layers stay frozen, which tokens are read, what is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
 
+from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
 from vlmadapt.core.hooks import (
     CONTEXT,
     EMBEDDING,
-    IMAGE,
     OVER,
-    TEXT,
-    Adapter,
+    BlockAdapter,
     Head,
     Hook,
     Injection,
     Per,
     Prompt,
     Read,
-    Side,
     Teacher,
 )
+from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.templates import Template
 from vlmadapt.errors import BackboneError, PluginError
 
-if TYPE_CHECKING:
-    from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
-
-CLASS_HEAD = "class"
+POOLED = "pooled"
+"""Name of the head that every tower has: CLIP's own feature."""
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the engine may leave out because it cannot matter; each rule is exact and can be switched off alone.
+class Optimizations:
+    """Optimisations that the engine may apply. Each leaves the result unchanged and can be disabled on its own.
 
     Attributes:
-        frozen_layers: below the first touched layer, text activations are kept per class list, and image activations
-            are shared by the adapted and the zero-shot branch.
-        shared_prefix: in a causal text tower, the tokens before the class name go through once for all classes.
-        pack: in a causal text tower, classes are computed in buckets of about the same length, with little padding.
-        truncate: in a causal text tower, nothing behind the longest end of text is computed.
-        read_tokens: the last block computes only the tokens that heads read.
-        keep_teacher: the text features of the zero-shot branch are computed once per class list.
-        share_classes: with several processes, each encodes its share of the classes; features are exchanged.
-        keep_text: without gradients, text features are kept until a parameter changes.
+        frozen_layers: below the first touched layer, keep text activations for each class list, and share image
+            activations between the adapted and the zero-shot branch.
+        shared_prefix: in a causal text tower, run the tokens before the class name once for all classes, where that
+            saves more than it costs on the device.
+        pack: in a causal text tower, compute classes in buckets of about the same length, with little padding.
+        truncate: in a causal text tower, compute nothing after the longest end of text.
+        read_tokens: in the last block, compute only the tokens that heads read.
+        keep_teacher: compute the text features of the zero-shot branch once for each class list.
+        share_classes: with several processes, let each encode its share of the classes and exchange the features.
+        keep_text: without gradients, keep text features until the method changes.
     """
 
     frozen_layers: bool = True
@@ -57,23 +54,24 @@ class Rules:
     keep_text: bool = True
 
     @classmethod
-    def named(cls, name: str) -> Rules:
-        """`planned` (all rules) or `reference` (none); for measurements `planned-RULE` or `reference+RULE+RULE`.
+    def named(cls, name: str) -> Optimizations:
+        """`planned` (all of them) or `reference` (none); for measurements `planned-NAME` or `reference+NAME+NAME`.
 
-        `reference+keep-teacher+keep-text` leaves out what published code leaves out too.
+        `reference+keep-teacher+keep-text` is how published code computes.
 
         Raises:
             PluginError: it is none of these.
         """
         known = {field.name.replace("_", "-"): field.name for field in fields(cls)}
-        base, *rules = name.split("-", 1) if name.startswith("planned-") else name.split("+")
-        if base not in ("planned", "reference") or (base == "planned" and "+" in name) or not known.keys() >= {*rules}:
+        base, *changed = name.split("-", 1) if name.startswith("planned-") else name.split("+")
+        well_formed = base in ("planned", "reference") and not (base == "planned" and "+" in name)
+        if not well_formed or not known.keys() >= {*changed}:
             raise PluginError(
-                f"unknown plan '{name}'; it is 'planned', 'reference', or for measurements 'planned-RULE' or "
-                f"'reference+RULE' with one of {', '.join(known)}."
+                f"unknown plan '{name}'; it is 'planned', 'reference', or for measurements 'planned-NAME' or "
+                f"'reference+NAME' with one of {', '.join(known)}."
             )
-        named = {known[rule] for rule in rules}
-        return cls(**{rule: (rule in named) != (base == "planned") for rule in known.values()})
+        named = {known[word] for word in changed}
+        return cls(**{field: (field in named) != (base == "planned") for field in known.values()})
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,13 @@ class TowerPlan:
     Attributes:
         first: the first layer that can differ from the frozen tower; `depth` where nothing does.
         injections: token groups.
-        adapters: branches by layer.
-        heads: features to compute, the tower's own `class` feature always among them.
+        adapters: block adapters by layer.
+        heads: features to compute, always including the tower's own `pooled` one.
     """
 
     first: int
     injections: tuple[Injection, ...]
-    adapters: dict[int, tuple[Adapter, ...]]
+    adapters: dict[int, tuple[BlockAdapter, ...]]
     heads: dict[str, Head]
 
     @property
@@ -97,15 +95,25 @@ class TowerPlan:
         """Which output tokens are needed."""
         return tuple(dict.fromkeys(head.read for head in self.heads.values()))
 
+    @classmethod
+    def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:
+        """The plan of a tower without any hook: its own feature alone."""
+        return cls(tower.depth, (), {}, {POOLED: Head(IMAGE, POOLED, Read.POOLED, mean=False, project=None)})
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The hooks of both towers, the texts written for each class, and the texts of the zero-shot branch."""
+    """The hooks of both towers, the templates written for each class, and those of the zero-shot branch."""
 
     text: TowerPlan
     image: TowerPlan
     prompts: tuple[Template, ...]
     teacher: Teacher
+
+    @property
+    def text_differs_by_image(self) -> bool:
+        """Whether some text tokens depend on the image, so that each image has text features of its own."""
+        return any(tokens.per is Per.IMAGE for i in self.text.injections for tokens in i.layers.values())
 
     def tower(self, side: Side) -> TowerPlan:
         """The plan of a side."""
@@ -134,20 +142,23 @@ def derive(hooks: Iterable[Hook], backbone: Backbone, templates: Sequence[Templa
         text=_tower_plan(declared, TEXT, backbone.text),
         image=_tower_plan(declared, IMAGE, backbone.image),
         prompts=written,
-        teacher=_with_own(teachers[0], templates) if teachers else Teacher(tuple(templates), unit=True),
+        teacher=_zero_shot_templates(teachers, templates),
     )
     _check_contexts(plan)
     return plan
 
 
-def _with_own(teacher: Teacher, templates: Sequence[Template]) -> Teacher:
-    """The teacher with the data set's templates added where it asks for them."""
-    return replace(teacher, templates=(*teacher.templates, *templates)) if teacher.own else teacher
+def _zero_shot_templates(declared: Sequence[Teacher], templates: Sequence[Template]) -> Teacher:
+    """The declared teacher, with the data set's templates added if it asks for them; by default those alone."""
+    if not declared:
+        return Teacher(tuple(templates), normalize_each=True)
+    (teacher,) = declared
+    return replace(teacher, templates=(*teacher.templates, *templates)) if teacher.with_dataset_templates else teacher
 
 
 def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower) -> TowerPlan:
     injections = tuple(h for h in hooks if isinstance(h, Injection) and h.tower is side)
-    adapters = tuple(h for h in hooks if isinstance(h, Adapter) and h.tower is side)
+    adapters = tuple(h for h in hooks if isinstance(h, BlockAdapter) and h.tower is side)
     heads = tuple(h for h in hooks if isinstance(h, Head) and h.tower is side)
     layers = [layer for injection in injections for layer in injection.layers] + [a.layer for a in adapters]
     if (layers or heads) and not tower.blocks:
@@ -158,7 +169,7 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
             f"layer {outside[0] + 1} (counted from 1) is asked for, but the {side.value} tower has {tower.depth}."
         )
     if any(a.layer == EMBEDDING for a in adapters):
-        raise PluginError("a branch stands beside a block, counted from 0; there is none at EMBEDDING.")
+        raise PluginError("a block adapter belongs to a block, counted from 0; there is none at EMBEDDING.")
     names = [i.name for i in injections]
     if len(set(names)) < len(names):
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
@@ -168,8 +179,8 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         raise PluginError("OVER stands for the first patches of an image; a text has none.")
     if side is IMAGE and any(t.per is Per.CLASS for i in injections for t in i.layers.values()):
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
-    known = {h.name: h for h in (Head(side, CLASS_HEAD, Read.CLASS, mean=False, project=None), *heads)}
-    by_layer: dict[int, tuple[Adapter, ...]] = {}
+    known = {h.name: h for h in (Head(side, POOLED, Read.POOLED, mean=False, project=None), *heads)}
+    by_layer: dict[int, tuple[BlockAdapter, ...]] = {}
     for adapter in adapters:
         by_layer[adapter.layer] = (*by_layer.get(adapter.layer, ()), adapter)
     return TowerPlan(min(layers, default=tower.depth), injections, by_layer, known)

@@ -1,19 +1,17 @@
-"""Prompt templates and the token rows written from them."""
+"""Prompt templates, and the token ids written from them for a list of classes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from vlmadapt.deprecated import renamed_arguments
 from vlmadapt.errors import DataError
-
-if TYPE_CHECKING:
-    from vlmadapt.core.backbone import TextTower
 
 _PLACEHOLDER = re.compile(r"\[(\d+)\]")
 
@@ -23,14 +21,30 @@ def readable(name: str) -> str:
     return " ".join(name.replace("_", " ").split())
 
 
+class Tokenizer(Protocol):
+    """What a template needs of a text tower to write its token ids."""
+
+    context: int
+    """The longest text it takes, in tokens."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> padded ids (N, context)."""
+
+    def lengths(self, texts: Sequence[str]) -> Tensor:
+        """Tokens (N,) that the texts would need, were the context long enough."""
+
+    def end(self, ids: Tensor) -> Tensor:
+        """Position (N,) of the token that is pooled."""
+
+
 @dataclass(frozen=True)
-class TokenRows:
-    """Token rows of a class list.
+class TokenizedTexts:
+    """Token ids of a class list.
 
     Attributes:
         ids: (classes, context) token ids, padded.
-        end: (classes,) place of the token that is read (end of text).
-        context: (classes, n) places of the learned vectors, n = 0 where there are none.
+        end: (classes,) position of the token that is pooled (end of text).
+        context: (classes, n) positions of the learned vectors, n = 0 where there are none.
     """
 
     ids: Tensor
@@ -42,18 +56,19 @@ class TokenRows:
 class Template:
     """A text with `{}` for the class name and any number of `[n]` for n learned vectors.
 
-    A template without `{}` reads the same for every class. A subclass may write rows in another way.
+    A template without `{}` is the same for every class. A subclass may write its ids in another way.
 
     Attributes:
         text: the template.
-        raw: write class names as they are given, underscores included; a few published codes do.
+        keep_underscores: write class names as they are given; a few published codes do.
     """
 
     text: str
-    raw: bool = False
+    keep_underscores: bool = False
 
     @classmethod
-    def parse(cls, text: str, *, raw: bool = False) -> Template:
+    @renamed_arguments(raw="keep_underscores")
+    def parse(cls, text: str, *, keep_underscores: bool = False) -> Template:
         """Check a template.
 
         Raises:
@@ -61,7 +76,7 @@ class Template:
         """
         if text.count("{}") > 1:
             raise DataError(f"the template '{text}' has several '{{}}'; there is one class name to write.")
-        return cls(text, raw)
+        return cls(text, keep_underscores)
 
     @property
     def learned(self) -> int:
@@ -77,7 +92,7 @@ class Template:
             text += " ".join(["X"] * int(length)) + following.replace("{}", name)
         return [*groups, (text, 0)]
 
-    def write(self, names: Sequence[str], text: TextTower) -> TokenRows:
+    def write(self, names: Sequence[str], text: Tokenizer) -> TokenizedTexts:
         """Tokenise the template for each class name.
 
         Raises:
@@ -85,7 +100,7 @@ class Template:
         """
         if not names:
             raise DataError("there are no classes to write prompts for.")
-        written = [name if self.raw else readable(name) for name in names]
+        written = [name if self.keep_underscores else readable(name) for name in names]
         if "{}" in self.text and not all(name.strip() for name in written):
             empty = next(i for i, name in enumerate(written) if not name.strip())
             raise DataError(f"class {empty} has an empty name; every class needs a name that can be read.")
@@ -99,13 +114,13 @@ class Template:
                 f"{text.context} that the text tower takes; shorten the name or the template."
             )
         ids = text.tokenize(texts)
-        context = [_places(column, text) for column in list(zip(*pieces, strict=True))[:-1]]
+        context = [_positions(column, text) for column in list(zip(*pieces, strict=True))[:-1]]
         nowhere = torch.zeros(len(names), 0, dtype=torch.long)
-        return TokenRows(ids, text.end(ids), torch.cat([nowhere, *context], dim=1))
+        return TokenizedTexts(ids, text.end(ids), torch.cat([nowhere, *context], dim=1))
 
 
-def _places(groups: Sequence[tuple[str, int]], text: TextTower) -> Tensor:
-    """(classes, n) places of one placeholder group, counted in tokens of the text before it."""
+def _positions(groups: Sequence[tuple[str, int]], text: Tokenizer) -> Tensor:
+    """(classes, n) positions of one placeholder group, counted in tokens of the text before it."""
     length = groups[0][1]
     start = text.end(text.tokenize([before.strip() for before, _ in groups]))
     stop = text.end(text.tokenize([before + " ".join(["X"] * length) for before, _ in groups]))

@@ -14,11 +14,11 @@ attribute `limitations`, or in `expected_failures` where it depends on options.
 """
 
 from vlmadapt.testing.checks import CHECKS, checks
-from vlmadapt.testing.outcome import Check, CheckFailed, NotApplicable, Outcome, Status
 from vlmadapt.testing.parametrize import conformance
+from vlmadapt.testing.result import Check, CheckFailed, NotApplicable, Outcome, Status
 from vlmadapt.testing.run import run_checks
-from vlmadapt.testing.subject import Subject
 from vlmadapt.testing.tiny import tiny_clip
+from vlmadapt.testing.under_test import Subject
 
 __all__ = [
     "CHECKS",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vlmadapt.core.hooks import IMAGE, TEXT, Per, Read, Side
+from vlmadapt.core.hooks import Per, Read
+from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.testing.data import CLASSES
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.under_test import Subject
 
 
 def advice(subject: Subject) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.forward import Forward
+from vlmadapt.core.forward import ForwardPass
 
 CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_fox")
 OTHERS = ("axolotl", "tea pot", "american pit bull terrier")
@@ -47,15 +47,15 @@ class MemorySupport:
         self._train = train
         self._validation = validation
 
-    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[Forward]]:
+    def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         """The training images; augmented ones have their brightness changed."""
         for number in range(times):
             yield self._forwards(self._train, 1 + 0.1 * (number + 1) if augmented else 1.0)
 
-    def validation(self) -> Iterator[Forward]:
+    def validation(self) -> Iterator[ForwardPass]:
         """The validation images."""
         return self._forwards(self._validation, 1.0)
 
-    def _forwards(self, shots: Shots, brightness: float) -> Iterator[Forward]:
+    def _forwards(self, shots: Shots, brightness: float) -> Iterator[ForwardPass]:
         for images, labels in shots.batches(3):
             yield self._classifier.forward(brightness * images, shots.names, labels)

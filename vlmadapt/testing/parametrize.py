@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.testing.checks import checks
-from vlmadapt.testing.outcome import Check, CheckFailed, NotApplicable
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import Check, CheckFailed, NotApplicable
+from vlmadapt.testing.under_test import Subject
 
 if TYPE_CHECKING:
     import pytest

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from vlmadapt.testing.checks import checks
-from vlmadapt.testing.outcome import Check, CheckFailed, NotApplicable, Outcome, Status
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import Check, CheckFailed, NotApplicable, Outcome, Status
+from vlmadapt.testing.under_test import Subject
 
 
 def run_checks(

@@ -10,11 +10,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import Method, Term, trainable_count
+from vlmadapt.core.method import LossTerm, Method, trainable_count
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.testing.data import MemorySupport, Shots
-from vlmadapt.workflows.optim import make_optimizer
-from vlmadapt.workflows.trainer import StepTrainer
+from vlmadapt.training.optim import make_optimizer
+from vlmadapt.training.trainer import StepTrainer
 
 EPOCHS = 2
 STEPS = 2
@@ -22,7 +22,7 @@ STEPS = 2
 SHARED_BATCH = 3
 """Images of a batch that two processes share: one gets two of them, the other one."""
 
-Watch = Callable[[Method, list[Term], list[list[Tensor | None]]], object]
+Watch = Callable[[Method, list[LossTerm], list[list[Tensor | None]]], object]
 """Called behind each step with the method, its terms, and the gradients of each update it made."""
 
 

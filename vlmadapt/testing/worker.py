@@ -12,8 +12,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from vlmadapt.files import write_tensors
-from vlmadapt.testing.subject import Subject
 from vlmadapt.testing.training import SHARED_BATCH
+from vlmadapt.testing.under_test import Subject
 
 
 def main(name: str, options: str, file: str) -> None:

@@ -13,14 +13,14 @@ from vlmadapt.plugin import (
     SEEN,
     TEXT,
     Backbone,
-    Forward,
+    ForwardPass,
     Hook,
+    LossTerm,
     Method,
     Recipe,
     Role,
     Side,
     Task,
-    Term,
     adapt,
     cosine_distance,
 )
@@ -47,7 +47,7 @@ class Bias(Method):
     Config = BiasConfig
     recipe = Recipe(optimizer="adamw", lr=1e-3, epochs=5, batch_size=16)
     paper = "after Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning, ACL 2022"
-    api_version = 1
+    api_version = 2
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create a vector (width,) for each tuned block, zero at the start."""
@@ -61,20 +61,20 @@ class Bias(Method):
         return nn.ParameterDict({str(layer): nn.Parameter(torch.zeros(tower.width)) for layer in tuned})
 
     def hooks(self) -> Iterable[Hook]:
-        """A branch beside the MLP of each tuned block."""
+        """A branch on the MLP of each tuned block."""
         for side, vectors in ((TEXT, self.text), (IMAGE, self.image)):
             for layer, vector in vectors.items():
                 yield adapt(side, int(layer), vector.expand_as, MLP)
 
-    def losses(self, x: Forward) -> Iterable[Term]:
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy, and a pull towards the frozen features of the same images and classes."""
-        yield "class", 1.0, F.cross_entropy(x.logits(), x.labels)
-        yield "image", self.config.weight, cosine_distance(x.image(), x.zero_shot.image)
-        yield "text", self.config.weight, cosine_distance(x.text(), x.zero_shot.text)
+        yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
+        yield LossTerm("image", self.config.weight, cosine_distance(fwd.image(), fwd.zero_shot.image))
+        yield LossTerm("text", self.config.weight, cosine_distance(fwd.text(), fwd.zero_shot.text))
 
-    def route(self, x: Forward, role: Role) -> Tensor:
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """Tuned scores where all classes were trained on, blended with frozen CLIP's elsewhere."""
         if role is SEEN:
-            return x.logits()
+            return fwd.logits()
         trust = self.config.trust
-        return trust * x.logits() + (1 - trust) * x.zero_shot.logits
+        return trust * fwd.logits() + (1 - trust) * fwd.zero_shot.logits

@@ -13,7 +13,7 @@ def official() -> Official:
         method="clip-adapter",
         options=lambda hyper, oracle: {"reduction": hyper["reduction"], "ratio": hyper["ratio"]},
         names=((r"adapter\.fc\.0\.weight", "image.down.weight"), (r"adapter\.fc\.2\.weight", "image.up.weight")),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         outputs={"logits": lambda method, x: method.route(x, SEEN)},
         plain=True,
     )

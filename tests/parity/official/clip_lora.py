@@ -35,7 +35,7 @@ def official() -> Official:
         method="clip-lora",
         options=options,
         names=tuple(names),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         outputs={"output": lambda method, x: x.logits() / x.scale},
         plain=True,
     )

@@ -16,5 +16,5 @@ def official() -> Official:
             (r"prompt_learner\.meta_net\.linear1\.(\w+)", r"meta_net.0.\1"),
             (r"prompt_learner\.meta_net\.linear2\.(\w+)", r"meta_net.2.\1"),
         ),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
     )

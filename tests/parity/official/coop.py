@@ -22,7 +22,7 @@ def official() -> Official:
         method="coop",
         options=options,
         names=((r"prompt_learner\.ctx", "context"),),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         variants={
             f"logits_{position}": ({"position": position}, lambda method, x: x.logits())
             for position in ("end", "middle", "front")

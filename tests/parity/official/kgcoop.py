@@ -23,7 +23,7 @@ def official() -> Official:
         method="kgcoop",
         options=options,
         names=((r"prompt_learner\.ctx", "context"),),
-        terms={"ce": "class", "text_regulariser": "text"},
+        terms={"ce": "ce", "text_regulariser": "text"},
         weighted=True,
         outputs={"teacher_text_features": lambda method, x: x.zero_shot.text},
     )

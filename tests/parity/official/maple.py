@@ -21,5 +21,5 @@ def official() -> Official:
             (r"prompt_learner\.compound_prompts_text\.(\d+)", r"deep.\1"),
             (r"prompt_learner\.compound_prompt_projections\.(\d+)\.(weight|bias)", r"couple_deep.\1.\2"),
         ),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
     )

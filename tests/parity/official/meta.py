@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.parity.official.names import Official
 from tests.parity.oracle import Oracle
-from vlmadapt.plugin import SEEN, Term, total
+from vlmadapt.plugin import SEEN, LossTerm, total
 
 TRAINER = "meta"
 
@@ -38,7 +38,7 @@ def official() -> Official:
     )
 
 
-def cross_entropies(terms: Sequence[Term]) -> Tensor:
+def cross_entropies(terms: Sequence[LossTerm]) -> Tensor:
     return torch.stack([value for _, _, value in terms])
 
 

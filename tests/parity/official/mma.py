@@ -28,5 +28,5 @@ def official() -> Official:
                 for theirs, ours in (("text", "text"), ("visual", "image"))
             ),
         ),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
     )

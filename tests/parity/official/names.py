@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from vlmadapt.plugin import Forward, Method, Term, total
+from vlmadapt.plugin import ForwardPass, LossTerm, Method, total
 
 Options = dict[str, Any]
-Output = Callable[[Method, Forward], Tensor]
+Output = Callable[[Method, ForwardPass], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Official:
     outputs: dict[str, Output] = field(default_factory=dict)
     variants: dict[str, tuple[Options, Output]] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
-    loss: Callable[[Sequence[Term]], Tensor] = total
+    loss: Callable[[Sequence[LossTerm]], Tensor] = total
     weighted: bool = False
     gradients: dict[str, int] = field(default_factory=dict)
-    steps: dict[str, Callable[[Sequence[Term]], Tensor]] = field(default_factory=dict)
+    steps: dict[str, Callable[[Sequence[LossTerm]], Tensor]] = field(default_factory=dict)
     runs: dict[str, Options] = field(default_factory=dict)
     plain: bool = False
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
@@ -57,7 +57,7 @@ class Official:
                 return re.sub(pattern, replacement, official)
         raise KeyError(f"no counterpart for the official parameter '{official}'")
 
-    def term(self, official: str, terms: Sequence[Term]) -> Tensor:
+    def term(self, official: str, terms: Sequence[LossTerm]) -> Tensor:
         """A loss term by its official name, as the official code reports it."""
         ours = self.terms[official]
         weight, value = next((weight, value) for name, weight, value in terms if name == ours)

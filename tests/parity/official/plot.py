@@ -7,16 +7,16 @@ from typing import Any, cast
 from torch import Tensor
 
 from tests.parity.official.names import Official, Options
-from vlmadapt.plugin import IMAGE, SEEN, Forward, Method
+from vlmadapt.plugin import IMAGE, SEEN, ForwardPass, Method
 from vlmadapt_prompts.plot import PLOT
 
 TRAINER = "plot"
 
 
-def plans(method: Method, x: Forward) -> Tensor:
+def plans(method: Method, fwd: ForwardPass) -> Tensor:
     """(images * classes, M, N)"""
     plot = cast(PLOT, method)
-    return plot.plans(plot.similarities(x)).flatten(0, 1)
+    return plot.plans(plot.similarities(fwd)).flatten(0, 1)
 
 
 def official() -> Official:
@@ -35,7 +35,7 @@ def official() -> Official:
         method="plot",
         options=options,
         names=((r"prompt_learner\.ctx", "contexts"),),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         outputs={
             "logits": lambda method, x: method.route(x, SEEN),
             "plan": plans,

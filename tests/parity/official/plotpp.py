@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tests.parity.official.names import Official, Options, spaced
-from vlmadapt.plugin import SEEN, Forward
+from vlmadapt.plugin import SEEN, ForwardPass
 
 TRAINER = "plotpp"
 
@@ -30,7 +30,7 @@ def official() -> Official:
         method="plot++",
         options=options,
         names=((r"prompt_learner\.ctx", "context"), (r"prompt_learner\.ctx_vision", "tokens")),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         outputs={
             "logits": lambda method, x: method.route(x, SEEN),
             "plan": plan,
@@ -38,7 +38,7 @@ def official() -> Official:
     )
 
 
-def plan(method: Any, x: Forward) -> Tensor:
+def plan(method: Any, fwd: ForwardPass) -> Tensor:
     """By pair of image and class, as the official code lists them."""
-    plans: Tensor = method.plans(method.similarities(x))
+    plans: Tensor = method.plans(method.similarities(fwd))
     return plans.flatten(0, 1)

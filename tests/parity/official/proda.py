@@ -35,7 +35,7 @@ def official() -> Official:
             "raw_names": any("_" in text for text in oracle["prompts"]["base"]["text"]),
         },
         names=((r"prompt_learner\.ctx", "contexts"),),
-        terms={"ce": "class", "orthogonality": "orthogonality"},
+        terms={"ce": "ce", "orthogonality": "orthogonality"},
         weighted=True,
         outputs={"logits": lambda method, x: method.route(x, SEEN)},
         before_step=before_step,

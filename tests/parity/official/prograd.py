@@ -25,7 +25,7 @@ def official() -> Official:
         method="prograd",
         options=options,
         names=((r"prompt_learner\.ctx", "context"),),
-        terms={"ce": "class", "kl": "guide"},
+        terms={"ce": "ce", "kl": "guide"},
         gradients={"xe": 0, "kl": 1},
         outputs={"teacher_text_features": lambda method, x: x.zero_shot.text},
     )

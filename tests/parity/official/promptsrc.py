@@ -27,6 +27,6 @@ def official() -> Official:
             (r"image_encoder\.VPT", "tokens.0"),
             (r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"tokens.\1"),
         ),
-        terms={"ce": "class", "scl_text": "text", "scl_image": "image", "scl_logits": "logits"},
+        terms={"ce": "ce", "scl_text": "text", "scl_image": "image", "scl_logits": "logits"},
         weighted=True,
     )

@@ -17,7 +17,7 @@ def official() -> Official:
             "over_patches": hyper["N_CTX"] <= 4,
         },
         names=((r"prompt_learner\.prompt_embeddings", "tokens"),),
-        terms={"ce": "class", "reformation": "reformation"},
+        terms={"ce": "ce", "reformation": "reformation"},
         weighted=True,
         outputs={"teacher_text_features": lambda method, x: x.text()},
     )

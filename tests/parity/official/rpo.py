@@ -17,6 +17,6 @@ def official() -> Official:
             "raw_names": any("_" in text for of in oracle["prompts"].values() for text in of["text"]),
         },
         names=((r"prompt_learner\.text_prompt", "text_tokens"), (r"prompt_learner\.img_prompt", "image_tokens")),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         outputs={"logits": lambda method, x: method.route(x, SEEN)},
     )

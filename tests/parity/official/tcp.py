@@ -31,7 +31,7 @@ def official() -> Official:
             (r"prompt_learner\.meta_net\.linear1\.(\w+)", r"down.\1"),
             (r"prompt_learner\.meta_net\.linear2\.(\w+)", r"up.\1"),
         ),
-        terms={"ce": "class", "text_regulariser": "text"},
+        terms={"ce": "ce", "text_regulariser": "text"},
         weighted=True,
         outputs={"teacher_text_features": lambda method, x: x.zero_shot.text},
     )

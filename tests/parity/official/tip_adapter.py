@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.parity.official.names import Official, Options
-from vlmadapt.plugin import SEEN, Forward, Method
+from vlmadapt.plugin import SEEN, ForwardPass, Method
 
 TRAINER = "main"
 
@@ -26,14 +26,14 @@ def official() -> Official:
             "alpha_steps": alpha_steps,
         }
 
-    def answer(method: Method, x: Forward) -> Tensor:
-        return method.route(x, SEEN)
+    def answer(method: Method, fwd: ForwardPass) -> Tensor:
+        return method.route(fwd, SEEN)
 
     return Official(
         method="tip-adapter-f",
         options=options,
         names=((r"adapter\.weight", "keys"),),
-        terms={"ce": "class"},
+        terms={"ce": "ce"},
         outputs={
             "logits": answer,
             "logits_searched": answer,

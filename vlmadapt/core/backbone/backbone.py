@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vlmadapt.core.backbone.check import check_towers
 from vlmadapt.core.backbone.compiled import CompiledParts
 from vlmadapt.core.backbone.tower import ImageTower, TextTower
-from vlmadapt.core.hooks import TEXT, Side
+from vlmadapt.core.side import TEXT, Side
+from vlmadapt.deprecated import warn_deprecated
 
 
 class Backbone(nn.Module):
     """An open_clip model, frozen and in eval mode, seen as two towers.
 
+    `vlmadapt.load_backbone` makes one from a name and verifies that running it block by block is exact.
+
     Attributes:
         name: as it was asked for, `NAME[:PRETRAINED]`.
-        text: the text tower, with the tokenizer.
-        image: the image tower.
-
-    Raises:
-        BackboneError: a tower run part by part does not give what open_clip gives.
+        text: text tower, with the tokenizer.
+        image: image tower.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any):
@@ -32,14 +32,14 @@ class Backbone(nn.Module):
         self.model: Any = model.float().eval().requires_grad_(False)
         self.text = TextTower(model, tokenizer)
         self.image = ImageTower(model)
-        check_towers(self)
 
     @classmethod
     def load(cls, spec: str) -> Backbone:
-        """Load `NAME[:PRETRAINED]`, see `vlmadapt.core.backbone.load.load`."""
-        from vlmadapt.core.backbone.load import load
-
-        return load(spec)
+        """Deprecated: `vlmadapt.load_backbone`."""
+        warn_deprecated("Backbone.load", "vlmadapt.load_backbone")
+        # By name, because imports point the other way: loading is built on this class.
+        loaded: Backbone = import_module("vlmadapt.core.loading").load_backbone(spec)
+        return loaded
 
     @property
     def scale(self) -> Tensor:
@@ -48,12 +48,12 @@ class Backbone(nn.Module):
 
     @property
     def preprocess_config(self) -> dict[str, Any]:
-        """open_clip's own description of the transform: size, mean, std, interpolation, resize mode."""
+        """Image preprocessing as open_clip describes it: size, mean, std, interpolation, resize mode."""
         return self.model.visual.preprocess_cfg
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.scale.device
 
     def tower(self, side: Side) -> TextTower | ImageTower:
@@ -61,17 +61,17 @@ class Backbone(nn.Module):
         return self.text if side is TEXT else self.image
 
     def train(self, mode: bool = True) -> Backbone:
-        """A backbone is never in training mode: it stays as it was pretrained."""
+        """Stay in eval mode, whatever is asked: a backbone is frozen."""
         return super().train(False)
 
     def compile_blocks(self) -> Backbone:
-        """Have torch compile the blocks' linear maps, norms and MLPs when they are first used; needs a C++ compiler."""
+        """Compile the blocks' linear maps, norms and MLPs with torch when first used; needs a C++ compiler."""
         for tower in (self.text, self.image):
             tower.blocks = tuple(CompiledParts(block) for block in tower.blocks)
         return self
 
     def fingerprint(self) -> str:
-        """SHA-256 of all weights, by which an adapter recognises the backbone it was made for."""
+        """SHA-256 of all weights; an adapter stores that of the backbone it was trained on."""
         digest = hashlib.sha256()
         for key, value in sorted(self.model.state_dict().items()):
             digest.update(key.encode())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone.blocks import BlockParts, views
+from vlmadapt.deprecated import warn_deprecated
 
 
 class _Tower:
@@ -50,7 +51,7 @@ class ImageTower(_Tower):
 
     Attributes:
         size: height and width of its images in pixels.
-        places: tokens of an image row before anything is injected, the leading CLS token first.
+        sequence_length: tokens of an image before anything is injected, CLS included.
     """
 
     def __init__(self, model: Any):
@@ -63,7 +64,7 @@ class ImageTower(_Tower):
             self.blocks = views(self._visual.transformer.resblocks) or ()
         if self.blocks:
             self.width, self.joint = self._visual.proj.shape
-            self.places = len(self._visual.positional_embedding)
+            self.sequence_length = len(self._visual.positional_embedding)
         else:
             self.joint = _joint_width(model)
             # Convolutions are faster so; one that only cuts patches is not.
@@ -74,14 +75,14 @@ class ImageTower(_Tower):
         return self._encode(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> rows (B, 1 + patches, width) as block 0 receives them."""
+        """Images (B, 3, H, W) -> tokens (B, 1 + patches, width) as block 0 receives them."""
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
         leading = self._visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        row = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
-        return self._visual.ln_pre(row)
+        tokens = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
+        return self._visual.ln_pre(tokens)
 
-    def enter(self, tokens: Tensor, places: Tensor | slice) -> Tensor:
-        """What tokens (..., width) pass that are appended to the embedded row: the first norm, no position."""
+    def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
+        """Embed appended tokens (..., width): the first norm, no position."""
         return self._visual.ln_pre(tokens)
 
     def norm(self, tokens: Tensor) -> Tensor:
@@ -91,6 +92,12 @@ class ImageTower(_Tower):
     def project(self, tokens: Tensor) -> Tensor:
         """CLIP's frozen projection, (..., width) -> (..., joint)."""
         return _project(tokens, self._visual.proj)
+
+    @property
+    def places(self) -> int:
+        """Deprecated: `sequence_length`."""
+        warn_deprecated("ImageTower.places", "ImageTower.sequence_length")
+        return self.sequence_length
 
     @property
     def leading_token(self) -> Tensor:
@@ -127,7 +134,7 @@ class TextTower(_Tower):
     """The text side of an open_clip model, with its tokenizer.
 
     Attributes:
-        context: the longest row it takes, in tokens.
+        context: longest text it takes, in tokens.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
@@ -171,9 +178,9 @@ class TextTower(_Tower):
         return self._encode(ids)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Ids (N, T) -> rows (N, T, width) as block 0 receives them."""
+        """Ids (N, T) -> tokens (N, T, width) as block 0 receives them."""
         tokens = self._text.token_embedding(ids)
-        return self.enter(tokens, slice(0, ids.shape[1]))
+        return self.embed_extra(tokens, slice(0, ids.shape[1]))
 
     def words(self, text: str) -> Tensor:
         """Token embeddings (n, width) of a text, without positions and without the tokens around it."""
@@ -182,9 +189,9 @@ class TextTower(_Tower):
         out: Tensor = self._text.token_embedding(ids[0, start : int(self.end(ids))].to(self.device))
         return out.detach().clone()
 
-    def enter(self, tokens: Tensor, places: Tensor | slice) -> Tensor:
-        """Tokens (..., n, width) with the positional embedding of their places."""
-        return tokens + self._text.positional_embedding[places].to(tokens.dtype)
+    def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
+        """Tokens (..., n, width) with the positional embedding of their positions."""
+        return tokens + self._text.positional_embedding[positions].to(tokens.dtype)
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final norm."""

@@ -21,7 +21,7 @@ from vlmadapt.testing.checks.processes import two_processes
 from vlmadapt.testing.checks.roles import roles
 from vlmadapt.testing.checks.seeds import deterministic
 from vlmadapt.testing.checks.state import saves_and_loads
-from vlmadapt.testing.outcome import Check
+from vlmadapt.testing.result import Check
 
 BATCH_MEND = "let each image be answered by itself: reduce over tokens or classes, not over the batch (dim 0)."
 CLASSES_MEND = "keep nothing that derives from class names: read them from the forward pass (`x.names`, `x.text()`)."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vlmadapt.testing.outcome import CheckFailed
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed
+from vlmadapt.testing.under_test import Subject
 
 
 def backbone_untouched(subject: Subject) -> None:

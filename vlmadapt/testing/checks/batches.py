@@ -7,7 +7,7 @@ import torch
 from vlmadapt.core.method import SEEN
 from vlmadapt.testing.checks.compare import same, scores_of
 from vlmadapt.testing.data import CLASSES
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.under_test import Subject
 
 
 def one_image(subject: Subject) -> None:

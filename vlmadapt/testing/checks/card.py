@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vlmadapt.core.hooks import IMAGE, TEXT
-from vlmadapt.core.plan import CLASS_HEAD
-from vlmadapt.facts import read_facts
-from vlmadapt.testing.outcome import CheckFailed, NotApplicable
-from vlmadapt.testing.subject import Subject
+from vlmadapt.core.plan import POOLED
+from vlmadapt.core.side import IMAGE, TEXT
+from vlmadapt.registry.card import read_facts
+from vlmadapt.testing.result import CheckFailed, NotApplicable
+from vlmadapt.testing.under_test import Subject
 
 
 def card(subject: Subject) -> None:
@@ -36,4 +36,4 @@ def card(subject: Subject) -> None:
 def _touched(subject: Subject) -> set[str]:
     plan = subject.trained.forward(subject.shots().images[:1], ("cat",)).plan
     towers = ((TEXT, plan.text, subject.backbone.text), (IMAGE, plan.image, subject.backbone.image))
-    return {side for side, tower, frozen in towers if tower.first < frozen.depth or set(tower.heads) - {CLASS_HEAD}}
+    return {side for side, tower, frozen in towers if tower.first < frozen.depth or set(tower.heads) - {POOLED}}

@@ -7,7 +7,7 @@ import torch
 from vlmadapt.core.method import UNKNOWN, UNSEEN
 from vlmadapt.testing.checks.compare import same, scores_of
 from vlmadapt.testing.data import CLASSES, OTHERS
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.under_test import Subject
 
 
 def unseen_classes(subject: Subject) -> None:

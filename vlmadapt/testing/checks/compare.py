@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vlmadapt.testing.outcome import CheckFailed
+from vlmadapt.testing.result import CheckFailed
 
 TOLERANCE = 1e-3
 """Largest difference, as a part of the largest value: what float32 leaves of numbers computed in another order."""

@@ -9,8 +9,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from vlmadapt.core.build import make_config
-from vlmadapt.testing.outcome import CheckFailed
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed
+from vlmadapt.testing.under_test import Subject
 
 
 def config(subject: Subject) -> None:

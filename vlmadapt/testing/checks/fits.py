@@ -6,8 +6,8 @@ import torch
 
 from vlmadapt.testing.checks.compare import scores_of
 from vlmadapt.testing.data import CLASSES
-from vlmadapt.testing.outcome import CheckFailed
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed
+from vlmadapt.testing.under_test import Subject
 
 
 def fits(subject: Subject) -> None:

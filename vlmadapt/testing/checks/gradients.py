@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from vlmadapt.core.method import trainable_count
-from vlmadapt.testing.outcome import CheckFailed, NotApplicable
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed, NotApplicable
+from vlmadapt.testing.under_test import Subject
 
 
 def gradients(subject: Subject) -> None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.core.method import Method, trainable_count
-from vlmadapt.testing.outcome import CheckFailed, NotApplicable
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed, NotApplicable
+from vlmadapt.testing.under_test import Subject
 
 COMPARED = (4, 6)
 """Steps behind which memory is measured; the first few may still fill caches."""

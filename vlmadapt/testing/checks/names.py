@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlmadapt.testing.checks.compare import scores_of
 from vlmadapt.testing.data import CLASSES
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.under_test import Subject
 
 LONG = "small brown bird with a long curved beak and two white stripes above its eyes, sitting on a dry branch in fog"
 ODD = "Ångström's lamp (no. 5)"

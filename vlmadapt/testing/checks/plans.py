@@ -8,7 +8,7 @@ from torch import Tensor
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import total, trainable_count
 from vlmadapt.testing.checks.compare import same
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.under_test import Subject
 
 
 def plans_agree(subject: Subject) -> None:

@@ -7,8 +7,8 @@ import torch
 from vlmadapt.core.method import SEEN
 from vlmadapt.testing.checks.compare import scores_of
 from vlmadapt.testing.data import CLASSES
-from vlmadapt.testing.outcome import CheckFailed
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed
+from vlmadapt.testing.under_test import Subject
 
 
 def bf16(subject: Subject) -> None:

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlmadapt.core.method import trainable_count
-from vlmadapt.testing.outcome import CheckFailed, NotApplicable
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.training import SHARED_BATCH
+from vlmadapt.testing.under_test import Subject
 
 PROCESSES, SECONDS = 2, 180
 TOLERANCE = 1e-2

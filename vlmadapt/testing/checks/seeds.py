@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vlmadapt.testing.outcome import CheckFailed
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed
+from vlmadapt.testing.under_test import Subject
 
 
 def deterministic(subject: Subject) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vlmadapt.files import write_tensors
 from vlmadapt.testing.checks.compare import same
-from vlmadapt.testing.outcome import CheckFailed
-from vlmadapt.testing.subject import Subject
+from vlmadapt.testing.result import CheckFailed
+from vlmadapt.testing.under_test import Subject
 
 
 def saves_and_loads(subject: Subject) -> None:

@@ -1,0 +1,112 @@
+"""A trained adapter answering for images, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.world import CLASSES, World
+from vlmadapt import FitResult, VlmadaptError, load
+from vlmadapt.core.method import Role
+from vlmadapt.data.images import read_image
+from vlmadapt.data.transforms import test_transform as plain_transform
+from vlmadapt.errors import AdapterError, DataError
+from vlmadapt.evaluation import predict
+
+
+@pytest.fixture(scope="module")
+def run(base_to_novel: FitResult) -> FitResult:
+    return base_to_novel
+
+
+@pytest.fixture(scope="module")
+def images(world: World) -> list[Path]:
+    return sorted(world.pictures.rglob("*.png"))[::5]
+
+
+def test_a_reloaded_run_gives_the_scores_of_the_classifier_that_was_trained(run: FitResult, images: list[Path]) -> None:
+    predictor = load(run.folder)
+    transform = plain_transform(run.classifier.backbone.preprocess_config)
+    batch = torch.stack([transform(read_image(image)) for image in images])
+    expected = run.classifier.scores(batch, CLASSES, Role.UNKNOWN)
+    assert torch.equal(predictor.classifier.scores(batch, CLASSES, Role.UNKNOWN), expected)
+    for best, scores in zip(predictor.predict(images, top=4), expected.softmax(-1), strict=True):
+        assert dict(best) == pytest.approx(dict(zip(CLASSES, scores.tolist(), strict=True)))
+
+
+def test_the_best_come_first_and_all_add_up_to_one(run: FitResult, images: list[Path]) -> None:
+    for best in load(run.folder).predict(images, top=100):
+        probabilities = [p for _, p in best]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1)
+        assert {name for name, _ in best} == set(CLASSES)
+
+
+def test_only_the_best_are_named(run: FitResult, images: list[Path]) -> None:
+    assert [len(best) for best in load(run.folder).predict(images, top=2)] == [2] * len(images)
+
+
+def test_any_classes_may_be_asked_for(run: FitResult, images: list[Path]) -> None:
+    predictor = load(run.folder, ["moth", "bus"])
+    assert predictor.role is Role.UNSEEN
+    assert {name for name, _ in next(predictor.predict(images))} == {"moth", "bus"}
+
+
+def test_the_router_is_told_whether_the_classes_were_trained_on(run: FitResult) -> None:
+    assert load(run.folder).role is Role.UNKNOWN
+    assert load(run.folder, CLASSES[:2]).role is Role.SEEN
+    assert load(run.folder, CLASSES[2:]).role is Role.UNSEEN
+
+
+def test_the_size_of_a_batch_does_not_matter(
+    run: FitResult, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = list(load(run.folder).predict(images))
+    monkeypatch.setattr(predict, "BATCH", 3)
+    for a, b in zip(load(run.folder).predict(images), whole, strict=True):
+        assert [name for name, _ in a] == [name for name, _ in b]
+        assert [p for _, p in a] == pytest.approx([p for _, p in b], rel=1e-4)
+
+
+def test_images_in_memory_are_answered_like_files(run: FitResult, images: list[Path]) -> None:
+    predictor = load(run.folder)
+    assert list(predictor.predict([Image.open(images[0])])) == list(predictor.predict([str(images[0])]))
+
+
+def test_an_adapter_alone_is_loaded_for_given_classes(run: FitResult, images: list[Path]) -> None:
+    alone = load(run.folder / "adapter", ["moth", "bus"])
+    assert list(alone.predict(images)) == list(load(run.folder, ["moth", "bus"]).predict(images))
+
+
+def test_an_adapter_alone_knows_no_classes(run: FitResult) -> None:
+    with pytest.raises(DataError, match="is an adapter without a run; say which classes"):
+        load(run.folder / "adapter")
+
+
+def test_no_classes_are_no_question(run: FitResult) -> None:
+    with pytest.raises(DataError, match="no classes to choose from"):
+        load(run.folder, [])
+
+
+@pytest.mark.parametrize("name", ["", "  ", "_"])
+def test_an_empty_class_name_is_refused(run: FitResult, images: list[Path], name: str) -> None:
+    with pytest.raises(DataError, match="class 1 has an empty name"):
+        list(load(run.folder, ["moth", name]).predict(images))
+
+
+def test_an_image_that_cannot_be_read_is_named(run: FitResult, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"broken.png' cannot be read"):
+        list(load(run.folder).predict([tmp_path / "broken.png"]))
+    with pytest.raises(DataError, match=r"missing.png' does not exist"):
+        list(load(run.folder).predict([tmp_path / "missing.png"]))
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="holds no adapter"):
+        load(tmp_path, ["a", "b"])
+    with pytest.raises(VlmadaptError, match="does not exist"):
+        load(tmp_path / "missing")

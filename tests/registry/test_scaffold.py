@@ -1,0 +1,57 @@
+"""`vlmadapt new method` writes a package that works as it is."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.plugin_kit.processes import FIT, cli, install, python, where
+from tests.world import World
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.registry.scaffold import new_method
+
+
+def test_the_package_installs_passes_its_tests_and_fits(tmp_path: Path, world: World) -> None:
+    package, *files = new_method("my-method", tmp_path / "here")
+    assert {path.relative_to(package).as_posix() for path in files} == {
+        "pyproject.toml",
+        "README.md",
+        ".gitignore",
+        "vlmadapt_my_method/__init__.py",
+        "vlmadapt_my_method/method.py",
+        "configs/my-method.yaml",
+        "tests/test_my_method.py",
+    }
+    environment = install(package, tmp_path / "site")
+    tested = python(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not two-processes", cwd=package)
+    assert "21 passed, 1 deselected" in tested
+    out = str(tmp_path / "run")
+    cli(environment, "fit", "--config", "configs/my-method.yaml", *FIT, *where(world), "--out", out, cwd=package)
+    assert (tmp_path / "run" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+    package = new_method("x2", tmp_path / "x2")[0]
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["vlmadapt.methods"] == {"x2": "vlmadapt_x2.method:X2"}
+    config: Mapping[str, object] = yaml.safe_load((package / "configs" / "x2.yaml").read_text())
+    assert config["method"] == {"name": "x2", "tokens": 4, "layers": 2, "weight": 1.0}
+    assert not any("$" in path.read_text() for path in package.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", ["My-Method", "my_method", "2x", "x--y", "a/b", "", "class!"])
+def test_names_that_cannot_be_packages_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(VlmadaptError, match="cannot be a method's name"):
+        new_method(name, tmp_path / "out")
+
+
+def test_nothing_is_overwritten_and_no_name_is_taken_twice(tmp_path: Path) -> None:
+    new_method("mine", tmp_path / "mine")
+    with pytest.raises(VlmadaptError, match="exists already"):
+        new_method("mine", tmp_path / "mine")
+    with pytest.raises(VlmadaptError, match="there is a method 'coop' from distribution 'vlmadapt"):
+        new_method("coop", tmp_path / "coop")

@@ -1,0 +1,1 @@
+"""Tables printed by the command line."""

@@ -1,0 +1,47 @@
+"""What a comparison will cost, as far as that is known before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vlmadapt.compare.compare import Planned
+from vlmadapt.compare.index import State
+from vlmadapt.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a run that has still to be done.
+
+    Attributes:
+        epochs: passes over the support set; None where they follow from the number of images.
+        seconds: of training, by a finished run of the same method; None where there is none.
+    """
+
+    epochs: int | None
+    seconds: float | None
+
+
+def costs(planned: Sequence[Planned]) -> list[Cost]:
+    """One for each run, in order; finished ones cost nothing."""
+    known: dict[tuple[str, int], float] = {}
+    for p in planned:
+        result = Run(p.folder).result() if p.state is State.DONE else None
+        if result:
+            known[_kind(p)] = (result["seconds_per_step"] or 0.0) * result["steps"]
+    return [
+        Cost(0, 0.0) if p.state is State.DONE else Cost(_epochs(p), known.get(_kind(p)))
+        for p in planned
+    ]  # fmt: skip
+
+
+def _kind(planned: Planned) -> tuple[str, int]:
+    """Runs of one kind cost about the same: they take the same number of steps."""
+    settings = planned.cell.settings
+    return f"{settings.method} {settings.data}", settings.shots
+
+
+def _epochs(planned: Planned) -> int | None:
+    train = planned.cell.settings.train
+    return None if train["steps_per_shot"] else train["epochs"]

@@ -1,0 +1,110 @@
+"""Runs that are there already, found by what they did and not by how they are called."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from vlmadapt.compare.settings import Cell, fingerprint
+from vlmadapt.core.adapter import read_config
+from vlmadapt.data.splits import manifest
+from vlmadapt.errors import AdapterError, DataError, VlmadaptError
+from vlmadapt.runs.inputs import Inputs
+from vlmadapt.runs.run import CONFIG, Run
+from vlmadapt.runs.settings import FitSettings
+
+
+class State(StrEnum):
+    """How far a run is."""
+
+    DONE = "done"
+    STARTED = "to be resumed"
+    MISSING = "to be run"
+    IMPOSSIBLE = "lacks its data"
+
+
+class Pool:
+    """Run folders by their fingerprint.
+
+    Args:
+        own: folder that new runs go to.
+        others: folders with runs that may be reused.
+        weights: hash of the backbone as it is now; asked for only where there is something to reuse.
+    """
+
+    def __init__(self, own: Path, others: Iterable[Path], weights: Callable[[], str]):
+        self.own = own
+        self._weights = cache(weights)
+        self._known: dict[str, list[Path]] = defaultdict(list)
+        for folder in (own, *others):
+            for config in sorted(folder.glob(f"*/{CONFIG}")):
+                self._add(Run(config.parent))
+
+    def _add(self, run: Run) -> None:
+        with suppress(VlmadaptError):  # a damaged run cannot be reused
+            found = fingerprint(run.settings().to_config(), run.manifest()["sha256"])
+            self._known[found].append(run.folder)
+
+    def folder(self, cell: Cell, data_sha256: str) -> Path:
+        """Where a cell's run is, or will be."""
+        mark = fingerprint(cell.settings.to_config(), data_sha256)
+        known = sorted(self._known[mark], key=lambda folder: state(folder) is not State.DONE)
+        fitting = [folder for folder in known if weights_of(folder) in (None, self._weights())]
+        if fitting:
+            return fitting[0]
+        new = self.own / cell.folder_name(mark)
+        return new.with_name(f"{new.name}-{self._weights()[:8]}") if known else new
+
+
+def weights_of(folder: Path) -> str | None:
+    """Hash of the backbone that a run was trained on, None where it has not got so far as to say it."""
+    try:
+        return read_config(Run(folder).adapter).backbone["sha256"]
+    except AdapterError:
+        return None
+
+
+def state(folder: Path) -> State:
+    """How far the run in a folder is."""
+    if not (folder / CONFIG).is_file():
+        return State.MISSING
+    return State.DONE if Run(folder).result() is not None else State.STARTED
+
+
+class Hashes:
+    """The hash of the data that each run will use; every data set is read once."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[str, Inputs | DataError] = {}
+        self._known: dict[tuple[str, int, int], str] = {}
+
+    def of(self, settings: FitSettings) -> str:
+        """The SHA-256 of the split.
+
+        Args:
+            settings: of a run; of one comparison, so that they differ by method, data, shots and seed alone.
+
+        Raises:
+            DataError: the data cannot be had, or not cut as the protocol says.
+        """
+        key = (settings.data, settings.shots, settings.seed)
+        if key not in self._known:
+            inputs = self._read(settings)
+            self._known[key] = manifest(replace(inputs, settings=settings).splits())["sha256"]
+        return self._known[key]
+
+    def _read(self, settings: FitSettings) -> Inputs:
+        if settings.data not in self._inputs:
+            try:
+                self._inputs[settings.data] = Inputs.read(settings)
+            except DataError as error:
+                self._inputs[settings.data] = error
+        found = self._inputs[settings.data]
+        if isinstance(found, DataError):
+            raise found
+        return found

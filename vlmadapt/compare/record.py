@@ -1,0 +1,131 @@
+"""A comparison on disk: which runs belong to it, where they are, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.files import write_json
+from vlmadapt.runs.run import Run
+
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a comparison.
+
+    Attributes:
+        method: registered name.
+        data: data set or folder.
+        shots: training images per class, 0 for all.
+        seed: of the run.
+        folder: of the run.
+        recipe: the settings files it was started with; none means the method's defaults.
+        note: where its recipe was published for something else.
+        error: why it has no numbers.
+    """
+
+    method: str
+    data: str
+    shots: int
+    seed: int
+    folder: Path
+    recipe: tuple[str, ...] = ()
+    note: str = ""
+    error: str | None = None
+
+    def result(self) -> dict[str, Any] | None:
+        """The run's numbers, None where it has none yet."""
+        return Run(self.folder).result() if self.error is None else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that are compared.
+
+    Attributes:
+        protocol: of all runs.
+        backbone: of all runs.
+        recipe: name of the recipes.
+        entries: its runs.
+        settings: what `vlmadapt compare` was asked for.
+    """
+
+    protocol: str
+    backbone: str
+    recipe: str
+    entries: tuple[Entry, ...]
+    settings: dict[str, Any]
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order asked for; the first is the reference."""
+        return list(dict.fromkeys(entry.method for entry in self.entries))
+
+    @property
+    def data(self) -> list[str]:
+        """Data sets in the order asked for."""
+        return list(dict.fromkeys(entry.data for entry in self.entries))
+
+    @property
+    def shots(self) -> list[int]:
+        """In the order asked for."""
+        return list(dict.fromkeys(entry.shots for entry in self.entries))
+
+    def of(self, method: str, data: str, shots: int) -> list[Entry]:
+        """The runs that differ by their seed alone."""
+        return [e for e in self.entries if (e.method, e.data, e.shots) == (method, data, shots)]
+
+    def write(self, folder: Path) -> None:
+        """Keep it; run folders are written relative to the comparison's, so that both can be moved together."""
+        content = asdict(self)
+        for entry in content["entries"]:
+            entry["folder"] = Path(os.path.relpath(entry["folder"], folder)).as_posix()
+        write_json(folder / COMPARISON, {"format": 1, **content})
+
+    @classmethod
+    def read(cls, folder: Path) -> Comparison:
+        """What `write` wrote.
+
+        Raises:
+            VlmadaptError: it is missing or damaged.
+        """
+        path = folder / COMPARISON
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content.pop("format")
+            entries = tuple(
+                Entry(**{**e, "folder": folder / e["folder"], "recipe": tuple(e["recipe"])})
+                for e in content.pop("entries")
+            )
+            return cls(entries=entries, **content)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VlmadaptError(f"'{path}' cannot be read: {error}.") from error
+
+
+def comparison_of(folders: Sequence[Path]) -> Comparison:
+    """Runs of `fit` as a comparison.
+
+    Raises:
+        VlmadaptError: a folder holds no run, or the runs differ in protocol or backbone.
+    """
+    entries = []
+    kinds = {}
+    for folder in folders:
+        settings = Run.open(folder).settings()
+        kinds[settings.protocol, settings.backbone] = folder
+        entries.append(Entry(settings.method, settings.data, settings.shots, settings.seed, folder))
+    if len(kinds) > 1:
+        (one, first), (other, second) = list(kinds.items())[:2]
+        raise VlmadaptError(
+            f"'{first}' is {one[0]} on {one[1]} and '{second}' is {other[0]} on {other[1]}; only runs of one protocol "
+            "and one backbone can be compared."
+        )
+    protocol, backbone = next(iter(kinds))
+    return Comparison(protocol or "few-shot", backbone, "as run", tuple(entries), {})

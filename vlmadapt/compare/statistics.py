@@ -1,0 +1,219 @@
+"""What the numbers of a comparison allow to be said, and what they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row, main_metric
+from vlmadapt.compare.answers import Correct, read_correct
+from vlmadapt.compare.record import Comparison
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+ENOUGH_SEEDS = 3
+ENOUGH_DATA = 5
+"""Data sets below which an interval over data sets, or an average rank, says nothing."""
+NEEDS_SCIPY = "Statistics need scipy: pip install 'vlmadapt[report]'."
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How much a method is better than the reference, in percentage points.
+
+    Attributes:
+        method: compared with the reference.
+        over: what was resampled: the test images of a data set, or the data sets.
+        difference: measured.
+        low: end of the 95 % bootstrap interval.
+        high: its other end.
+    """
+
+    method: str
+    over: str
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one number of shots.
+
+    Attributes:
+        shots: training images per class.
+        metric: what is compared.
+        reference: what the others are compared with.
+        images: intervals over the test images of each data set.
+        datasets: intervals over the data sets.
+        ranks: average rank of each method over the data sets, 1 is best; empty for few data sets.
+        p_values: of Wilcoxon's signed-rank test against the reference over the data sets, adjusted by Holm.
+        refusals: what cannot be said, and why.
+    """
+
+    shots: int
+    metric: str
+    reference: str
+    images: tuple[Interval, ...]
+    datasets: tuple[Interval, ...]
+    ranks: dict[str, float]
+    p_values: dict[str, float]
+    refusals: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written beside the table."""
+        return asdict(self)
+
+
+def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Statistics:
+    """Intervals first, tests after, and a sentence for everything that few runs cannot show.
+
+    Raises:
+        ImportError: scipy is not installed.
+    """
+    metric = main_metric(rows)
+    singles = [row for row in rows if row.shots == shots and len(row.data) == 1 and metric in row.accuracy]
+    reference, *others = comparison.methods
+    scores = _complete_scores(comparison, singles, metric)
+    n = len(next(iter(scores.values()), []))
+    datasets, p_values, refusals = _over_data_sets(scores, reference)
+    seeds = min((len(row.seeds) for row in singles), default=0)
+    if seeds < ENOUGH_SEEDS:
+        refusals.append(
+            f"with {seeds} seed{'s' * (seeds != 1)} the intervals hold for these trained models; how training again "
+            f"would change the order cannot be said; it takes {ENOUGH_SEEDS} seeds or more."
+        )
+    return Statistics(
+        shots,
+        metric,
+        reference,
+        tuple(_over_images(comparison, others, shots, metric)),
+        tuple(datasets),
+        _ranks(scores) if n >= ENOUGH_DATA else {},
+        p_values,
+        tuple(refusals),
+    )
+
+
+def _complete_scores(comparison: Comparison, rows: Sequence[Row], metric: str) -> dict[str, NDArray[np.float64]]:
+    """Scores of the methods that have one on every data set, in the order of the data sets."""
+    import numpy as np
+
+    found = {(row.method, row.data[0]): row.accuracy[metric].mean for row in rows}
+    return {
+        method: np.array([found[method, data] for data in comparison.data])
+        for method in comparison.methods
+        if all((method, data) in found for data in comparison.data)
+    }
+
+
+def _over_images(comparison: Comparison, others: Sequence[str], shots: int, metric: str) -> list[Interval]:
+    """Paired intervals: the same resampled images for both methods, groups resampled apart, seeds averaged."""
+    intervals = []
+    for data in comparison.data:
+        correct = {method: read_correct(comparison.of(method, data, shots)) for method in comparison.methods}
+        base = correct[comparison.methods[0]]
+        for method in others:
+            other = correct[method]
+            if base and other and _same_images(base, other):
+                intervals.append(_image_interval(method, data, base, other, metric))
+    return intervals
+
+
+def _same_images(a: Correct, b: Correct) -> bool:
+    return {name: len(values) for name, values in a.items()} == {name: len(values) for name, values in b.items()}
+
+
+def _image_interval(method: str, data: str, base: Correct, other: Correct, metric: str) -> Interval:
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    # A run tests the data it was trained on first, then its targets.
+    names = {HARMONIC: ["base", "novel"], TARGETS: list(base)[1:]}.get(metric, [metric])
+
+    def score(of: Correct, indices: Sequence[NDArray[np.int64]], axis: int) -> NDArray[np.float64]:
+        means = [100 * of[name][index].mean(axis=axis) for name, index in zip(names, indices, strict=True)]
+        if metric == HARMONIC:
+            return len(means) / sum(1 / np.maximum(m, 1e-9) for m in means)
+        return np.mean(means, axis=0)
+
+    def difference(*indices: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
+        return score(other, indices, axis) - score(base, indices, axis)
+
+    places = tuple(np.arange(len(base[name])) for name in names)
+    found = bootstrap(
+        places,
+        difference,
+        n_resamples=RESAMPLES,
+        batch=100,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = found.confidence_interval
+    return Interval(
+        method, f"test images of {_tested(data, metric)}", float(difference(*places, axis=-1)), float(low), float(high)
+    )
+
+
+def _tested(data: str, metric: str) -> str:
+    """The data set whose images a metric counts: the run's own, or its targets."""
+    if metric == TARGETS:
+        return f"the targets of {data}"
+    return data if metric in (HARMONIC, "base", "all", data) else metric
+
+
+def _over_data_sets(
+    scores: dict[str, NDArray[np.float64]], reference: str
+) -> tuple[list[Interval], dict[str, float], list[str]]:
+    import numpy as np
+    from scipy.stats import bootstrap, wilcoxon
+
+    if reference not in scores or len(scores) < 2:
+        return [], {}, [f"nothing is compared with {reference}: numbers of it or of every other method are missing."]
+    others = [method for method in scores if method != reference]
+    n = len(scores[reference])
+    differences = {method: scores[method] - scores[reference] for method in others}
+    refusals = []
+    intervals = []
+    if n < ENOUGH_DATA:
+        refusals.append(
+            f"which method is better in general cannot be said from {n} data set{'s' * (n > 1)}; it takes "
+            f"{ENOUGH_DATA} or more."
+        )
+    else:
+        for method, values in differences.items():
+            found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
+            low, high = found.confidence_interval
+            intervals.append(Interval(method, f"{n} data sets", float(values.mean()), float(low), float(high)))
+    smallest = len(others) * 2.0 ** (1 - n)
+    if smallest > 1 - CONFIDENCE:
+        refusals.append(
+            f"no Wilcoxon test: with {n} data set{'s' * (n > 1)} and {len(others)} comparison{'s' * (len(others) > 1)} "
+            f"the smallest p that Holm leaves is {min(smallest, 1):.2g}."
+        )
+        return intervals, {}, refusals
+    return intervals, holm({m: float(wilcoxon(d).pvalue) for m, d in differences.items() if d.any()}), refusals
+
+
+def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+    import numpy as np
+    from scipy.stats import rankdata
+
+    ranks = rankdata(-np.stack(list(scores.values())), axis=0).mean(axis=1)
+    return dict(zip(scores, map(float, ranks), strict=True))
+
+
+def holm(p_values: dict[str, float]) -> dict[str, float]:
+    """Adjust p-values for their number: the smallest times their number, the next times one less, never decreasing."""
+    adjusted: dict[str, float] = {}
+    least = 0.0
+    for i, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        least = max(least, min(1.0, (len(p_values) - i) * p_values[name]))
+        adjusted[name] = least
+    return adjusted

@@ -1,0 +1,95 @@
+"""The result as one table of words, whatever it is then written as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row, Spread
+from vlmadapt.compare.published import match
+from vlmadapt.compare.published_table import Published
+from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.settings import shots_text
+
+TITLES = {"base": "base", "novel": "novel", HARMONIC: "HM", "all": "all classes", TARGETS: "average of targets"}
+FLAW = "*"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        title: what was measured on what.
+        columns: headings; the first is the method.
+        rows: a text for each column.
+        best: for each column the rows with the best accuracy, where it is one.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: tuple[frozenset[int], ...]
+
+
+def make_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
+    """A table for each data set and number of shots."""
+    kinds = dict.fromkeys((row.data, row.shots) for row in rows)
+    return [
+        _table(comparison, data, shots, [row for row in rows if (row.data, row.shots) == (data, shots)])
+        for data, shots in kinds
+    ]
+
+
+def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequence[Row]) -> Table:
+    name = data[0] if len(data) == 1 else f"average of {len(data)} data sets"
+    title = f"{comparison.protocol} on {name}, {comparison.backbone}, {shots_text(shots)}"
+    published = [match(row, comparison) for row in rows]
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
+    columns: list[tuple[str, list[str], frozenset[int]]] = [("method", [row.method for row in rows], frozenset())]
+    for metric in metrics:
+        columns.append((TITLES.get(metric, metric), [_spread(row, metric) for row in rows], _best(rows, metric)))
+        if any(p and metric in p.values for p in published):
+            texts = [_published(row, metric, p) for row, p in zip(rows, published, strict=True)]
+            columns.append((f"published {TITLES.get(metric, metric)} (ours is)", texts, frozenset()))
+    if len(data) == 1:
+        columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
+    headings = tuple(heading for heading, _, _ in columns)
+    lines = tuple(zip(*(texts for _, texts, _ in columns), strict=True))
+    return Table(title, headings, lines, tuple(best for _, _, best in columns))
+
+
+def _costs(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    return [
+        ("trainable", ["" if row.parameters is None else f"{row.parameters:,}" for row in rows]),
+        ("ms / step", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
+        ("peak GiB", ["" if row.memory is None else f"{row.memory / 2**30:.2f}" for row in rows]),
+        ("test img / s", ["" if row.images_per_second is None else f"{row.images_per_second:.0f}" for row in rows]),
+        ("seeds", [str(len(row.seeds)) + (f" ({len(row.errors)} failed)" if row.errors else "") for row in rows]),
+    ]
+
+
+def _spread(row: Row, metric: str) -> str:
+    spread = row.accuracy.get(metric)
+    return "" if spread is None else spread_text(spread)
+
+
+def spread_text(spread: Spread) -> str:
+    """Mean and deviation."""
+    return f"{spread.mean:.2f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.2f}")
+
+
+def _published(row: Row, metric: str, published: Published | None) -> str:
+    if published is None or metric not in published.values:
+        return ""
+    value = published.values[metric]
+    mark = FLAW if metric in published.flaws else ""
+    ours = f" ({row.accuracy[metric].mean - value:+.2f})" if metric in row.accuracy else ""
+    return f"{value:.2f}{mark}{ours}"
+
+
+def _best(rows: Sequence[Row], metric: str) -> frozenset[int]:
+    values = {i: round(row.accuracy[metric].mean, 2) for i, row in enumerate(rows) if metric in row.accuracy}
+    if len(values) < 2:
+        return frozenset()
+    return frozenset(i for i, value in values.items() if value == max(values.values()))

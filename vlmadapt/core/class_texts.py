@@ -1,0 +1,57 @@
+"""From class names to token ids: what a text tower is given for a list of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vlmadapt.core.backbone import TextTower
+from vlmadapt.core.cost import prefix_cost
+from vlmadapt.core.injection import CONTEXT_SPAN, context_span
+from vlmadapt.core.plan import Optimizations
+from vlmadapt.core.sequences import Sequences
+from vlmadapt.core.templates import Template
+from vlmadapt.core.token_map import TokenMap
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTexts:
+    """The texts of a class list, written with one template.
+
+    Attributes:
+        ids: (classes, T) token ids on the tower's device, T as short as exactness allows.
+        map: where the pooled token, the learned vectors and the shared prefix stand.
+    """
+
+    ids: Tensor
+    map: TokenMap
+
+    @classmethod
+    def write(
+        cls, template: Template, names: Sequence[str], tower: TextTower, optimizations: Optimizations
+    ) -> ClassTexts:
+        """Tokenise a template for each class name.
+
+        Raises:
+            DataError: see `Template.write`.
+        """
+        written = template.write(names, tower)
+        classes = len(names)
+        length, prefix_len = written.ids.shape[1], 0
+        if optimizations.truncate and tower.causal:
+            length = int(written.end.max()) + 1
+        if optimizations.shared_prefix and tower.causal:
+            same = (written.ids == written.ids[:1]).all(dim=0).int().cumprod(dim=0).sum()
+            prefix_len = min(int(same), int(written.end.min()))
+            if (classes - 1) * prefix_len < prefix_cost(tower.device.type):
+                prefix_len = 0
+        spans = {CONTEXT_SPAN: context_span(written.context)} if written.context.numel() else {}
+        token_map = TokenMap(classes, prefix_len, length, pool=written.end, spans=spans)
+        return cls(written.ids[:, :length].to(tower.device), token_map)
+
+    def embed(self, tower: TextTower, start: int, stop: int) -> Sequences:
+        """Embedded sequences of the classes `start` to `stop`."""
+        tokens = tower.embed(self.ids[start:stop])  # (n, T, width)
+        return Sequences.of(tokens[None], self.map.select(start, stop))

@@ -1,0 +1,217 @@
+"""Text features: class names -> token ids -> embeddings -> frozen blocks -> touched blocks -> heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from vlmadapt.core.backbone import TextTower
+from vlmadapt.core.class_texts import ClassTexts
+from vlmadapt.core.distributed import chunks, gather_classes, many_processes, shard_range, world_size
+from vlmadapt.core.frozen_cache import (
+    EncodedText,
+    FrozenCache,
+    FrozenRows,
+    ReadTokens,
+    WrittenTexts,
+    ZeroShotText,
+    autocast_precision,
+    without_graph,
+)
+from vlmadapt.core.hooks import Per, Read, Teacher
+from vlmadapt.core.injection import Injected
+from vlmadapt.core.numerics import l2_normalize
+from vlmadapt.core.plan import POOLED, Optimizations, Plan, TowerPlan
+from vlmadapt.core.run_tower import first_layer, head_features, run_frozen_layers, run_tower
+from vlmadapt.core.sequences import Sequences
+from vlmadapt.core.templates import Template
+
+Names = tuple[str, ...]
+
+
+class TextEncoder:
+    """Computes text features of class lists.
+
+    Args:
+        tower: frozen.
+        optimizations: what may be left out.
+        class_chunk: classes that go through the tower at once; with gradients, the activations of the others are
+            computed again in the backward pass. 0 takes all at once.
+        cache: keeps what the frozen tower alone decides.
+    """
+
+    def __init__(self, tower: TextTower, optimizations: Optimizations, class_chunk: int, cache: FrozenCache):
+        self.tower = tower
+        self.optimizations = optimizations
+        self.class_chunk = class_chunk
+        self.cache = cache
+
+    def encode(self, names: Names, plan: Plan, injected: Injected) -> dict[str, Tensor]:
+        """Unnormalised features ([variants or images,] classes, [tokens,] joint) by head."""
+        templates = plan.prompts
+        if not self.tower.blocks:
+            return {POOLED: self._encoded(names, templates[0])}
+        if len(templates) == 1:
+            joined = self._encode_template(names, templates[0], plan, injected)
+        else:
+            joined = self._encode_variants(names, plan, injected)
+        # Tokens of the shared prefix are read once and belong to every class.
+        return {name: _squeeze_groups(_for_classes(f, len(names))) for name, f in joined.items()}
+
+    def _encode_variants(self, names: Names, plan: Plan, injected: Injected) -> dict[str, Tensor]:
+        """Features (variants, classes, [tokens,] joint) of several templates; equal ones are encoded together."""
+        found: dict[int, dict[str, Tensor]] = {}
+        for template in dict.fromkeys(plan.prompts):
+            variants = [i for i, t in enumerate(plan.prompts) if t == template]
+            features = self._encode_template(names, template, plan, _of_variants(injected, plan.text, variants))
+            found |= {v: {name: _group(f, i) for name, f in features.items()} for i, v in enumerate(variants)}
+        return {name: torch.cat([found[v][name] for v in sorted(found)]) for name in plan.text.heads}
+
+    def encode_zero_shot(self, names: Names, teacher: Teacher) -> Tensor:
+        """Unit features (classes, joint) of the frozen tower, averaged over the teacher's templates."""
+
+        def compute() -> Tensor:
+            features = [self.encode_plain(names, template) for template in teacher.templates]
+            if teacher.normalize_each:
+                features = [l2_normalize(f) for f in features]
+            return l2_normalize(torch.stack(features).mean(0))
+
+        if not self.optimizations.keep_teacher:
+            return without_graph(compute)
+        return self.cache.get(ZeroShotText(*self._entry(names), teacher), compute)
+
+    def _encode_template(
+        self, names: Names, template: Template, plan: Plan, injected: Injected
+    ) -> Mapping[str, Tensor]:
+        """Features of the sequences written with one template."""
+        if plan.text.first < self.tower.depth:
+            return self._encode_touched(names, template, plan, injected)
+        return head_features(self.tower, plan.text, self._untouched_tokens(names, template, plan.text))
+
+    def _encode_touched(self, names: Names, template: Template, plan: Plan, injected: Injected) -> dict[str, Tensor]:
+        """Features of a touched tower, in as many pieces as memory and processes ask for."""
+        tower, text = self.tower, plan.text
+        start = first_layer(tower, text, self.optimizations)
+        x = self._frozen_rows(names, template, start)
+        shared_out = self._shares_classes(names, plan)
+        first, last = shard_range(len(names)) if shared_out else (0, len(names))
+
+        def encode(low: int, high: int) -> dict[str, Tensor]:
+            piece = {key: v[:, low:high] if v.shape[1] > 1 else v for key, v in injected.items()}
+            tokens = run_tower(tower, text, x.select(low, high), start, piece, self.optimizations)
+            features = head_features(tower, text, tokens)
+            return {name: _for_classes(f, high - low) for name, f in features.items()}
+
+        pieces = chunks(first, last, self.class_chunk)
+        if len(pieces) > 1 and torch.is_grad_enabled():
+            found = [checkpoint(encode, low, high, use_reentrant=False) for low, high in pieces]
+        else:
+            found = [encode(low, high) for low, high in pieces]
+        features = {name: torch.cat([f[name] for f in found], dim=1) for name in text.heads}
+        return {name: gather_classes(f, len(names)) for name, f in features.items()} if shared_out else features
+
+    def _shares_classes(self, names: Names, plan: Plan) -> bool:
+        """Whether each process encodes only some of the classes, which are then exchanged."""
+        return (
+            self.optimizations.share_classes
+            and torch.is_grad_enabled()
+            and many_processes()
+            and len(names) >= world_size()
+            and not plan.text_differs_by_image
+        )
+
+    def encode_plain(self, names: Names, template: Template) -> Tensor:
+        """Unnormalised features (classes, joint) of the frozen tower."""
+        if not self.tower.blocks:
+            return self._encoded(names, template)
+        untouched = TowerPlan.untouched(self.tower)
+        tokens = self._run_untouched(names, template, untouched)
+        return head_features(self.tower, untouched, tokens)[POOLED][0]
+
+    def _untouched_tokens(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
+        """What heads read of an untouched text tower."""
+
+        def compute() -> Mapping[Read | str, Tensor]:
+            return self._run_untouched(names, template, plan)
+
+        if not self.optimizations.frozen_layers:
+            return without_graph(compute)
+        return self.cache.get(ReadTokens(*self._entry(names), template, plan.reads), compute)
+
+    def _run_untouched(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
+        """Output tokens of the tower without hooks, as many classes at a time as memory allows."""
+        texts = self._written(names, template)
+        pieces = [texts.embed(self.tower, low, high) for low, high in chunks(0, len(names), self.class_chunk)]
+        found = [run_tower(self.tower, plan, x, 0, {}, self.optimizations) for x in pieces]
+        return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
+
+    def _frozen_rows(self, names: Names, template: Template, layer: int) -> Sequences:
+        """Token sequences of a class list before block `layer`."""
+        texts = self._written(names, template)
+
+        def compute() -> Sequences:
+            prefix, suffix = None, None
+            for low, high in chunks(0, len(names), self.class_chunk):
+                x = run_frozen_layers(self.tower, texts.embed(self.tower, low, high), layer, self.optimizations)
+                if prefix is None or suffix is None:
+                    prefix, suffix = x.prefix, x.suffix.new_empty(1, len(names), *x.suffix.shape[2:])
+                suffix[:, low:high] = x.suffix
+            assert prefix is not None and suffix is not None
+            return Sequences(prefix, suffix, texts.map)
+
+        if not self.optimizations.frozen_layers:
+            return without_graph(compute)
+        return self.cache.get(FrozenRows(*self._entry(names), template, layer), compute)
+
+    def _encoded(self, names: Names, template: Template) -> Tensor:
+        """Features (classes, joint) by the model's own forward, of a tower that can only be asked for its output."""
+
+        def compute() -> Tensor:
+            ids = template.write(names, self.tower).ids.to(self.tower.device)
+            return torch.cat([self.tower.encode(ids[low:high]) for low, high in chunks(0, len(ids), self.class_chunk)])
+
+        return self.cache.get(EncodedText(*self._entry(names), template), compute)
+
+    def _written(self, names: Names, template: Template) -> ClassTexts:
+        """Token ids of a class list; written once, with all index tensors that follow from them."""
+        entry = WrittenTexts(names, self.tower.device, None, template)
+        return self.cache.get(entry, lambda: ClassTexts.write(template, names, self.tower, self.optimizations))
+
+    def _entry(self, names: Names) -> tuple[Names, torch.device, torch.dtype | None]:
+        device = self.tower.device
+        return names, device, autocast_precision(device)
+
+
+def _of_variants(injected: Injected, plan: TowerPlan, variants: Sequence[int]) -> Injected:
+    """Tokens with those that differ by variant cut to some variants."""
+    by_variant = {
+        (injection.name, layer)
+        for injection in plan.injections
+        for layer, tokens in injection.layers.items()
+        if tokens.per is Per.VARIANT
+    }
+    return {key: _take(v, variants) if key in by_variant else v for key, v in injected.items()}
+
+
+def _take(values: Tensor, groups: Sequence[int]) -> Tensor:
+    """Some groups of (G, ...), without an index tensor: that would be copied to the device at each step."""
+    if list(groups) == list(range(groups[0], groups[0] + len(groups))):
+        return values[groups[0] : groups[0] + len(groups)]
+    return torch.cat([values[i : i + 1] for i in groups])
+
+
+def _group(features: Tensor, i: int) -> Tensor:
+    """Group i of (G, ...), or the only one there is."""
+    return features if features.shape[0] == 1 else features[i : i + 1]
+
+
+def _for_classes(features: Tensor, classes: int) -> Tensor:
+    """Features (G, 1 or classes, ...) expanded to all classes."""
+    return features.expand(features.shape[0], classes, *features.shape[2:])
+
+
+def _squeeze_groups(features: Tensor) -> Tensor:
+    return features.squeeze(0) if features.shape[0] == 1 else features

@@ -1,0 +1,54 @@
+"""Verify on load that running a tower block by block reproduces the model's own forward; raise otherwise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+from vlmadapt.core.encode_images import FrozenImages, ImageEncoder
+from vlmadapt.core.encode_text import TextEncoder
+from vlmadapt.core.frozen_cache import FrozenCache
+from vlmadapt.core.plan import Optimizations, TowerPlan
+from vlmadapt.core.templates import Template
+from vlmadapt.errors import BackboneError
+
+REFERENCE = Optimizations.named("reference")
+TEMPLATE, NAMES = Template("a photo of a {}."), ("cat",)
+
+
+@torch.no_grad()
+def check_towers(backbone: Backbone) -> None:
+    """Compare each tower, run block by block, with the model's own forward.
+
+    Raises:
+        BackboneError: the two disagree.
+    """
+    if backbone.device.type == "meta":
+        return
+    if backbone.image.blocks:
+        _check_image(backbone.name, backbone.image, backbone.device)
+    if backbone.text.blocks:
+        _check_text(backbone.name, backbone.text)
+
+
+def _check_image(name: str, tower: ImageTower, device: torch.device) -> None:
+    height, width = tower.size
+    pixels = torch.linspace(-1, 1, 3 * height * width, device=device).reshape(1, 3, height, width)
+    found = ImageEncoder(tower, REFERENCE).encode_zero_shot(FrozenImages(pixels), TowerPlan.untouched(tower))
+    _compare(name, "image", found, tower.encode(pixels))
+
+
+def _check_text(name: str, tower: TextTower) -> None:
+    ids = TEMPLATE.write(NAMES, tower).ids.to(tower.device)
+    found = TextEncoder(tower, REFERENCE, 0, FrozenCache()).encode_plain(NAMES, TEMPLATE)
+    _compare(name, "text", found, tower.encode(ids))
+
+
+def _compare(name: str, side: str, found: Tensor, expected: Tensor) -> None:
+    difference = float((found - expected).abs().max())
+    if not difference <= 1e-3 * float(expected.abs().max()):
+        raise BackboneError(
+            f"the {side} tower of '{name}', run block by block, does not give what open_clip gives (difference "
+            f"{difference:.1e}); this kind of model is not supported."
+        )

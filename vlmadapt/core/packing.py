@@ -1,0 +1,194 @@
+"""Packing for one block: which tokens are computed, how sequences are bucketed by length, and the attention masks.
+
+    N sequences of T tokens                       computed tokens, side by side
+    prefix  | suffix                              prefix | bucket 1    | bucket 2
+    t t t   | a1 a2 EOT .  .  .                   t t t  | a1 a2 EOT   | b1 b2 b3 b4 EOT
+    t t t   | b1 b2 b3  b4 EOT .                         | c1 c2 EOT   |
+    t t t   | c1 c2 EOT .  .  .
+
+Linear maps and norms see all of it as one row of tokens. The prefix attends to itself once; each bucket attends to the
+prefix and to itself. Padding after the pooled token (the dots) is not computed, up to the longest sequence of a bucket.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlmadapt.core.cost import bucket_cost
+from vlmadapt.core.hooks import Read
+from vlmadapt.core.token_map import TokenMap
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket:
+    """Sequences of about the same length, which attend in one call.
+
+    Attributes:
+        rows: (n,) which of the N sequences they are; None for all of them, in order.
+        shape: n, and the number s of suffix tokens of each that are computed.
+        keys: (P + s,) positions in the whole sequence of the prefix and of those suffix tokens.
+        mask: which query may attend to which key, (s, P + s), or (n, s, P + s) where it differs by sequence; None where
+            all see all.
+    """
+
+    rows: Tensor | None
+    shape: tuple[int, int]
+    keys: Tensor
+    mask: Tensor | None
+
+    @property
+    def size(self) -> int:
+        """Computed suffix tokens n * s."""
+        return self.shape[0] * self.shape[1]
+
+    def select_mask(self, mask: Tensor | None) -> Tensor | None:
+        """The bucket's rows and keys of a mask (N|1, n, T) over whole sequences."""
+        if mask is None or self.rows is None:
+            return mask
+        return (mask if mask.shape[0] == 1 else mask[self.rows])[:, :, self.keys]
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """How sequences with one token map go through a block.
+
+    Attributes:
+        map: the token map it was made for.
+        buckets: each sequence is in exactly one.
+        packed_index: (M,) indices of the computed among the N * S suffix tokens, bucket by bucket; None where all are
+            computed, in order.
+        row_order: (N,) position of each sequence among those of all buckets; None where they are in order.
+        mask: which token may attend to which in whole sequences, (T, T), or (N, T, T) where it differs by sequence;
+            None where all see all. True is "may attend".
+        prefix_mask: the same among the tokens of the prefix, (P, P).
+    """
+
+    map: TokenMap
+    buckets: tuple[Bucket, ...]
+    packed_index: Tensor | None
+    row_order: Tensor | None
+    mask: Tensor | None
+    prefix_mask: Tensor | None
+    _read_masks: dict[tuple[Read | str, ...], tuple[Tensor | None, ...]] = field(default_factory=dict, repr=False)
+
+    def read_masks(self, reads: Iterable[Read | str]) -> tuple[Tensor | None, ...]:
+        """For each bucket, the mask lines (n|1, tokens read, keys) of the tokens that are read."""
+        key = tuple(reads)
+        if key not in self._read_masks:
+            with torch.inference_mode(False):
+                lines = None if self.mask is None else _mask_lines(self.map, self.mask, key)
+                self._read_masks[key] = tuple(bucket.select_mask(lines) for bucket in self.buckets)
+        return self._read_masks[key]
+
+
+def pack(token_map: TokenMap, device: torch.device, *, causal: bool, by_length: bool) -> Packing:
+    """The packing of sequences with a token map; made once for a map.
+
+    Args:
+        token_map: of the sequences.
+        device: where the block runs.
+        causal: tokens attend only to earlier ones.
+        by_length: leave padding out (causal towers only), in as many buckets as pay on this device.
+    """
+
+    def make() -> Packing:
+        pool = token_map.pool
+        lengths = pool.tolist() if causal and by_length and pool is not None else []
+        return _packing(token_map, lengths, causal, bucket_cost(device.type), device)
+
+    return token_map.once(("packing", device, causal, by_length), make)
+
+
+def choose_buckets(ends: Sequence[int], cost: float) -> list[int]:
+    """Last position of each bucket, shortest first, so that computed tokens plus `cost` for each bucket are fewest."""
+    counts = sorted(Counter(ends).items())
+    best: list[tuple[float, list[int]]] = [(0.0, [])]
+    for stop, (longest, _) in enumerate(counts, start=1):
+        tried = (
+            (best[start][0] + cost + (longest + 1) * sum(n for _, n in counts[start:stop]), [*best[start][1], longest])
+            for start in range(stop)
+        )
+        best.append(min(tried))
+    return best[-1][1]
+
+
+def _packing(token_map: TokenMap, ends: list[int], causal: bool, cost: float, device: torch.device) -> Packing:
+    mask = _attention_mask(token_map, causal)
+    prefix_len, suffix_len = token_map.prefix_len, token_map.length - token_map.prefix_len
+    position = torch.arange(token_map.length)
+    longest = choose_buckets(ends, cost) if ends and mask is not None else []
+    if mask is None or not longest or longest == [token_map.length - 1]:
+        shape = (token_map.rows, suffix_len)
+        buckets = [Bucket(None, shape, position, None if mask is None else mask[..., prefix_len:, :])]
+        packed_index = row_order = None
+    else:
+        buckets, packed = [], []
+        for shorter, end in zip([-1, *longest], longest, strict=False):
+            rows = torch.tensor([row for row, last in enumerate(ends) if shorter < last <= end])
+            computed = position <= end
+            if token_map.appended is not None:
+                computed |= position >= token_map.appended
+            keys = position[computed]
+            suffix = keys[prefix_len:]
+            seen = mask if mask.ndim == 2 else mask[rows]
+            buckets.append(Bucket(rows, (len(rows), len(suffix)), keys, seen[..., suffix[:, None], keys]))
+            packed.append((rows[:, None] * suffix_len + (suffix - prefix_len)).flatten())
+        packed_index, row_order = (
+            torch.cat(packed),
+            torch.cat([b.rows for b in buckets if b.rows is not None]).argsort(),
+        )
+    prefix_mask = None if mask is None else (mask if mask.ndim == 2 else mask[0])[:prefix_len, :prefix_len]
+    on = _on(device)
+    moved = tuple(Bucket(on(b.rows), b.shape, b.keys.to(device), on(b.mask)) for b in buckets)
+    return Packing(token_map, moved, on(packed_index), on(row_order), on(mask), on(prefix_mask))
+
+
+def _on(device: torch.device) -> Any:
+    return lambda tensor: None if tensor is None else tensor.to(device).contiguous()
+
+
+def _attention_mask(token_map: TokenMap, causal: bool) -> Tensor | None:
+    """Which token may attend to which, over whole sequences."""
+    length, appended = token_map.length, token_map.appended
+    visible = torch.ones(length, dtype=torch.bool)
+    for name in token_map.hidden:
+        span = token_map.spans[name]
+        visible[span.start : span.start + span.length] = False
+    if not causal:
+        return None if visible.all() else visible.expand(length, -1)
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    if appended is None:
+        return earlier & visible
+    # Padding stands between the pooled token and what is appended; nothing may attend to it.
+    assert token_map.pool is not None
+    position = torch.arange(length)
+    not_padding = (position <= token_map.pool[:, None]) | (position >= appended)
+    return earlier & (visible & not_padding)[:, None]
+
+
+def _mask_lines(token_map: TokenMap, mask: Tensor, reads: tuple[Read | str, ...]) -> Tensor:
+    """The lines (N|1, n, T) of a mask that belong to the tokens read."""
+    lines = mask if mask.ndim == 3 else mask[None]
+    picked = []
+    for read in reads:
+        positions = _positions(token_map, read).to(mask.device)
+        index = positions[:, :, None].expand(max(len(positions), len(lines)), -1, lines.shape[2])
+        picked.append(lines.expand(index.shape[0], -1, -1).gather(1, index))
+    rows = max(len(lines) for lines in picked)
+    return torch.cat([lines.expand(rows, -1, -1) for lines in picked], dim=1)
+
+
+def _positions(token_map: TokenMap, read: Read | str) -> Tensor:
+    """Positions (N|1, n) of the tokens read."""
+    if read is Read.POOLED:
+        return torch.zeros(1, 1, dtype=torch.long) if token_map.pool is None else token_map.pool[:, None]
+    if read is Read.ALL:
+        return torch.arange(token_map.length)[None]
+    span = token_map.spans[read]
+    return torch.arange(span.start, span.start + span.length)[None] if span.positions is None else span.positions

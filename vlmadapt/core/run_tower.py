@@ -1,0 +1,66 @@
+"""Running a tower with a method's hooks: from sequences before a block to the features of its heads.
+
+sequences -> [inject tokens -> block with its adapters] x depth -> tokens read -> final norm -> mean -> projection
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vlmadapt.core.backbone import ImageTower, TextTower
+from vlmadapt.core.block import read_tokens, run_block, run_last_block
+from vlmadapt.core.hooks import EMBEDDING, Head, Read
+from vlmadapt.core.injection import Injected, inject_tokens
+from vlmadapt.core.packing import Packing, pack
+from vlmadapt.core.plan import Optimizations, TowerPlan
+from vlmadapt.core.sequences import Sequences
+
+Tower = TextTower | ImageTower
+
+
+def first_layer(tower: Tower, plan: TowerPlan, optimizations: Optimizations) -> int:
+    """The first block that has to run with the hooks."""
+    return min(max(plan.first, 0), tower.depth - 1) if optimizations.frozen_layers else 0
+
+
+def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Optimizations) -> Sequences:
+    """The blocks below `layer`, which no hook touches."""
+    for block in tower.blocks[:layer]:
+        x = run_block(block, x, _packing(tower, x, optimizations), ())
+    return x
+
+
+def run_tower(
+    tower: Tower, plan: TowerPlan, x: Sequences, start: int, injected: Injected, optimizations: Optimizations
+) -> Mapping[Read | str, Tensor]:
+    """From sequences before block `start` to the output tokens (G, N, n, width) that heads read."""
+    for layer in range(EMBEDDING if start == 0 else start, tower.depth):
+        for injection in plan.injections:
+            if layer in injection.layers:
+                x = inject_tokens(tower, x, injection, layer, injected[injection.name, layer])
+        if layer == EMBEDDING:
+            continue
+        packing, adapters = _packing(tower, x, optimizations), plan.adapters.get(layer, ())
+        if layer == tower.depth - 1 and optimizations.read_tokens:
+            return run_last_block(tower.blocks[layer], x, packing, adapters, plan.reads)
+        x = run_block(tower.blocks[layer], x, packing, adapters)
+    return read_tokens(x, plan.reads)
+
+
+def head_features(tower: Tower, plan: TowerPlan, tokens: Mapping[Read | str, Tensor]) -> dict[str, Tensor]:
+    """Features (G, N, [n,] joint) of all heads from the tokens they read: final norm, mean, projection."""
+    normed = {read: tower.norm(t) for read, t in tokens.items()}
+    return {name: _project(head, normed[head.read], tower) for name, head in plan.heads.items()}
+
+
+def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:
+    pooled = normed.mean(dim=2) if head.mean else (normed[:, :, 0] if head.read is Read.POOLED else normed)
+    if head.project is None:
+        return tower.project(pooled)
+    return pooled @ head.project if isinstance(head.project, Tensor) else head.project(pooled)
+
+
+def _packing(tower: Tower, x: Sequences, optimizations: Optimizations) -> Packing:
+    return pack(x.map, x.suffix.device, causal=tower.causal, by_length=optimizations.pack)

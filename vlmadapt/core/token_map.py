@@ -1,0 +1,138 @@
+"""Which token stands where in a batch of token sequences; known on the host, so that no step reads it off the device.
+
+    position    0        1 .. k      k+1 ..            pool     pool+1 ..    appended ..
+    holds       start    injected    template, name    EOT      padding      injected at the end
+
+A map is immutable. Changing it (inserting, appending, splitting the prefix) gives another map, which is remembered: the
+same change of the same map gives the same object, with the index tensors and masks that were already made for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Positions of a group of tokens: contiguous from `start` in every row, or at `positions` (rows, n) on the CPU."""
+
+    start: int
+    length: int
+    positions: Tensor | None = None
+
+    def shifted(self, at: int, by: int) -> Span:
+        """The span after `by` tokens were inserted before position `at`."""
+        if self.positions is not None:
+            return replace(self, positions=torch.where(self.positions >= at, self.positions + by, self.positions))
+        return replace(self, start=self.start + by) if self.start >= at else self
+
+    def select(self, start: int, stop: int) -> Span:
+        """The span in the rows `start` to `stop`."""
+        return self if self.positions is None else replace(self, positions=self.positions[start:stop])
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMap:
+    """Positions in N sequences of T tokens, of which the first P are the same in all of them.
+
+    Attributes:
+        rows: N.
+        prefix_len: P.
+        length: T.
+        pool: (N,) position of the token that the tower pools, on the CPU; None in a tower that pools its first token.
+        spans: named groups of tokens.
+        hidden: names of spans that no token may attend to.
+        appended: position of the first token appended after the padding, None where there is none.
+    """
+
+    rows: int
+    prefix_len: int
+    length: int
+    pool: Tensor | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    appended: int | None = None
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What follows from this map, made at most once; tensors made here may enter any later graph."""
+        if key not in self._made:
+            with torch.inference_mode(False), torch.no_grad():
+                self._made[key] = make()
+        return self._made[key]
+
+    def index(self, name: Hashable, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that follows from this map, made at most once for a device."""
+        return self.once((name, device), lambda: make().to(device))
+
+    def insert(self, at: int, n: int, name: str, *, hidden: bool, shared: bool, rows: int) -> TokenMap:
+        """The map after `n` tokens entered before position `at`, as part of the prefix where `shared`."""
+
+        def make() -> TokenMap:
+            spans = {key: span.shifted(at, n) for key, span in self.spans.items()} | {name: Span(at, n)}
+            return replace(
+                self,
+                rows=rows,
+                prefix_len=self.prefix_len + n if shared else self.prefix_len,
+                length=self.length + n,
+                pool=None if self.pool is None else torch.where(self.pool >= at, self.pool + n, self.pool),
+                spans=spans,
+                hidden=self.hidden | {name} if hidden else self.hidden,
+                appended=self.appended if self.appended is None or self.appended < at else self.appended + n,
+            )
+
+        return self.once(("insert", at, n, name, hidden, shared, rows), make)
+
+    def append(self, n: int, name: str, *, hidden: bool, rows: int) -> TokenMap:
+        """The map after `n` tokens were put at the end."""
+
+        def make() -> TokenMap:
+            return replace(
+                self,
+                rows=rows,
+                length=self.length + n,
+                spans={**self.spans, name: Span(self.length, n)},
+                hidden=self.hidden | {name} if hidden else self.hidden,
+                appended=self.length if self.appended is None else self.appended,
+            )
+
+        return self.once(("append", n, name, hidden, rows), make)
+
+    def name_span(self, name: str, start: int, length: int) -> TokenMap:
+        """The same positions with a name for some of them."""
+        make = lambda: replace(self, spans={**self.spans, name: Span(start, length)})  # noqa: E731
+        return self.once(("name", name, start, length), make)
+
+    def split_prefix(self, position: int) -> TokenMap:
+        """The map with only the tokens before `position` in the prefix."""
+        return self.once(("split", position), lambda: replace(self, prefix_len=min(position, self.prefix_len)))
+
+    def with_rows(self, rows: int) -> TokenMap:
+        """The map of `rows` sequences that were one until now."""
+        return self if rows == self.rows else self.once(("rows", rows), lambda: replace(self, rows=rows))
+
+    def select(self, start: int, stop: int) -> TokenMap:
+        """The map of the sequences `start` to `stop`."""
+        if (start, stop) == (0, self.rows):
+            return self
+
+        def make() -> TokenMap:
+            pool = None if self.pool is None else self.pool[start:stop]
+            spans = {name: span.select(start, stop) for name, span in self.spans.items()}
+            return replace(self, rows=stop - start, pool=pool, spans=spans)
+
+        return self.once(("select", start, stop), make)
+
+
+@lru_cache(maxsize=64)
+def image_map(length: int) -> TokenMap:
+    """The map of an image's `length` tokens; images of a batch are groups, each with one sequence."""
+    return TokenMap(rows=1, prefix_len=0, length=length)

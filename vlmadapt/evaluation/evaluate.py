@@ -1,0 +1,98 @@
+"""Testing a finished run again, on its own splits or on other data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vlmadapt.core.adapter import read_config
+from vlmadapt.core.method import Role
+from vlmadapt.data.images import check_images
+from vlmadapt.data.load import load_data
+from vlmadapt.data.splits import ClassGroup, Protocol
+from vlmadapt.errors import DataError
+from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
+from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes
+from vlmadapt.runs.distributed import join_processes
+from vlmadapt.runs.inputs import Inputs
+from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.run import Run
+
+
+def evaluate(
+    folder: Path,
+    *,
+    data: str | None = None,
+    classes: Path | None = None,
+    backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    data_root: Path | None = None,
+    role: str | None = None,
+    protocol: Protocol | None = None,
+) -> tuple[list[Accuracy], dict[str, Any]]:
+    """Accuracies of a run's adapter.
+
+    Args:
+        folder: the run.
+        data: other data, all of whose test images are answered together; by default the run's own splits.
+        classes: readable class names for a folder.
+        backbone: where its backbone is found now.
+        options: of the method, to be changed against training.
+        data_root: folder that registered data sets lie in.
+        role: what the method is told of the other data's classes: 'seen', 'unseen' or 'unknown'. By default it is what
+            their names say; published code answers for ImageNet's variants as 'unseen'.
+        protocol: what is tested, where another protocol trains on the same classes; groups and roles are then its.
+
+    Returns:
+        One accuracy for each group of classes, and their summary.
+
+    Raises:
+        VlmadaptError: the run or the data cannot be read, or the protocol trains on other classes.
+    """
+    run = Run.open(folder)
+    accelerator = join_processes()
+    reporter = Reporter(accelerator.is_main_process)
+    trained, _ = trained_and_known_classes(run)
+    if protocol is not None:
+        groups = _groups_of(protocol, run, trained, data, classes, data_root)
+    elif data is None:
+        groups = _own_groups(run, classes, data_root)
+    else:
+        described = read_config(run.adapter).templates
+        other = load_data(data, classes=classes, root=data_root, default=described)
+        groups = (group_of(other, trained, None if role is None else Role(role)),)
+    skip = data is None and run.settings().skip_corrupt
+    groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
+    classifier = load_classifier(run.adapter, trained, backbone, options)
+    accuracies = [evaluate_group(classifier, group, accelerator, reporter) for group in groups]
+    return accuracies, summary(accuracies)
+
+
+def _own_groups(run: Run, classes: Path | None, root: Path | None) -> tuple[ClassGroup, ...]:
+    settings = run.settings()
+    if root is not None:
+        settings = replace(settings, data_root=str(root))
+    return Inputs.read(settings, classes).splits().groups
+
+
+def _groups_of(
+    protocol: Protocol, run: Run, trained: Sequence[str], data: str | None, classes: Path | None, root: Path | None
+) -> tuple[ClassGroup, ...]:
+    """What another protocol tests, on the run's data or on others."""
+    settings = run.settings()
+    changed = replace(
+        settings,
+        protocol=protocol,
+        targets=None,
+        data=data or settings.data,
+        data_root=str(root) if root else settings.data_root,
+    ).resolved()
+    names, groups = Inputs.read(changed, classes).groups()
+    if set(names) != set(trained):
+        raise DataError(
+            f"protocol '{protocol}' on '{changed.data}' trains on {len(names)} classes which are not the "
+            f"{len(trained)} that '{run.folder}' was trained on."
+        )
+    return groups

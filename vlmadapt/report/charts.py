@@ -1,0 +1,168 @@
+"""The charts of a comparison's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, floor, log10
+from typing import TYPE_CHECKING, Literal
+
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row
+from vlmadapt.compare.statistics import Interval
+from vlmadapt.report.labels import LINE, label_ends, label_points
+from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, Look, new_chart
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Looks = dict[str, Look]
+Cost = Literal["parameters", "time"]
+FAR = 20
+"""How many times the smallest the largest cost is from where on a log scale is used."""
+
+
+def metric_title(metric: str) -> str:
+    """An axis label."""
+    names = {HARMONIC: "harmonic mean", "base": "base classes", "novel": "novel classes", "all": "accuracy",
+             TARGETS: "average of targets"}  # fmt: skip
+    return f"{names.get(metric, metric)} (%)"
+
+
+def base_against_novel(rows: Sequence[Row], looks: Looks) -> Figure:
+    """A point for each method, with deviations over seeds, over contours of equal harmonic mean."""
+    figure, axes = new_chart()
+    for row in rows:
+        base, novel, look = row.accuracy["base"], row.accuracy["novel"], looks[row.method]
+        axes.errorbar(base.mean, novel.mean, novel.deviation, base.deviation, color=look.colour, marker=look.marker,
+                      markersize=7, elinewidth=1)  # fmt: skip
+    _widen(axes)
+    _contours(axes)
+    axes.set_xlabel(metric_title("base"))
+    axes.set_ylabel(metric_title("novel"))
+    points = [(r.method, r.accuracy["base"].mean, r.accuracy["novel"].mean, looks[r.method].colour) for r in rows]
+    label_points(axes, points)
+    return figure
+
+
+def _contours(axes: Axes) -> None:
+    import numpy as np
+
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    x, y = np.meshgrid(np.linspace(max(left, 1), right, 200), np.linspace(max(low, 1), high, 200))
+    lines = axes.contour(x, y, 2 * x * y / (x + y), levels=6, colors=GRID, linewidths=1, linestyles="dashed", zorder=0)
+    axes.grid(visible=False)
+    axes.clabel(lines, fmt="HM %g", fontsize=7.5, colors=INK)
+
+
+def dots(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
+    """A line for each method with its accuracy on one data set, best on top, with deviations over seeds."""
+    ordered = sorted(rows, key=lambda row: row.accuracy[metric].mean)
+    figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
+    for height, row in enumerate(ordered):
+        spread, look = row.accuracy[metric], looks[row.method]
+        for other, filled in (("base", True), ("novel", False)):
+            if metric == HARMONIC and other in row.accuracy:
+                face = look.colour if filled else "none"
+                mean = row.accuracy[other].mean
+                axes.plot(mean, height, "o", color=look.colour, markerfacecolor=face, markersize=3.5)
+        axes.errorbar(spread.mean, height, xerr=spread.deviation, color=look.colour, marker=look.marker, markersize=7)
+    axes.set_yticks(range(len(ordered)), [row.method for row in ordered])
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
+    small = "\nsmall dots: base filled, novel open" if metric == HARMONIC else ""
+    axes.set_xlabel(metric_title(metric) + small)
+    return figure
+
+
+def shot_curves(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
+    """Accuracy against the number of shots, a line for each method."""
+    figure, axes = _lines(len({row.method for row in rows}))
+    ends = []
+    for method in dict.fromkeys(row.method for row in rows):
+        own = sorted((row for row in rows if row.method == method), key=lambda row: row.shots)
+        shots, means = [row.shots for row in own], [row.accuracy[metric].mean for row in own]
+        look = looks[method]
+        errors = [row.accuracy[metric].deviation or 0.0 for row in own]
+        axes.errorbar(shots, means, yerr=errors, color=look.colour, marker=look.marker, markersize=5, elinewidth=1)
+        ends.append((method, means[-1], look.colour))
+    ticks = sorted({row.shots for row in rows})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [str(shots) for shots in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("training images per class")
+    axes.set_ylabel(metric_title(metric))
+    label_ends(axes, ends)
+    return figure
+
+
+def against_cost(rows: Sequence[Row], metric: str, cost: Cost, looks: Looks) -> Figure:
+    """Accuracy against trainable parameters or time per step; what trains nothing stands at 0."""
+    figure, axes = new_chart()
+    points = []
+    for row in rows:
+        spread, look, at = row.accuracy[metric], looks[row.method], _cost(row, cost)
+        axes.errorbar(at, spread.mean, yerr=spread.deviation, color=look.colour, marker=look.marker, markersize=7)
+        points.append((row.method, at, spread.mean, look.colour))
+    positive = [at for _, at, _, _ in points if at]
+    if positive and max(positive) > FAR * min(positive):
+        _logarithmic(axes, min(positive), max(positive))
+    _widen(axes)
+    axes.set_xlabel({"parameters": "trainable parameters", "time": "ms per training step"}[cost])
+    axes.set_ylabel(metric_title(metric))
+    label_points(axes, points)
+    return figure
+
+
+def _logarithmic(axes: Axes, low: float, high: float) -> None:
+    """A log scale with room for 0, and a tick for it and for each power of ten."""
+    axes.set_xscale("symlog", linthresh=low / 2, linscale=0.5)
+    axes.set_xticks([0.0, *(10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1))])
+    axes.minorticks_off()
+
+
+def _cost(row: Row, cost: Cost) -> float:
+    return float(row.parameters or 0) if cost == "parameters" else 1000 * (row.step_seconds or 0.0)
+
+
+def differences(intervals: Sequence[Interval], reference: str, metric: str, looks: Looks) -> Figure:
+    """How much better each method is than the reference, with its bootstrap interval."""
+    ordered = sorted(intervals, key=lambda interval: interval.difference)
+    figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
+    axes.axvline(0, color=INK, linewidth=1)
+    for height, found in enumerate(ordered):
+        look = looks[found.method]
+        axes.plot([found.low, found.high], [height, height], color=look.colour, linewidth=2)
+        axes.plot(found.difference, height, color=look.colour, marker=look.marker, markersize=7)
+    axes.set_yticks(range(len(ordered)), [interval.method for interval in ordered])
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
+    axes.set_xlabel(f"{metric_title(metric).removesuffix(' (%)')} above {reference} (points)")
+    return figure
+
+
+def training_curves(history: dict[str, list[tuple[int, float]]], what: str, looks: Looks) -> Figure:
+    """A number by epoch, a line for each method; epochs as parts of each method's training."""
+    figure, axes = _lines(len(history))
+    ends = []
+    for method, values in history.items():
+        epochs, numbers = [100 * epoch / values[-1][0] for epoch, _ in values], [value for _, value in values]
+        look = looks[method]
+        axes.plot(epochs, numbers, color=look.colour, linewidth=1.6, marker=look.marker, markevery=[-1], markersize=5)
+        ends.append((method, numbers[-1], look.colour))
+    axes.set_xlim(0, 101)
+    axes.set_xticks([0, 25, 50, 75, 100])
+    axes.set_xlabel("epochs done (% of each method's training)")
+    axes.set_ylabel(what)
+    label_ends(axes, ends)
+    return figure
+
+
+def _lines(count: int) -> tuple[Figure, Axes]:
+    """An empty chart, high enough for the names of so many lines one below the other."""
+    return new_chart(WIDTH, max(HEIGHT, 1 + count * LINE / 72))
+
+
+def _widen(axes: Axes) -> None:
+    """Room for names around the points; a single point gets a range at all."""
+    axes.margins(0.14)
+    for low, high, put in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
+        if axes.get_xscale() == "linear" and high - low < 2:
+            put((low + high) / 2 - 1, (low + high) / 2 + 1)

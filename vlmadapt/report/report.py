@@ -1,0 +1,71 @@
+"""A comparison, or runs of `fit`, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from vlmadapt.compare.compare import Findings, find
+from vlmadapt.compare.record import COMPARISON, Comparison, comparison_of
+from vlmadapt.compare.sentences import statistics_lines
+from vlmadapt.compare.settings import data_name
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.files import write_text
+from vlmadapt.report.content import make_charts, make_mistakes
+from vlmadapt.report.style import looks, marker_svg
+from vlmadapt.report.thumbnails import thumbnail
+
+
+def report(folders: Sequence[Path], out: Path) -> Path:
+    """Write the page.
+
+    Args:
+        folders: one comparison, or runs.
+        out: the file.
+
+    Raises:
+        VlmadaptError: there is nothing to report, or matplotlib or jinja2 is missing.
+    """
+    comparison = open_comparison(folders)
+    findings = find(comparison)
+    if not any(row.accuracy for row in findings.rows):
+        raise VlmadaptError(f"no run of '{folders[0]}' is finished; there is nothing to report yet.")
+    write_text(out, render(comparison, findings))
+    return out
+
+
+def open_comparison(folders: Sequence[Path]) -> Comparison:
+    """One comparison, or runs taken as one.
+
+    Raises:
+        VlmadaptError: a folder holds neither, or a comparison is mixed with something else.
+    """
+    compared = [folder for folder in folders if (folder / COMPARISON).is_file()]
+    if not compared:
+        return comparison_of(folders)
+    if len(folders) > 1:
+        raise VlmadaptError(f"'{compared[0]}' is a comparison; report it alone, or runs without it.")
+    return Comparison.read(compared[0])
+
+
+def render(comparison: Comparison, findings: Findings) -> str:
+    """The page as HTML."""
+    try:
+        from jinja2 import Environment
+    except ImportError as error:
+        raise VlmadaptError("reports need jinja2: pip install 'vlmadapt[report]'.") from error
+    look = looks(comparison.methods)
+    template = (files("vlmadapt.report") / "page.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    return page.render(
+        title=f"{', '.join(map(data_name, comparison.data))}: {comparison.protocol}",
+        comparison=comparison,
+        legend=[(method, marker_svg(look[method])) for method in comparison.methods],
+        tables=findings.tables,
+        statistics=list(statistics_lines(findings.statistics)),
+        charts=list(make_charts(comparison, findings, look)),
+        mistakes=list(make_mistakes(comparison, findings)),
+        notes=findings.notes,
+        thumbnail=thumbnail,
+    )

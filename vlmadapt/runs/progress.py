@@ -1,0 +1,54 @@
+"""Progress bars and messages for people; no bars if the output is not a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Reporter:
+    """Progress bars on standard error, so that results on standard output stay clean."""
+
+    def __init__(self, main_process: bool = True):
+        self.console = Console(stderr=True, markup=False, emoji=False)
+        self.visible = main_process and self.console.is_terminal
+        self._main = main_process
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def say(self, message: str) -> None:
+        """One line for people, on a terminal or not; only from the main process."""
+        if self._main:
+            self.console.print(message, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[None]:
+        """A bar while something runs; `advance` moves it."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, disable=not self.visible, transient=True) as bar:
+            self._bar, self._task = bar, bar.add_task(title, total=total, numbers="")
+            try:
+                yield
+            finally:
+                self._bar = self._task = None
+
+    def advance(self, by: int = 1, numbers: str | None = None) -> None:
+        """Move the bar."""
+        if self._bar is not None and self._task is not None:
+            if numbers is not None:
+                self._bar.update(self._task, numbers=numbers)
+            self._bar.advance(self._task, by)
+
+    def update(self, completed: int, numbers: str) -> None:
+        """Set how much is done, and what stands next to the bar."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=completed, numbers=numbers)

@@ -1,0 +1,138 @@
+"""A run folder: config, environment, data, metrics, adapter and the state to go on from."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import yaml
+
+from vlmadapt import registry
+from vlmadapt.errors import PluginError, VlmadaptError
+from vlmadapt.files import write_json, write_text
+from vlmadapt.runs.settings import FitSettings
+
+CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, RESULT = (
+    "config.yaml",
+    "environment.json",
+    "data.json",
+    "metrics.jsonl",
+    "answers.json",
+    "result.json",
+)
+ADAPTER, STATE = "adapter", "state.safetensors"
+LIBRARIES = ("vlmadapt", "torch", "torchvision", "open_clip_torch", "timm", "accelerate", "safetensors", "numpy")
+
+T = TypeVar("T")
+
+
+class Run:
+    """Where a run keeps its files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.adapter = folder / ADAPTER
+        self.state = folder / STATE
+
+    @classmethod
+    def new(cls, folder: Path) -> Run:
+        """A run to be started.
+
+        Raises:
+            VlmadaptError: the folder holds a run already.
+        """
+        if (folder / CONFIG).exists():
+            raise VlmadaptError(
+                f"'{folder}' holds a run already; continue it with `vlmadapt fit --resume {folder}`, choose another "
+                "folder with --out, or delete it."
+            )
+        return cls(folder)
+
+    def start(self, settings: FitSettings, manifest: dict[str, Any]) -> None:
+        """Write what is known before training; the config comes last, for it is what makes a folder a run."""
+        write_json(self.folder / ENVIRONMENT, environment(settings.method))
+        write_json(self.folder / DATA, manifest)
+        write_text(self.folder / CONFIG, yaml.safe_dump(settings.to_config(), sort_keys=False))
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            VlmadaptError: the folder does not exist or holds no run.
+        """
+        if not (folder / CONFIG).is_file():
+            what = "holds no run" if folder.is_dir() else "does not exist"
+            raise VlmadaptError(f"'{folder}' {what}; `vlmadapt fit` makes run folders (by default below runs/).")
+        return cls(folder)
+
+    def settings(self) -> FitSettings:
+        """The resolved settings it was started with."""
+        return self._read(CONFIG, lambda text: FitSettings.from_config(yaml.safe_load(text)))
+
+    def check_method(self) -> None:
+        """See that the distribution of its method is installed.
+
+        Raises:
+            PluginError: it is not; the message names it.
+        """
+        made_by = self._read(ENVIRONMENT, json.loads)["method"]
+        if gone := registry.missing(made_by["name"], made_by["distribution"], made_by["version"]):
+            raise PluginError(f"'{self.folder}' was made by {gone}")
+
+    def manifest(self) -> dict[str, Any]:
+        """Which images of which classes it trains on and tests."""
+        return self._read(DATA, _parse_manifest)
+
+    def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
+        """One JSON line for each epoch so far."""
+        write_text(self.folder / METRICS, "".join(json.dumps(epoch) + "\n" for epoch in epochs))
+
+    def write_answers(self, groups: list[dict[str, Any]]) -> None:
+        """For each tested group: the class index and the probability answered for every image, in `manifest` order."""
+        write_text(self.folder / ANSWERS, json.dumps(groups, separators=(",", ":")) + "\n")
+
+    def answers(self) -> list[dict[str, Any]] | None:
+        """What `write_answers` wrote, None where there is nothing."""
+        return self._read(ANSWERS, json.loads) if (self.folder / ANSWERS).is_file() else None
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """The final numbers."""
+        write_json(self.folder / RESULT, result)
+
+    def result(self) -> dict[str, Any] | None:
+        """The final numbers, None while there are none."""
+        return self._read(RESULT, json.loads) if (self.folder / RESULT).is_file() else None
+
+    def _read(self, name: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise VlmadaptError(f"'{self.folder / name}' is damaged ({cause}); the run cannot be used.") from error
+
+
+def _parse_manifest(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(text)
+    if "sha256" not in content:
+        raise ValueError("it lists no data")
+    return content
+
+
+def environment(method: str) -> dict[str, Any]:
+    """Versions and machine, for whoever wants to repeat the run."""
+    plugin = registry.find(registry.METHODS, method)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "method": {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version},
+    }

@@ -1,1 +1,0 @@
-"""Files that `vlmadapt new` writes, with `$name` where something is to be filled in."""

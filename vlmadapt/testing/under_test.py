@@ -1,0 +1,127 @@
+"""The method under test, built, trained and asked on the small random CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.build import make_config, method_class
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.method import SEEN, Method, Role, Task
+from vlmadapt.core.recipe import Recipe
+from vlmadapt.testing.data import CLASSES, TEMPLATE, Shots
+from vlmadapt.testing.tiny import tiny_clip
+from vlmadapt.testing.trace import Observed, observing
+from vlmadapt.testing.training import EPOCHS, Watch, switch_off_dropout, train
+
+
+class Subject:
+    """A method with its options, and what checks do with it.
+
+    Args:
+        method: registered name, or the class itself.
+        options: of the method.
+        backbone: to run on; by default `tiny_clip()`.
+
+    Raises:
+        PluginError: there is no such method, it is broken, or it has no such option.
+    """
+
+    def __init__(
+        self, method: str | type[Method], options: Mapping[str, Any] | None = None, backbone: Backbone | None = None
+    ):
+        self.name = method if isinstance(method, str) else None
+        self.cls = method_class(method) if isinstance(method, str) else method
+        self.options = dict(options or {})
+        self.config = make_config(self.cls, self.options)
+        self._backbone = backbone
+
+    @property
+    def backbone(self) -> Backbone:
+        """What it runs on; made when it is first asked for."""
+        return self._backbone or tiny_clip()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The published settings, cut to a few small steps."""
+        trains = self.cls.recipe.epochs or self.cls.recipe.steps_per_shot
+        return replace(
+            self.cls.recipe, epochs=EPOCHS if trains else 0, steps_per_shot=0, batch_size=4, precision="fp32"
+        )
+
+    def build(self, classes: Sequence[str] = CLASSES, seed: int = 0) -> Method:
+        """The method as it starts."""
+        torch.manual_seed(seed)
+        return self.cls(make_config(self.cls, self.options), self.backbone, Task(tuple(classes), (TEMPLATE,)))
+
+    def classifier(self, method: Method, plan: str = "planned") -> Classifier:
+        """A method, ready to answer."""
+        return Classifier(self.backbone, method, (TEMPLATE,), plan)
+
+    def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
+        """Labelled images for the backbone."""
+        return Shots.draw(classes, self.backbone.image.size, per_class, seed)
+
+    def fit(
+        self,
+        classes: Sequence[str] = CLASSES,
+        seed: int = 0,
+        watch: Watch | None = None,
+        accelerator: Accelerator | None = None,
+        dropout: bool = True,
+        **changes: Any,
+    ) -> Classifier:
+        """Build, prepare, train a few steps, finish.
+
+        Args:
+            classes: to train on.
+            seed: of start values and of what is drawn while training.
+            watch: called behind each step.
+            accelerator: where there are several processes.
+            dropout: whether its dropout drops anything; each process draws for its own images.
+            changes: of the recipe; with 0 published epochs nothing is trained whatever they say.
+        """
+        classifier = self.classifier(self.build(classes, seed))
+        if not dropout:
+            switch_off_dropout(classifier.method)
+        recipe = self.recipe
+        if recipe.epochs:
+            recipe = replace(recipe, **changes)
+        validation = self.shots(classes, per_class=2, seed=1)
+        train(classifier, recipe, self.shots(classes), validation, watch, accelerator)
+        return classifier
+
+    @cached_property
+    def observed(self) -> Observed:
+        """The first fit, watched for what it does besides."""
+        return self.observe()
+
+    def observe(self) -> Observed:
+        """Fit and watch."""
+        return observing(self.backbone, lambda watch: self.fit(watch=watch))
+
+    @property
+    def trained(self) -> Classifier:
+        """The method of the watched fit; checks leave it as it is.
+
+        Raises:
+            Exception: whatever went wrong in that fit.
+        """
+        if self.observed.error is not None:
+            raise self.observed.error
+        assert self.observed.classifier is not None
+        return self.observed.classifier
+
+    def scores(
+        self, classifier: Classifier, classes: Sequence[str] = CLASSES, role: Role = SEEN, images: int = 4
+    ) -> Tensor:
+        """Scores (images, classes) of the first test images, which are the same at every call."""
+        shots = self.shots(CLASSES, seed=2)
+        return classifier.scores(shots.images[:images], classes, role)

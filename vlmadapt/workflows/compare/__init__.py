@@ -1,1 +1,0 @@
-"""Comparing methods: a grid of ordinary runs, and what follows from their numbers."""
