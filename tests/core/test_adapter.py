@@ -107,7 +107,30 @@ def test_another_backbone_is_refused(tmp_path: Path, backbone: Backbone) -> None
 
 def test_the_same_weights_in_another_place_are_the_same_backbone(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path / "adapter", backbone)
-    load_adapter(tmp_path / "adapter", tiny_clip.load(tmp_path / "moved", small.SETTINGS), small.NAMES)
+    moved = tiny_clip.load(tmp_path / "moved", small.SETTINGS)
+    assert moved.name != backbone.name
+    method, config = load_adapter(tmp_path / "adapter", moved)
+    assert config.backbone["name"] == backbone.name
+    assert type(method).__name__ == "CoOp"
+
+
+@pytest.mark.parametrize("what", ["preprocess", "activation", "tokenizer"])
+def test_the_same_weights_used_in_another_way_are_another_backbone(
+    tmp_path: Path, backbone: Backbone, what: str
+) -> None:
+    """Weights alone do not decide what a backbone answers."""
+    saved(tmp_path / "adapter", backbone)
+    other = tiny_clip.load(tmp_path / "other", small.SETTINGS)
+    if what == "preprocess":
+        other.model.visual.preprocess_cfg["mean"] = (0.5, 0.5, 0.5)
+    elif what == "activation":
+        for block in (*other.model.visual.transformer.resblocks, *other.model.transformer.resblocks):
+            block.mlp.gelu = torch.nn.SiLU()
+    else:
+        original = other.text._tokenizer
+        other.text._tokenizer = lambda texts, context_length: original([t.upper() for t in texts], context_length)
+    assert other.fingerprint() == backbone.fingerprint()
+    assert f"has other {what}" in refusal(tmp_path / "adapter", other)
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path, backbone: Backbone) -> None:
@@ -128,8 +151,15 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path: Path, bac
     assert refusal(tmp_path, backbone).endswith("do not fit: context is (3, 64) in the file and (2, 64) here.")
 
 
-def test_a_context_for_each_class_does_not_fit_other_classes(tmp_path: Path, backbone: Backbone) -> None:
+def test_an_adapter_knows_its_classes(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path, backbone, per_class=True)
+    method, config = load_adapter(tmp_path, backbone)
+    assert method.trained_classes == tuple(config.classes) == small.NAMES
+
+
+def test_an_adapter_of_format_1_is_told_its_classes(tmp_path: Path, backbone: Backbone) -> None:
+    saved(tmp_path, backbone, per_class=True)
+    change_config(tmp_path, format=1, classes=[])
     load_adapter(tmp_path, backbone, small.NAMES)
     assert "context is (5, 2, 64) in the file and (2, 2, 64) here" in refusal(tmp_path, backbone, ("a", "b"))
 
@@ -173,8 +203,8 @@ def test_a_field_of_another_kind_is_named(tmp_path: Path, backbone: Backbone, fi
 
 def test_a_newer_format_is_refused(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path, backbone)
-    change_config(tmp_path, format=2)
-    assert "has format 2; this version reads format 1" in refusal(tmp_path, backbone)
+    change_config(tmp_path, format=3)
+    assert "has format 3; this version reads up to 2" in refusal(tmp_path, backbone)
 
 
 def test_a_newer_plugin_api_is_refused(tmp_path: Path, backbone: Backbone) -> None:

@@ -76,14 +76,20 @@ def test_images_in_memory_are_answered_like_files(run: FitResult, images: list[P
     assert list(predictor.predict([Image.open(images[0])])) == list(predictor.predict([str(images[0])]))
 
 
-def test_an_adapter_alone_is_loaded_for_given_classes(run: FitResult, images: list[Path]) -> None:
-    alone = load(run.folder / "adapter", ["moth", "bus"])
+def test_an_adapter_alone_is_loaded_for_given_classes(world: World, run: FitResult, images: list[Path]) -> None:
+    alone = load(run.folder / "adapter", ["moth", "bus"], backbone=str(world.clip))
     assert list(alone.predict(images)) == list(load(run.folder, ["moth", "bus"]).predict(images))
 
 
-def test_an_adapter_alone_knows_no_classes(run: FitResult) -> None:
+def test_an_adapter_alone_knows_no_classes(world: World, run: FitResult) -> None:
     with pytest.raises(DataError, match="is an adapter without a run; say which classes"):
-        load(run.folder / "adapter")
+        load(run.folder / "adapter", backbone=str(world.clip))
+
+
+def test_an_adapter_alone_does_not_choose_which_folder_is_loaded(run: FitResult) -> None:
+    """It may be a stranger's: only the user names folders and models of the Hub."""
+    with pytest.raises(AdapterError, match="name it yourself with --backbone"):
+        load(run.folder / "adapter", ["moth", "bus"])
 
 
 def test_no_classes_are_no_question(run: FitResult) -> None:

@@ -1,11 +1,11 @@
-"""The saved artefact: two files, trainables only, and everything needed to tell whether they fit."""
+"""Saved adapters: two files with the trained tensors and everything needed to tell whether they fit."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.build import build_method
 from vlmadapt.core.method import Method, Task
 from vlmadapt.errors import AdapterError, PluginError
@@ -20,7 +21,9 @@ from vlmadapt.files import as_json, as_safetensors, replacing
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-FORMAT = 1
+FORMAT = 2
+READABLE_FORMATS = (1, 2)
+"""Format 1 lacks the class list, and of the backbone it states the weights alone."""
 
 _KINDS = {
     "method": str,
@@ -30,6 +33,7 @@ _KINDS = {
     "backbone": dict,
     "templates": list,
     "weights_sha256": str,
+    "classes": list,
 }
 
 
@@ -39,27 +43,29 @@ class AdapterConfig:
 
     Attributes:
         method: registered name.
-        options: the method's options.
-        distribution: the distribution that provides the method, and its version.
-        api_version: of the plugin API it was saved with.
-        backbone: name and SHA-256 of the weights it was trained on.
+        options: options of the method.
+        distribution: name and version of the distribution that provides the method.
+        api_version: version of the plugin API it was saved with.
+        backbone: name of the backbone it was trained on, and what makes it the same one (`Backbone.identity`).
         templates: texts that described the classes in training.
-        weights_sha256: of the tensors' file.
-        format: of these two files.
+        weights_sha256: SHA-256 of the file with the tensors.
+        classes: names of the classes it was trained on, in the order of its labels.
+        format: version of these two files.
     """
 
     method: str
     options: dict[str, Any]
     distribution: dict[str, str]
     api_version: int
-    backbone: dict[str, str]
+    backbone: dict[str, Any]
     templates: list[str]
     weights_sha256: str
+    classes: list[str] = field(default_factory=list)
     format: int = FORMAT
 
 
 def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, templates: Sequence[str]) -> None:
-    """Write both files or, whatever goes wrong, neither."""
+    """Write both files; if anything goes wrong before they are complete, the previous ones stay."""
     plugin = registry.find(registry.METHODS, name)
     weights = as_safetensors(method.state_dict())
     config = AdapterConfig(
@@ -67,9 +73,10 @@ def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, te
         options=asdict(method.config),
         distribution={"name": plugin.distribution, "version": plugin.version},
         api_version=registry.API_VERSION,
-        backbone={"name": backbone.name, "sha256": backbone.fingerprint()},
+        backbone={"name": backbone.name, **backbone.identity()},
         templates=list(templates),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        classes=list(method.trained_classes),
     )
     with replacing(folder / WEIGHTS, folder / CONFIG) as (weights_file, config_file):
         weights_file.write_bytes(weights)
@@ -87,8 +94,8 @@ def read_config(folder: Path) -> AdapterConfig:
         raise AdapterError(f"'{folder}' holds no adapter ({CONFIG} is missing).")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads format {FORMAT}.")
+        if content.get("format") not in READABLE_FORMATS:
+            raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads up to {FORMAT}.")
         config = AdapterConfig(**content)
         for name, kind in _KINDS.items():
             if not isinstance(getattr(config, name), kind):
@@ -99,18 +106,18 @@ def read_config(folder: Path) -> AdapterConfig:
 
 
 def load_adapter(
-    folder: Path, backbone: Backbone, classes: Sequence[str], options: Mapping[str, Any] | None = None
+    folder: Path, backbone: Backbone, classes: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> tuple[Method, AdapterConfig]:
-    """Rebuild a saved method on its backbone, for any classes.
+    """Rebuild a saved method on its backbone.
 
     Args:
         folder: holds the two files.
-        backbone: with the weights it was trained on.
-        classes: to answer for.
-        options: of the method, to be changed against training.
+        backbone: the one it was trained on.
+        classes: it was trained on, for adapters of format 1, which do not say so.
+        options: of the method that differ from training.
 
     Raises:
-        AdapterError: it was made for other weights, by a method that is not installed, by a newer plugin API, or its
+        AdapterError: it was made for another backbone, by a method that is not installed, by a newer plugin API, or its
             tensors do not fit; the message says what differs.
     """
     config = read_config(folder)
@@ -122,14 +129,13 @@ def load_adapter(
     made_by = config.distribution["name"], config.distribution["version"]
     if gone := registry.missing(config.method, *made_by):
         raise AdapterError(f"'{folder}' was made by {gone}")
-    if backbone.fingerprint() != config.backbone["sha256"]:
+    if wrong := differences(config.backbone, backbone.identity()):
         raise AdapterError(
-            f"'{folder}' was made for the backbone '{config.backbone['name']}' "
-            f"(weights {config.backbone['sha256'][:12]}); '{backbone.name}' has other weights "
-            f"({backbone.fingerprint()[:12]})."
+            f"'{folder}' was made for the backbone '{config.backbone['name']}'; '{backbone.name}' has other "
+            f"{', other '.join(wrong)}."
         )
     tensors = _read_weights(folder, config)
-    task = Task(tuple(classes), tuple(config.templates))
+    task = Task(tuple(config.classes or classes), tuple(config.templates))
     try:
         method = build_method(config.method, backbone, task, {**config.options, **(options or {})})
     except PluginError as error:

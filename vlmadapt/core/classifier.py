@@ -1,4 +1,4 @@
-"""A method on a backbone, ready to answer for lists of classes."""
+"""Classifiers: a method on a backbone, ready to answer for lists of classes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from torch import Tensor
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
-from vlmadapt.core.method import Method, Role
+from vlmadapt.core.method import UNSEEN, Method, Role
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
+from vlmadapt.errors import DataError, first_few
 
 
 class Classifier:
-    """What training and evaluation share: a backbone, a method, the templates and the plan.
+    """A backbone, a method, templates and a plan: what training and evaluation share.
 
     Attributes:
-        backbone: frozen.
-        method: holds everything that is trained.
-        templates: texts that describe a class, for methods and zero-shot branches that use the data set's.
+        backbone: frozen dual encoder.
+        method: module that holds everything trained.
+        templates: texts of the data set that describe a class.
 
     Raises:
         BackboneError: the method declares what this backbone does not have.
@@ -38,12 +39,12 @@ class Classifier:
         derive(method.hooks(), backbone, self.templates)
 
     def with_templates(self, templates: Sequence[str]) -> Classifier:
-        """The same method for classes that are described otherwise."""
+        """The same method with other templates."""
         return Classifier(self.backbone, self.method, templates, *self._plan)
 
     @property
     def device(self) -> torch.device:
-        """Where the computation runs."""
+        """Device of the computation."""
         return self.backbone.device
 
     def forward(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
@@ -52,6 +53,29 @@ class Classifier:
 
     @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
-        """The router's scores (B, classes) for classes of a role, in inference mode: nothing can be trained on them."""
+        """The router's scores (B, classes) for classes of a role, in inference mode: they carry no gradients.
+
+        A method that knows only the classes it was trained on is asked for those, in its own order; the columns are
+        then put in the order of `names`.
+
+        Raises:
+            DataError: such a method is asked for other classes.
+        """
         self.method.eval()
-        return self.method.route(self.forward(images, names), role).float()
+        if self.method.answers_unseen:
+            return self.method.route(self.forward(images, names), role).float()
+        columns = self._trained_columns(names, role)
+        found = self.method.route(self.forward(images, self.method.trained_classes), role).float()
+        return found if columns == list(range(found.shape[1])) else found[:, columns]
+
+    def _trained_columns(self, names: Sequence[str], role: Role) -> list[int]:
+        """Where each class stands among those trained on."""
+        trained = {name: i for i, name in enumerate(self.method.trained_classes)}
+        others = [name for name in names if name not in trained]
+        if others or role is UNSEEN:
+            raise DataError(
+                f"{type(self.method).__name__} with these options knows only the {len(trained)} classes it was trained "
+                f"on; it has no answer for others ({first_few(others or list(names))}). Use a method that reads class "
+                "names, or the protocol few-shot."
+            )
+        return [trained[name] for name in names]

@@ -91,6 +91,7 @@ class Method(nn.Module):
         touches: towers the method works inside; a backbone that does not allow it is refused before any work starts.
         whole_batch: True if images of a batch are compared with each other, so that every process needs all of them.
         api_version: version of the plugin API that the method is written for, a plain number.
+        trained_classes: names of the classes that it is built for; the core keeps them.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
     """
 
@@ -113,6 +114,7 @@ class Method(nn.Module):
             if not backbone.tower(side).blocks:
                 raise BackboneError(untouchable(side, backbone.tower(side)))
         self.config = config
+        self.trained_classes = task.classes
         self.build(backbone, task)
 
     def build(self, backbone: Backbone, task: Task) -> None:

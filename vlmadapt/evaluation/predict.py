@@ -11,11 +11,11 @@ from PIL import Image
 
 from vlmadapt.core.adapter import load_adapter, read_config
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.loading import load_backbone
+from vlmadapt.core.loading import is_published, load_backbone
 from vlmadapt.core.method import Role
 from vlmadapt.data.images import read_image
 from vlmadapt.data.transforms import test_transform
-from vlmadapt.errors import DataError
+from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
 from vlmadapt.runs.run import CONFIG, Run
 
@@ -81,9 +81,25 @@ def load(path: Path | str, classes: Sequence[str] | None = None, backbone: str |
         trained, known = trained_and_known_classes(run)
         classes = known if classes is None else classes
         folder = run.adapter
+    else:
+        _check_named_backbone(folder, backbone)
     if classes is None:
         raise DataError(f"'{folder}' is an adapter without a run; say which classes to choose from.")
     return Predictor(load_classifier(folder, classes, backbone), classes, role_of(classes, trained))
+
+
+def _check_named_backbone(adapter: Path, backbone: str | None) -> None:
+    """Refuse to load a folder or a Hub model only because an adapter, perhaps a stranger's, names it.
+
+    Raises:
+        AdapterError: the user has to name the backbone.
+    """
+    named = read_config(adapter).backbone["name"]
+    if backbone is None and not is_published(named):
+        raise AdapterError(
+            f"'{adapter}' names the backbone '{named}', which is neither registered nor one of open_clip's own; if you "
+            "trust it, name it yourself with --backbone."
+        )
 
 
 def load_classifier(
@@ -98,7 +114,12 @@ def load_classifier(
         AdapterError: it is missing or does not fit.
     """
     config = read_config(adapter)
-    frozen = load_backbone(backbone or config.backbone["name"])
+    name = backbone or config.backbone["name"]
+    try:
+        frozen = load_backbone(name, weights=config.backbone["sha256"])
+    except BackboneError as error:
+        was = config.backbone["name"]
+        raise AdapterError(f"'{adapter}' was made for the backbone '{was}': {error}") from error
     if torch.cuda.is_available():
         frozen = frozen.cuda()
     method, config = load_adapter(adapter, frozen, classes, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.compiled import CompiledParts
+from vlmadapt.core.backbone.identity import activations, tokenizer_sha256, weights_sha256
 from vlmadapt.core.backbone.tower import ImageTower, TextTower
 from vlmadapt.core.side import TEXT, Side
 from vlmadapt.deprecated import warn_deprecated
@@ -71,9 +72,14 @@ class Backbone(nn.Module):
         return self
 
     def fingerprint(self) -> str:
-        """SHA-256 of all weights; an adapter stores that of the backbone it was trained on."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.model.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 of all weights."""
+        return weights_sha256(self.model)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything by which this backbone answers as it does: weights, activation, preprocessing, tokenizer."""
+        return {
+            "sha256": self.fingerprint(),
+            "activation": activations(self.model),
+            "preprocess": json.loads(json.dumps(self.preprocess_config)),
+            "tokenizer": tokenizer_sha256(self.text.tokenize),
+        }

@@ -1,5 +1,5 @@
 """Loading backbones by name, and verifying them."""
 
-from vlmadapt.core.loading.load import load_backbone, untrained
+from vlmadapt.core.loading.load import is_published, load_backbone, untrained
 
-__all__ = ["load_backbone", "untrained"]
+__all__ = ["is_published", "load_backbone", "untrained"]

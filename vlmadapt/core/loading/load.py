@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,16 +12,17 @@ from typing import Any
 
 import open_clip
 import torch
+from torch import nn
 
 from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.backbone.identity import weights_sha256
 from vlmadapt.core.loading.check import check_towers
-from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
+from vlmadapt.core.loading.model_config import CONFIG, read_model_config
+from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, first_line, unknown
 
-CONFIG = "open_clip_config.json"
 
-
-def load_backbone(spec: str) -> Backbone:
+def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
     """Load a frozen backbone in float32, and verify that running it block by block is exact.
 
     Args:
@@ -32,21 +32,23 @@ def load_backbone(spec: str) -> Backbone:
             open_clip (`ViT-B-16:openai`);
             `ARCHITECTURE:FILE`, with a local checkpoint (safetensors, or a file that `torch.load` reads with
             `weights_only=True`);
-            a folder with `open_clip_config.json` and weights beside it;
+            a folder with `open_clip_config.json` and weights next to it;
             `hf-hub:OWNER/NAME`.
+        weights: SHA-256 that its weights must have, see `Backbone.fingerprint`.
 
     Raises:
-        BackboneError: the name, the tag or the file is unknown, its weights cannot be read, or a tower run block by
-            block does not reproduce open_clip's forward.
+        BackboneError: the name, the tag or the file is unknown, its weights cannot be read or are others, its
+            configuration asks for what is not known to be harmless, or a tower run block by block does not reproduce
+            open_clip's forward.
         PluginError: the registered backbone is broken or ambiguous.
     """
     registered = registry.plugins(registry.BACKBONES)
-    if any(spec in (plugin.name, f"{plugin.distribution}:{plugin.name}") for plugin in registered):
-        return _from_folder(spec, _registered(spec))
+    if is_registered(spec):
+        return _from_folder(spec, _registered(spec), weights)
     if spec.startswith("hf-hub:"):
-        return _create(spec, spec, None)
+        return _from_hub(spec, weights)
     if Path(spec).is_dir():
-        return _from_folder(spec, Path(spec))
+        return _from_folder(spec, Path(spec), weights)
     architecture, _, pretrained = spec.partition(":")
     if architecture not in open_clip.list_models():
         names = {plugin.name for plugin in registered} | set(open_clip.list_models())
@@ -54,7 +56,22 @@ def load_backbone(spec: str) -> Backbone:
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
         raise BackboneError(f"say which weights: '{architecture}:TAG' with one of {tags}, or '{architecture}:FILE'.")
-    return _create(spec, architecture, pretrained)
+    return _create(spec, architecture, pretrained, weights)
+
+
+def is_published(spec: str) -> bool:
+    """Whether a backbone is registered or has one of open_clip's own pretrained tags.
+
+    Nothing but these is loaded because a stranger's file names it.
+    """
+    architecture, _, tag = spec.partition(":")
+    return is_registered(spec) or tag in open_clip.list_pretrained_tags_by_model(architecture)
+
+
+def is_registered(spec: str) -> bool:
+    """Whether a backbone has this registered name."""
+    registered = registry.plugins(registry.BACKBONES)
+    return any(spec in (plugin.name, f"{plugin.distribution}:{plugin.name}") for plugin in registered)
 
 
 def untrained(architecture: str) -> Backbone:
@@ -74,47 +91,79 @@ def _registered(name: str) -> Path:
     except VlmadaptError:
         raise
     except Exception as error:
-        raise PluginError(f"{plugin} is broken: {type(error).__name__}: {error}".splitlines()[0]) from error
+        raise PluginError(f"{plugin} is broken: {type(error).__name__}: {first_line(error)}") from error
 
 
-def _from_folder(name: str, folder: Path) -> Backbone:
-    config = folder / CONFIG
-    if not config.is_file():
+def _from_folder(name: str, folder: Path, weights: str | None) -> Backbone:
+    if not (folder / CONFIG).is_file():
         raise BackboneError(f"the folder '{folder}' holds no {CONFIG}; it is not a saved open_clip model.")
+    config = read_model_config(folder / CONFIG)
+    return _create(name, f"local-dir:{folder}", None, weights, config, folder)
+
+
+def _from_hub(spec: str, weights: str | None) -> Backbone:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
     try:
-        text = json.loads(config.read_text())["model_cfg"]["text_cfg"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise BackboneError(f"'{config}' cannot be read: {error!r}.") from error
-    merges = sorted(folder.glob("bpe_*.txt.gz"))
-    tokenizer = None
+        path = hf_hub_download(spec.removeprefix("hf-hub:"), CONFIG)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise BackboneError(f"the backbone '{spec}' cannot be loaded: {first_line(error)}") from error
+    return _create(spec, spec, None, weights, read_model_config(Path(path)))
+
+
+def _create(
+    spec: str,
+    model_name: str,
+    pretrained: str | None,
+    weights: str | None,
+    config: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> Backbone:
+    """Build the model, verify its weights, and only then its tokenizer."""
+    tag = open_clip.get_pretrained_cfg(model_name, pretrained) if pretrained and ":" not in model_name else {}
+    with _as_backbone_errors(spec), _quiet():
+        model = open_clip.create_model(
+            model_name,
+            pretrained=pretrained,
+            force_quick_gelu=bool((tag or {}).get("quick_gelu")),
+            require_pretrained=True,
+        )
+        _check_weights(spec, model, weights)
+        backbone = Backbone(spec, model, _tokenizer(model_name, config or {}, folder))
+    check_towers(backbone)
+    return backbone
+
+
+def _check_weights(spec: str, model: nn.Module, expected: str | None) -> None:
+    if expected is not None and (found := weights_sha256(model.float())) != expected:
+        raise BackboneError(f"'{spec}' has other weights ({found[:12]}) instead of ({expected[:12]}).")
+
+
+def _tokenizer(model_name: str, config: Mapping[str, Any], folder: Path | None) -> Any:
+    text = config.get("text_cfg", {})
+    merges = sorted(folder.glob("bpe_*.txt.gz")) if folder else []
     if merges:
         context = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
-        tokenizer = open_clip.SimpleTokenizer(bpe_path=str(merges[0]), context_length=context)
-    return _create(name, f"local-dir:{folder}", None, tokenizer)
+        return open_clip.SimpleTokenizer(bpe_path=str(merges[0]), context_length=context)
+    # transformers asks on the terminal whether to run code that comes with a tokenizer, unless it is told not to.
+    no_code = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+    return open_clip.get_tokenizer(model_name, **no_code)
 
 
-def _create(spec: str, model_name: str, pretrained: str | None, tokenizer: Any = None) -> Backbone:
-    tag = open_clip.get_pretrained_cfg(model_name, pretrained) if pretrained and ":" not in model_name else {}
+@contextmanager
+def _as_backbone_errors(spec: str) -> Iterator[None]:
     try:
-        with _quiet():
-            model = open_clip.create_model(
-                model_name,
-                pretrained=pretrained,
-                force_quick_gelu=bool((tag or {}).get("quick_gelu")),
-                require_pretrained=True,
-            )
-            tokenizer = tokenizer or open_clip.get_tokenizer(model_name)
+        yield
+    except VlmadaptError:
+        raise
     except UnpicklingError as error:
         raise BackboneError(
             f"the backbone '{spec}' cannot be loaded: its file is damaged or holds more than tensors, and unpickling "
             "that may run any code; save its state dict alone, best as safetensors."
         ) from error
     except Exception as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackboneError(f"the backbone '{spec}' cannot be loaded: {cause[:300]}") from error
-    backbone = Backbone(spec, model, tokenizer)
-    check_towers(backbone)
-    return backbone
+        raise BackboneError(f"the backbone '{spec}' cannot be loaded: {first_line(error)[:300]}") from error
 
 
 @contextmanager

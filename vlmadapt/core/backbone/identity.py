@@ -1,0 +1,65 @@
+"""What makes a backbone the same backbone: weights, activation, image preprocessing, tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+PROBES = (
+    "a photo of a cat.",
+    "A Photo Of A CAT",
+    "jack-o'-lantern  (Boeing 737-800), 50 %",
+    "naïve façade, Übergröße, ñandú",
+    "狮子 лев أسد 🦁",
+    "supercalifragilisticexpialidocious antidisestablishmentarianism",
+)
+"""Texts in which tokenizers differ: case, spaces, punctuation, numbers, accents, other scripts, long words."""
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 of all weights of a model, names included."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def tokenizer_sha256(tokenizer: Any) -> str:
+    """SHA-256 of the token ids that a tokenizer gives for a fixed list of texts."""
+    return hashlib.sha256(json.dumps(tokenizer(list(PROBES)).tolist()).encode()).hexdigest()
+
+
+def activations(model: nn.Module) -> list[str]:
+    """Names of the activation modules of a model, e.g. `['QuickGELU']`; the same weights need the same ones."""
+    leaves = (m for m in model.modules() if not list(m.children()) and not list(m.parameters(recurse=False)))
+    kinds = {type(m).__name__ for m in leaves if isinstance(m, _ACTIVATIONS) or "GELU" in type(m).__name__}
+    return sorted(kinds)
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What differs between two identities, each as `what (found) instead of (expected)`.
+
+    What one of them does not state is not compared.
+    """
+    return [
+        f"{'weights' if name == 'sha256' else name} ({_short(found[name])}) instead of ({_short(expected[name])})"
+        for name in found
+        if name in expected and json.dumps(expected[name], sort_keys=True) != json.dumps(found[name], sort_keys=True)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text[:12] if isinstance(value, str) and len(text) == 64 else text
+
+
+_ACTIVATIONS = tuple(
+    kind
+    for kind in vars(nn.modules.activation).values()
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and kind is not nn.MultiheadAttention
+)
