@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vlmadapt import registry
+from vlmadapt import Backbone, registry
 from vlmadapt.core import cost, run_tower
 from vlmadapt.core.method import SEEN, Method, total, trainable_count
 from vlmadapt.core.plan import Optimizations
-from vlmadapt.testing import Subject
+from vlmadapt.testing import Subject, tiny_clip
 
 FLOAT32 = 1e-5
 """Bound on the norm of a difference, as a part of the norm of what is compared."""
@@ -111,3 +111,22 @@ def test_in_bfloat16(name: str) -> None:
         reference["loss"] = max(reference["loss"], reference["scores"])
     for what, distance in planned.items():
         assert distance <= 2 * reference[what] + BFLOAT16, what
+
+
+@cache
+def held_in_bfloat16() -> Backbone:
+    return tiny_clip.__wrapped__().hold_weights_in(torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_frozen_weights_in_bfloat16(name: str) -> None:
+    """As on a GPU: frozen weights in half precision are as near to float32 as casting them at each use."""
+    method = subject(name).trained.method
+    exact = outcome(subject(name), method, "reference")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast_at_use = rounding(exact, outcome(subject(name), method, "planned"))
+        held = rounding(exact, outcome(Subject(name, backbone=held_in_bfloat16()), method, "planned"))
+    if "loss" in held:
+        cast_at_use["loss"] = max(cast_at_use["loss"], cast_at_use["scores"])
+    for what, distance in held.items():
+        assert distance <= 2 * cast_at_use[what] + BFLOAT16, what

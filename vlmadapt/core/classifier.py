@@ -29,18 +29,24 @@ class Classifier:
     """
 
     def __init__(
-        self, backbone: Backbone, method: Method, templates: Sequence[str], plan: str = "planned", class_chunk: int = 0
+        self,
+        backbone: Backbone,
+        method: Method,
+        templates: Sequence[str],
+        plan: str = "planned",
+        class_chunk: int = 0,
+        precision: torch.dtype | None = None,
     ):
         self.backbone = backbone
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
-        self._plan = plan, class_chunk
-        self._engine = Engine(backbone, Optimizations.named(plan), class_chunk)
+        self._settings = plan, class_chunk, precision
+        self._engine = Engine(backbone, Optimizations.named(plan), class_chunk, precision)
         derive(method.hooks(), backbone, self.templates)
 
     def with_templates(self, templates: Sequence[str]) -> Classifier:
         """The same method with other templates."""
-        return Classifier(self.backbone, self.method, templates, *self._plan)
+        return Classifier(self.backbone, self.method, templates, *self._settings)
 
     @property
     def device(self) -> torch.device:

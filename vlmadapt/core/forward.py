@@ -104,11 +104,16 @@ class ForwardPass:
     @cached_property
     def image_features(self) -> dict[str, Tensor]:
         """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
-        return self._engine.image.encode(self._frozen, self.plan.image, self._injected(IMAGE))
+        with self._engine.autocast():
+            return self._engine.image.encode(self._frozen, self.plan.image, self._injected(IMAGE))
 
     @cached_property
     def text_features(self) -> dict[str, Tensor]:
         """Unnormalised text features ([variants or images,] classes, [tokens,] joint) by head."""
+        with self._engine.autocast():
+            return self._text_features()
+
+    def _text_features(self) -> dict[str, Tensor]:
         method, kept_text = self._method, self._engine.kept_text
         if not (self._may_keep_text() and isinstance(method, nn.Module)):
             return self._encode_text()
@@ -218,12 +223,14 @@ class ZeroShot:
 
     @cached_property
     def _image(self) -> Tensor:
-        return l2_normalize(self._engine.image.encode_zero_shot(self._fwd._frozen, self._fwd.plan.image))
+        with self._engine.autocast():
+            return l2_normalize(self._engine.image.encode_zero_shot(self._fwd._frozen, self._fwd.plan.image))
 
     @cached_property
     def text(self) -> Tensor:
         """Unit text features (classes, joint) from hand-written templates."""
-        return self._engine.text.encode_zero_shot(self._fwd.names, self._fwd.plan.teacher)
+        with self._engine.autocast():
+            return self._engine.text.encode_zero_shot(self._fwd.names, self._fwd.plan.teacher)
 
     @property
     def logits(self) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.compiled import CompiledParts
 from vlmadapt.core.backbone.identity import activations, tokenizer_sha256, weights_sha256
+from vlmadapt.core.backbone.precision import cast_weights
 from vlmadapt.core.backbone.tower import ImageTower, TextTower
 from vlmadapt.core.side import TEXT, Side
 from vlmadapt.deprecated import warn_deprecated
@@ -33,6 +34,7 @@ class Backbone(nn.Module):
         self.model: Any = model.float().eval().requires_grad_(False)
         self.text = TextTower(model, tokenizer)
         self.image = ImageTower(model)
+        self._identity: dict[str, Any] | None = None
 
     @classmethod
     def load(cls, spec: str) -> Backbone:
@@ -71,15 +73,24 @@ class Backbone(nn.Module):
             tower.blocks = tuple(CompiledParts(block) for block in tower.blocks)
         return self
 
+    def hold_weights_in(self, dtype: torch.dtype) -> Backbone:
+        """Hold linear maps, attention and convolutions in half precision; run them under autocast to the same.
+
+        `identity` stays that of the weights as they were loaded.
+        """
+        self._identity = self.identity()
+        cast_weights(self.model, dtype)
+        return self
+
     def fingerprint(self) -> str:
         """SHA-256 of all weights."""
         return weights_sha256(self.model)
 
     def identity(self) -> dict[str, Any]:
         """Everything by which this backbone answers as it does: weights, activation, preprocessing, tokenizer."""
-        return {
+        return self._identity or {
             "sha256": self.fingerprint(),
             "activation": activations(self.model),
-            "preprocess": json.loads(json.dumps(self.preprocess_config)),
+            "preprocess": json.loads(json.dumps(getattr(self.model.visual, "preprocess_cfg", {}))),
             "tokenizer": tokenizer_sha256(self.text.tokenize),
         }

@@ -1,0 +1,35 @@
+"""Frozen weights in half precision, so that no step casts them again.
+
+Linear maps, attention and convolutions are held in float16 or bfloat16; norms, embeddings, projections and the logit
+scale stay in float32. Everything runs under autocast of the same precision, which then has only activations to cast and
+computes norms in float32, as the official code of these methods does.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Reduced precisions by the name that recipes and the command line use."""
+
+HELD = (nn.Linear, nn.MultiheadAttention, nn.Conv2d)
+
+
+def cast_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the weights of linear maps, attention and convolutions of a frozen model, in place."""
+    for module in model.modules():
+        if isinstance(module, HELD):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+    """Autocast to a reduced precision; with None, the context leaves everything as it is.
+
+    Casts are not cached: trained tensors change between steps, and a captured step must not refer to a cast that was
+    made before it.
+    """
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype, cache_enabled=False)
