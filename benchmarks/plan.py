@@ -37,7 +37,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import SEEN, Method, Task, total
+from vlmadapt.core.method import Method, Task, total
+from vlmadapt.roles import SEEN
 from vlmadapt.runs.memory import peak_memory
 
 OFFICIAL = "reference+keep-teacher+keep-text"

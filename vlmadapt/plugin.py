@@ -33,18 +33,7 @@ from vlmadapt.core.hooks import (
     prompt,
     teacher,
 )
-from vlmadapt.core.method import (
-    SEEN,
-    UNKNOWN,
-    UNSEEN,
-    LossTerm,
-    Method,
-    Role,
-    Support,
-    Task,
-    Trainer,
-    total,
-)
+from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
 from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.side import IMAGE, TEXT, Side
@@ -56,6 +45,7 @@ from vlmadapt.data.source import DataSource, Step
 from vlmadapt.deprecated import deprecated_names
 from vlmadapt.errors import BackboneError, DataError, VlmadaptError
 from vlmadapt.registry import API_VERSION
+from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 
 __all__ = [
     "API_VERSION",

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from vlmadapt.runs.session import Session
 
 from tests.world import World, result
 from vlmadapt import evaluate
@@ -17,7 +18,7 @@ from vlmadapt.cli.main import main
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.load import load_data
 from vlmadapt.errors import DataError
-from vlmadapt.evaluation.accuracy import answer_group, distinct, group_of, summary
+from vlmadapt.evaluation.accuracy import distinct, group_of, predict_group, summary
 from vlmadapt.evaluation.predict import load_classifier
 from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.progress import Reporter
@@ -82,10 +83,11 @@ def test_targets_are_described_with_their_own_templates(run: Path, root: Path, m
         return plain(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Classifier, "scores", scores)
-    answers = answer_group(classifier, group, Accelerator(), Reporter(False), 0)
+    session = Session(Accelerator(), Reporter(False), workers=0)
+    answers = predict_group(classifier, group, session)
     assert asked == [["{} texture."]]
     direct = Classifier(classifier.backbone, classifier.method, ["{} texture."])
-    expected = answer_group(direct, group, Accelerator(), Reporter(False), 0)
+    expected = predict_group(direct, group, session)
     assert torch.equal(answers.confidence, expected.confidence)
 
 

@@ -19,9 +19,10 @@ from vlmadapt import Backbone
 from vlmadapt.core.adapter import load_adapter, read_config, save_adapter
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import Role, Task
+from vlmadapt.core.method import Task
 from vlmadapt.errors import AdapterError
 from vlmadapt.registry import API_VERSION
+from vlmadapt.roles import Role
 
 TEMPLATES = ("a photo of a {}.",)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -20,8 +20,9 @@ from vlmadapt.core.backbone.tower import ImageTower
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import untrained
-from vlmadapt.core.method import Role, Task
+from vlmadapt.core.method import Task
 from vlmadapt.errors import BackboneError
+from vlmadapt.roles import Role
 
 TEMPLATES = ("a photo of a {}.",)
 TASK = Task(small.NAMES, TEMPLATES)

@@ -12,8 +12,9 @@ from tests.plugins.few_shot import FewShots
 from tests.plugins.prompt_methods import TEMPLATE, backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import SEEN, UNKNOWN, UNSEEN, Task
+from vlmadapt.core.method import Task
 from vlmadapt.errors import DataError
+from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN
 
 KNOWING = {"coop": {"per_class": True, "tokens": 2}, "linear-probe": {}, "tip-adapter": {}, "tip-adapter-f": {}}
 

@@ -13,7 +13,8 @@ from tests import small
 from vlmadapt import Backbone, VlmadaptError, load_backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import SEEN, Task, total
+from vlmadapt.core.method import Task, total
+from vlmadapt.roles import SEEN
 
 TASK = Task(small.NAMES, ("a photo of a {}.",))
 OUTSIDE = ["clip", "coop", "cocoop", "kgcoop", "prograd", "proda", "tcp", "clip-adapter"]

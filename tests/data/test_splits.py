@@ -12,11 +12,11 @@ from typing import Any, cast
 import pytest
 
 from tests.data.pictures import dataset, listed
-from vlmadapt.core.method import Role
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.data.splits import Protocol, Splits, base_and_novel, group_sha256, make_splits, manifest, subset
 from vlmadapt.errors import DataError
+from vlmadapt.roles import Role
 
 DATA = dataset(6, 2, 6, 6, 3)
 
@@ -81,7 +81,8 @@ def test_base_shots_are_those_of_a_draw_over_all_classes() -> None:
 def test_roles_are_those_of_the_plugin_api() -> None:
     protocols: tuple[Protocol, ...] = ("base-to-novel", "few-shot", "all-classes")
     roles = {group.role for protocol in protocols for group in make_splits(DATA, protocol, 1, 1).groups}
-    assert roles == {role.value for role in Role}
+    assert roles == set(Role)
+    assert all(type(role) is Role for role in roles)
 
 
 def test_unknown_protocol() -> None:

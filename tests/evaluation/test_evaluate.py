@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from PIL import Image
+from vlmadapt.runs.session import Session
 
 from tests.data.pictures import class_folder
 from tests.world import CLASSES, World, result
 from vlmadapt import FitResult, VlmadaptError, evaluate, load
-from vlmadapt.core.method import Role
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.splits import ClassGroup
 from vlmadapt.errors import AdapterError, DataError
 from vlmadapt.evaluation.accuracy import evaluate_group, harmonic_mean, role_of
+from vlmadapt.roles import Role
 from vlmadapt.runs.progress import Reporter
 
 
@@ -140,8 +141,8 @@ def test_accuracy_by_class_is_of_its_own_images_and_none_without_any(run: FitRes
     labels = [names.index(answer) for answer in answers]
     labels[0] = (labels[0] + 1) % 3
     examples = tuple(Example(file, label) for file, label in zip(files, labels, strict=True))
-    group = ClassGroup("mine", "unseen", names, examples)
-    accuracy = evaluate_group(run.classifier, group, Accelerator(cpu=True), Reporter(), workers=0)
+    group = ClassGroup("mine", Role.UNSEEN, names, examples)
+    accuracy = evaluate_group(run.classifier, group, Session(Accelerator(cpu=True), Reporter(), workers=0))
     assert (accuracy.correct, accuracy.total, accuracy.percent) == (4, 5, 80.0)
     for i, name in enumerate(names):
         right = sum(label == i for label in labels[1:])

@@ -10,11 +10,11 @@ from PIL import Image
 
 from tests.world import CLASSES, World
 from vlmadapt import FitResult, VlmadaptError, load
-from vlmadapt.core.method import Role
 from vlmadapt.data.images import read_image
 from vlmadapt.data.transforms import test_transform as plain_transform
 from vlmadapt.errors import AdapterError, DataError
 from vlmadapt.evaluation import predict
+from vlmadapt.roles import Role
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_training_needs_no_test_image(
 
     read = workflow._data
     monkeypatch.setattr(workflow, "_data", spoil)
-    monkeypatch.setattr(workflow, "answer_group", stop)
+    monkeypatch.setattr(workflow, "predict_group", stop)
     published = method_class(name).recipe
     settings = FitSettings(
         name,

@@ -22,9 +22,10 @@ from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
-from vlmadapt.core.method import SEEN, UNSEEN, Method, Role, Task
+from vlmadapt.core.method import Method, Task
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.templates import Template
+from vlmadapt.roles import SEEN, UNSEEN, Role
 
 ORACLES = oracles()
 BACKBONES: dict[str, Backbone] = {}

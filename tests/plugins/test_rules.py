@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vlmadapt import Backbone, registry
 from vlmadapt.core import cost, run_tower
-from vlmadapt.core.method import SEEN, Method, total, trainable_count
+from vlmadapt.core.method import Method, total, trainable_count
 from vlmadapt.core.plan import Optimizations
+from vlmadapt.roles import SEEN
 from vlmadapt.testing import Subject, tiny_clip
 
 FLOAT32 = 1e-5

@@ -17,7 +17,7 @@ from tests.world import World, metrics, outcome, result
 from vlmadapt import FitResult, FitSettings, VlmadaptError, fit
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
 from vlmadapt.runs.progress import Reporter
-from vlmadapt.training import loop
+from vlmadapt.training import loop, observers
 
 STEPS = 3
 """Twelve images in batches of four."""
@@ -98,7 +98,7 @@ def test_a_run_that_was_killed_goes_on_from_the_last_save(
     def power_failure() -> None:
         raise SystemExit
 
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(observers, "SAVE_EVERY", 0.0)
     with after_step(5, power_failure), pytest.raises(SystemExit):
         world.fit(tmp_path / "run", train={"optimizer": "adamw"})
     fit(ANYTHING, resume=tmp_path / "run")
@@ -196,6 +196,6 @@ def test_training_in_a_thread_leaves_signals_alone(world: World, tmp_path: Path)
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(timeout=60)
+    thread.join()  # without a timeout: a thread left training would draw from the next test's random numbers
     assert not failed
     assert len(metrics(tmp_path / "run")) == 1

@@ -18,6 +18,7 @@ from vlmadapt.core.adapter import load_adapter, save_adapter
 from vlmadapt.files import replacing, write_json, write_tensors, write_text
 from vlmadapt.training import checkpoint as state
 from vlmadapt.training import loop
+from vlmadapt.training.progress import TrainingProgress
 
 
 def full() -> None:
@@ -183,7 +184,7 @@ def test_the_state_is_one_file(whole: FitResult, tmp_path: Path) -> None:
     """Tensors and numbers are replaced together; there is no moment when they belong to different steps."""
     method = whole.classifier.method
     optimizer = torch.optim.AdamW(method.parameters())
-    state.save_state(tmp_path / "state", method, optimizer, {}, state.Progress(epoch=2, step=1, sums={"loss": 0.1}))
+    state.save_state(tmp_path / "state", method, optimizer, {}, TrainingProgress(epoch=2, step=1, sums={"loss": 0.1}))
     progress, _ = state.load_state(tmp_path / "state", method, optimizer)
-    assert progress == state.Progress(epoch=2, step=1, sums={"loss": 0.1})
+    assert progress == TrainingProgress(epoch=2, step=1, sums={"loss": 0.1})
     assert names(tmp_path) == ["state"]

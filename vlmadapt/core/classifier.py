@@ -10,10 +10,11 @@ from torch import Tensor
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
-from vlmadapt.core.method import UNSEEN, Method, Role
+from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
 from vlmadapt.errors import DataError, first_few
+from vlmadapt.roles import UNSEEN, Role
 
 
 class Classifier:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError
+from vlmadapt.roles import Role
 
 
 class LossTerm(NamedTuple):
@@ -31,17 +31,6 @@ class LossTerm(NamedTuple):
     name: str
     weight: float
     value: Tensor
-
-
-class Role(StrEnum):
-    """Whether the classes that a router answers for were trained on."""
-
-    SEEN = "seen"
-    UNSEEN = "unseen"
-    UNKNOWN = "unknown"
-
-
-SEEN, UNSEEN, UNKNOWN = Role.SEEN, Role.UNSEEN, Role.UNKNOWN
 
 
 @dataclass(frozen=True)

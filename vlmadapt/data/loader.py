@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vlmadapt.data.dataset import Example
+from vlmadapt.data.generators import DrawFrom
 from vlmadapt.data.images import decoders, read_image
 from vlmadapt.data.transforms import Transform
 
@@ -44,7 +45,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
 
     Args:
         examples: what to read.
-        transform: applied to each decoded image; may draw from torch's generator.
+        transform: applied to each decoded image; may draw with torch's random functions.
         seed: of the augmentations.
         cache_images: keep decoded images, from the first on, as far as `CACHE_BYTES` goes.
     """
@@ -79,9 +80,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
         return torch.stack(images), torch.tensor(labels), torch.tensor(indices)
 
     def _transformed(self, image: Image.Image, epoch: int, index: int) -> Tensor:
-        with torch.random.fork_rng(devices=[]):
-            # The default generator itself: torch.manual_seed would reseed the accelerators too.
-            torch.default_generator.manual_seed(derived_seed(self.seed, epoch, index))
+        with DrawFrom(torch.Generator().manual_seed(derived_seed(self.seed, epoch, index))):
             return self.transform(image)
 
 

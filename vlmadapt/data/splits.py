@@ -15,12 +15,11 @@ from vlmadapt.data.class_split import ClassChoice
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.errors import DataError, unknown
+from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 
 Protocol = Literal["base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom"]
 TRANSFER = ("cross-dataset", "domain-generalization")
 """Protocols that test on other data sets as well."""
-
-Role = Literal["seen", "unseen", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class ClassGroup:
 
     Attributes:
         name: 'base', 'novel', 'all', or a data set's where several are tested.
-        role: what a method is told of them: 'seen' in training, 'unseen', or 'unknown' where they are mixed.
+        role: given to the inference router: seen in training, unseen, or unknown where both are mixed.
         classes: their names in label order.
         examples: test images; labels index `classes`.
         templates: how these classes are described, where not like those of the training data.
@@ -144,15 +143,15 @@ def _groups(
     """Labels to train on, and what is tested."""
     everything = tuple(range(len(dataset.classes)))
     if protocol in TRANSFER:
-        source = _group(dataset, dataset.name, "seen", everything)
+        source = _group(dataset, dataset.name, SEEN, everything)
         return everything, (source, *_targets(dataset, protocol, targets))
     if protocol == "few-shot":
-        return everything, (_group(dataset, "all", "seen", everything),)
+        return everything, (_group(dataset, "all", SEEN, everything),)
     seen, unseen = choice.labels(dataset) if choice else base_and_novel(dataset)
     if protocol == "all-classes":
-        return seen, (_group(dataset, "all", "unknown", everything),)
-    base = _group(dataset, "base", "seen", seen)
-    return seen, (base, _group(dataset, "novel", "unseen", unseen)) if unseen else (base,)
+        return seen, (_group(dataset, "all", UNKNOWN, everything),)
+    base = _group(dataset, "base", SEEN, seen)
+    return seen, (base, _group(dataset, "novel", UNSEEN, unseen)) if unseen else (base,)
 
 
 def _targets(dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset]) -> list[ClassGroup]:
@@ -169,7 +168,7 @@ def _targets(dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset]) -
                 f"class '{other}' of '{target.name}' is none of '{dataset.name}'; targets of domain-generalization "
                 "show the same classes, use --protocol cross-dataset for others."
             )
-        group = _group(target, target.name, "unseen", tuple(range(len(target.classes))))
+        group = _group(target, target.name, UNSEEN, tuple(range(len(target.classes))))
         groups.append(replace(group, templates=target.templates))
     return groups
 

@@ -1,4 +1,4 @@
-"""Testing a finished run again, on its own splits or on other data."""
+"""Test a finished run again, on its own splits or on other data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.core.adapter import read_config
-from vlmadapt.core.method import Role
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import ClassGroup, Protocol
 from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes
-from vlmadapt.runs.distributed import join_processes
+from vlmadapt.roles import Role
 from vlmadapt.runs.inputs import Inputs
-from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
+from vlmadapt.runs.session import Session
 
 
 def evaluate(
@@ -35,15 +34,15 @@ def evaluate(
     """Accuracies of a run's adapter.
 
     Args:
-        folder: the run.
-        data: other data, all of whose test images are answered together; by default the run's own splits.
-        classes: readable class names for a folder.
-        backbone: where its backbone is found now.
-        options: of the method, to be changed against training.
-        data_root: folder that registered data sets lie in.
-        role: what the method is told of the other data's classes: 'seen', 'unseen' or 'unknown'. By default it is what
-            their names say; published code answers for ImageNet's variants as 'unseen'.
-        protocol: what is tested, where another protocol trains on the same classes; groups and roles are then its.
+        folder: run folder.
+        data: other data, whose test images are all tested together; by default the run's own splits.
+        classes: file with readable class names for a folder of images.
+        backbone: current name or path of the backbone.
+        options: options of the method that differ from training.
+        data_root: folder with the registered data sets.
+        role: role of the other data's classes: 'seen', 'unseen' or 'unknown'. By default it follows from their names;
+            published code tests ImageNet's variants as 'unseen'.
+        protocol: another protocol that trains on the same classes, whose groups and roles are tested instead.
 
     Returns:
         One accuracy for each group of classes, and their summary.
@@ -52,8 +51,7 @@ def evaluate(
         VlmadaptError: the run or the data cannot be read, or the protocol trains on other classes.
     """
     run = Run.open(folder)
-    accelerator = join_processes()
-    reporter = Reporter(accelerator.is_main_process)
+    session = Session.join()
     trained, _ = trained_and_known_classes(run)
     if protocol is not None:
         groups = _groups_of(protocol, run, trained, data, classes, data_root)
@@ -66,7 +64,7 @@ def evaluate(
     skip = data is None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
     classifier = load_classifier(run.adapter, trained, backbone, options)
-    accuracies = [evaluate_group(classifier, group, accelerator, reporter) for group in groups]
+    accuracies = [evaluate_group(classifier, group, session) for group in groups]
     return accuracies, summary(accuracies)
 
 
@@ -80,7 +78,7 @@ def _own_groups(run: Run, classes: Path | None, root: Path | None) -> tuple[Clas
 def _groups_of(
     protocol: Protocol, run: Run, trained: Sequence[str], data: str | None, classes: Path | None, root: Path | None
 ) -> tuple[ClassGroup, ...]:
-    """What another protocol tests, on the run's data or on others."""
+    """The groups that another protocol tests, on the run's data or on other data."""
     settings = run.settings()
     changed = replace(
         settings,

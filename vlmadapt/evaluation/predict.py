@@ -1,4 +1,4 @@
-"""A trained adapter answering for images."""
+"""Predict images with a trained adapter."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 from vlmadapt.core.adapter import load_adapter, read_config
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
-from vlmadapt.core.method import Role
 from vlmadapt.data.images import read_image
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
+from vlmadapt.roles import Role
 from vlmadapt.runs.run import CONFIG, Run
 
 BATCH = 64
@@ -27,8 +27,8 @@ class Predictor:
 
     Attributes:
         classifier: the method on its backbone.
-        classes: what it chooses from.
-        role: what its router is told of them.
+        classes: class names to choose from.
+        role: role of these classes, given to the inference router.
     """
 
     def __init__(self, classifier: Classifier, classes: Sequence[str], role: Role):
@@ -50,12 +50,12 @@ class Predictor:
             decoded = image if isinstance(image, Image.Image) else read_image(Path(image))
             waiting.append(self._transform(decoded.convert("RGB")))
             if len(waiting) == BATCH:
-                yield from self._answer(waiting, top)
+                yield from self._predict(waiting, top)
                 waiting = []
         if waiting:
-            yield from self._answer(waiting, top)
+            yield from self._predict(waiting, top)
 
-    def _answer(self, images: list[torch.Tensor], top: int) -> Iterator[list[tuple[str, float]]]:
+    def _predict(self, images: list[torch.Tensor], top: int) -> Iterator[list[tuple[str, float]]]:
         batch = torch.stack(images).to(self.classifier.device)
         probabilities = self.classifier.scores(batch, self.classes, self.role).softmax(dim=-1).cpu()
         best = probabilities.topk(min(top, len(self.classes)), dim=-1)
@@ -64,15 +64,15 @@ class Predictor:
 
 
 def load(path: Path | str, classes: Sequence[str] | None = None, backbone: str | None = None) -> Predictor:
-    """A trained adapter, ready to answer.
+    """Load a trained adapter for prediction.
 
     Args:
-        path: a run folder, or an adapter folder (then `classes` are needed).
-        classes: what to choose from; by default all classes of the run's data.
-        backbone: where its backbone is found now, if no longer under the name it was trained with.
+        path: a run folder, or an adapter folder, which needs `classes`.
+        classes: class names to choose from; by default all classes of the run's data.
+        backbone: current name or path of the backbone, if it has changed since training.
 
     Raises:
-        VlmadaptError: the folder holds no run or adapter, or it does not fit the backbone.
+        VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
     """
     folder = Path(path)
     trained: Sequence[str] = ()
@@ -108,10 +108,10 @@ def load_classifier(
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Classifier:
-    """An adapter on its backbone, with some of its method's options changed.
+    """Load an adapter on its backbone, with some of its method's options changed.
 
     Raises:
-        AdapterError: it is missing or does not fit.
+        AdapterError: the adapter is missing or does not fit.
     """
     config = read_config(adapter)
     name = backbone or config.backbone["name"]
@@ -127,7 +127,7 @@ def load_classifier(
 
 
 def trained_and_known_classes(run: Run) -> tuple[list[str], list[str]]:
-    """The classes a run was trained on, and all it was tested on, in the order of its data."""
+    """Names of the classes a run was trained on, and of all its classes, in the order of its data."""
     manifest = run.manifest()
     trained: list[str] = manifest["classes"]
     tested = [name for group in manifest["test"] for name in group["classes"]]

@@ -1,8 +1,7 @@
-"""How much memory a process has used at most."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 
 def peak_memory() -> int:
-    """The most memory in use so far, in bytes: the GPU's where there is one, else the process's."""
+    """Peak memory so far in bytes: of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
@@ -18,5 +17,11 @@ def peak_memory() -> int:
         # Unlike ru_maxrss this does not start at the peak of the process that started this one.
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return int(lines["VmHWM"].split()[0]) * 1024
+    if sys.platform == "win32":  # has no `resource`
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024

@@ -10,7 +10,7 @@ import random
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class Observed:
     terms: list[dict[str, float]] = field(default_factory=list)
     gradients: dict[str, list[float]] = field(default_factory=dict)
 
-    def step(self, method: Method, terms: list[LossTerm], updates: list[list[Tensor | None]]) -> None:
+    def step(self, method: Method, terms: Sequence[LossTerm], updates: list[list[Tensor | None]]) -> None:
         """Note a training step."""
         self.terms.append({name: float(value.detach()) for name, _, value in terms})
         names = [name for name, parameter in method.named_parameters() if parameter.requires_grad]

@@ -14,8 +14,9 @@ from torch import Tensor
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import make_config, method_class
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import SEEN, Method, Role, Task
+from vlmadapt.core.method import Method, Task
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.roles import SEEN, Role
 from vlmadapt.testing.data import CLASSES, TEMPLATE, Shots
 from vlmadapt.testing.tiny import tiny_clip
 from vlmadapt.testing.trace import Observed, observing
@@ -50,10 +51,17 @@ class Subject:
 
     @property
     def recipe(self) -> Recipe:
-        """The published settings, cut to a few small steps."""
-        trains = self.cls.recipe.epochs or self.cls.recipe.steps_per_shot
+        """The published settings, cut to a few small steps at the full learning rate."""
+        published = self.cls.recipe
         return replace(
-            self.cls.recipe, epochs=EPOCHS if trains else 0, steps_per_shot=0, batch_size=4, precision="fp32"
+            published,
+            epochs=EPOCHS if published.epochs or published.steps_per_shot else 0,
+            steps_per_shot=0,
+            cycles=1,
+            schedule="constant",
+            warmup_epochs=0,
+            batch_size=4,
+            precision="fp32",
         )
 
     def build(self, classes: Sequence[str] = CLASSES, seed: int = 0) -> Method:

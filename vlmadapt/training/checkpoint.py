@@ -1,9 +1,8 @@
-"""The state a run goes on from: one file with the tensors, and the numbers beside them in its header."""
+"""The state that training continues from: one safetensors file, with plain numbers in its header."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,13 @@ from torch import Tensor
 from vlmadapt.core.method import Method
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import write_tensors
-
-
-@dataclass
-class Progress:
-    """How far training has come.
-
-    Attributes:
-        epoch: current epoch from 0; equals the number of epochs at the end.
-        step: steps done in it.
-        sums: running sums of this epoch's numbers.
-        history: the numbers of the epochs done.
-        seconds: spent in steps so far.
-        steps: steps done in all.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    steps: int = 0
-
-    def summary(self, batch: int) -> str:
-        """Loss and accuracy of the epoch so far, and images per second at batches of `batch`."""
-        images = max(self.sums.get("images", 0.0), 1.0)
-        rate = batch * self.steps / max(self.seconds, 1e-9)
-        loss, accuracy = self.sums.get("loss", 0.0) / images, self.sums.get("correct", 0.0) / images
-        return f"epoch {self.epoch + 1}  loss {loss:.3f}  acc {100 * accuracy:.1f}%  {rate:.0f} img/s"
+from vlmadapt.training.progress import TrainingProgress
 
 
 def save_state(
-    path: Path, method: Method, optimizer: torch.optim.Optimizer, scaler: dict[str, float], progress: Progress
+    path: Path, method: Method, optimizer: torch.optim.Optimizer, scaler: dict[str, float], progress: TrainingProgress
 ) -> None:
-    """Write everything a run needs to go on, atomically."""
+    """Write everything that training continues from, atomically."""
     tensors: dict[str, Tensor] = {f"method.{name}": value for name, value in method.state_dict().items()}
     optimizer_state = optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}
@@ -68,11 +40,13 @@ def save_state(
     write_tensors(path, tensors, {"state": json.dumps(header)})
 
 
-def load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, float]]:
+def load_state(
+    path: Path, method: Method, optimizer: torch.optim.Optimizer
+) -> tuple[TrainingProgress, dict[str, float]]:
     """Restore method, optimiser and random state.
 
     Returns:
-        The progress and the gradient scaler's state.
+        The progress, and the state of the gradient scaler.
 
     Raises:
         VlmadaptError: the file cannot be read.
@@ -80,7 +54,8 @@ def load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> 
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            # Tensors are mapped onto the file: without a copy, whoever writes to it would change the optimiser's state.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise VlmadaptError(f"the state '{path}' cannot be read: {error}.") from error
     method.load_state_dict(_under("method.", tensors))
@@ -92,7 +67,7 @@ def load_state(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> 
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return Progress(**header["progress"]), header["scaler"]
+    return TrainingProgress(**header["progress"]), header["scaler"]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
-"""The main job: from settings to a trained adapter, its accuracies and a run folder."""
+"""`fit`: from settings to a trained adapter, its accuracies and a run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,28 +16,38 @@ from vlmadapt.core.adapter import save_adapter
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
-from vlmadapt.core.method import Role, Task, trainable_count
+from vlmadapt.core.method import Task, trainable_count
+from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
-from vlmadapt.errors import VlmadaptError
-from vlmadapt.evaluation.accuracy import Accuracy, answer_group, summary
-from vlmadapt.runs.distributed import join_processes
+from vlmadapt.data.transforms import train_transform
+from vlmadapt.errors import TrainingError, VlmadaptError
+from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
+from vlmadapt.roles import SEEN
 from vlmadapt.runs.inputs import Inputs, checked_splits
+from vlmadapt.runs.interrupt import Interrupted, stop_requests
 from vlmadapt.runs.memory import peak_memory
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
+from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
-from vlmadapt.training.checkpoint import Progress
-from vlmadapt.training.loop import SupportSet, TrainingLoop
+from vlmadapt.training.loop import TrainingLoop
+from vlmadapt.training.observers import Checkpoints, ProgressBar
+from vlmadapt.training.progress import TrainingProgress
+from vlmadapt.training.support import SupportSet
+from vlmadapt.training.trainer import StepTrainer
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Start values and dropout come from torch's global generator: two runs in one process would draw from each other's."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run came to.
+    """A finished run.
 
     Attributes:
         folder: the run folder.
-        numbers: what `result.json` holds.
-        classifier: ready to answer.
+        numbers: the content of `result.json`.
+        classifier: the trained method on its backbone.
     """
 
     folder: Path
@@ -43,53 +55,63 @@ class FitResult:
     classifier: Classifier
 
 
+@dataclass(frozen=True)
+class _Job:
+    """Everything that the parts of a fit work on."""
+
+    session: Session
+    settings: FitSettings
+    run: Run
+    inputs: Inputs
+    splits: Splits
+    classifier: Classifier
+    support: SupportSet
+
+
 def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
     """Train a method and test it.
 
+    One run at a time in each process; in a second thread `fit` waits for the first one.
+
     Args:
-        settings: of the run; ignored with `resume`, which has its own.
-        resume: a run folder to go on with, to the same final numbers as an undisturbed run.
+        settings: settings of the run; ignored with `resume`, which has its own.
+        resume: a run folder to continue, to the same final numbers as an uninterrupted run.
 
     Raises:
-        VlmadaptError: anything the user can mend, before any work is done where that can be.
+        VlmadaptError: anything the user can fix, before any work is done where possible.
         Interrupted: Ctrl-C; the run can be resumed.
     """
-    accelerator = join_processes()
-    reporter = Reporter(accelerator.is_main_process)
+    with _ONE_AT_A_TIME:
+        job = _start(settings, resume)
+        return _finish(job, _train(job))
+
+
+def _start(settings: FitSettings, resume: Path | None) -> _Job:
+    """Read everything, build and prepare the method, and start the run folder."""
     settings = settings.resolved() if resume is None else Run.open(resume).settings()
+    session = Session.join(settings.workers)
     run = Run.new(Path(settings.out or "run")) if resume is None else Run.open(resume)
     if resume is not None:
         run.check_method()
-    splits, inputs = _data(settings, None if resume is None else run, reporter)
-    classifier = _classifier(settings, splits, inputs.data.templates, accelerator)
+    splits, inputs = _data(settings, None if resume is None else run, session.reporter)
+    classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     support = SupportSet(classifier, splits, settings)
     if not run.state.is_file():
         with torch.no_grad():
             classifier.method.prepare(support)
         _rehearse(classifier, splits)
-    accelerator.wait_for_everyone()
-    if resume is None and accelerator.is_main_process:
+    session.accelerator.wait_for_everyone()
+    if resume is None and session.main:
         run.start(settings, manifest(splits))
-    reporter.say(_headline(settings, splits, classifier))
-    progress = _train(classifier, splits, settings, support, run, accelerator, reporter)
-    if accelerator.is_main_process:
-        save_adapter(run.adapter, settings.method, classifier.method, classifier.backbone, _texts(classifier))
-    answers = [answer_group(classifier, g, accelerator, reporter, settings.workers) for g in splits.groups]
-    accuracies = [a.accuracy() for a in answers]
-    numbers = _numbers(settings, splits, classifier, progress, accuracies, accelerator)
-    numbers["data_notes"] = list(inputs.notes)
-    if accelerator.is_main_process:
-        run.write_answers([a.to_json() for a in answers])
-        run.write_result(numbers)
-    accelerator.wait_for_everyone()
-    return FitResult(run.folder, numbers, classifier)
+    session.reporter.say(_headline(settings, splits, classifier))
+    return _Job(session, settings, run, inputs, splits, classifier, support)
 
 
 def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, Inputs]:
-    """Splits with every image checked, and what they were cut from.
+    """Splits with every image checked, and the inputs they were made from.
 
     Raises:
-        VlmadaptError: a resumed run's data are not what they were.
+        VlmadaptError: the data of a resumed run have changed.
     """
     inputs, splits = checked_splits(Inputs.read(settings), reporter)
     for note in inputs.notes:
@@ -106,13 +128,13 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
 def _classifier(
     settings: FitSettings, splits: Splits, templates: Sequence[str], accelerator: Accelerator
 ) -> Classifier:
-    """The method on its backbone; the seed decides its start."""
+    """The method on its backbone, with start values drawn from the seed."""
     backbone = load_backbone(settings.backbone).to(accelerator.device)
     if settings.compile:
         backbone.compile_blocks()
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
-    if not method.answers_unseen and any(group.role != "seen" for group in splits.groups):
+    if not method.answers_unseen and any(group.role != SEEN for group in splits.groups):
         raise VlmadaptError(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
             f"{settings.protocol} asks for others; use --protocol few-shot."
@@ -121,7 +143,7 @@ def _classifier(
 
 
 def _rehearse(classifier: Classifier, splits: Splits) -> None:
-    """Answer once for each group of classes, so that what cannot be answered is refused before training.
+    """Score a blank image for each group of classes, so that what cannot be scored is refused before training.
 
     Raises:
         VlmadaptError: a class name is longer than the context, or the method cannot answer for these classes.
@@ -129,28 +151,7 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
     blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
     for group in splits.groups:
         described = classifier if group.templates is None else classifier.with_templates(group.templates)
-        described.scores(blank, group.classes, Role(group.role))
-
-
-def _train(
-    classifier: Classifier,
-    splits: Splits,
-    settings: FitSettings,
-    support: SupportSet,
-    run: Run,
-    accelerator: Accelerator,
-    reporter: Reporter,
-) -> Progress:
-    """Everything between a prepared method and a trained one; goes on from a saved state where there is one."""
-    method = classifier.method
-    progress = Progress()
-    if any(p.requires_grad for p in method.parameters()):
-        loop = TrainingLoop(classifier, splits, settings, run, accelerator)
-        loop.resume()
-        progress = loop.train(reporter)
-    with torch.no_grad():
-        method.eval().finish(support)
-    return progress
+        described.scores(blank, group.classes, group.role)
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
@@ -161,33 +162,101 @@ def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> 
     )
 
 
-def _texts(classifier: Classifier) -> list[str]:
-    return [template.text for template in classifier.templates]
+def _train(job: _Job) -> TrainingProgress:
+    """Train a prepared method, from its saved state if there is one, and let it finish."""
+    method = job.classifier.method
+    trains = any(p.requires_grad for p in method.parameters())  # even an empty one: a saved state may size it
+    progress = _run_loop(job) if trains else TrainingProgress()
+    with torch.no_grad():
+        method.eval().finish(job.support)
+    return progress
 
 
-def _numbers(
-    settings: FitSettings,
-    splits: Splits,
-    classifier: Classifier,
-    progress: Progress,
-    accuracies: Sequence[Accuracy],
-    accelerator: Accelerator,
-) -> dict[str, Any]:
-    tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
+def _run_loop(job: _Job) -> TrainingProgress:
+    """Run the training loop.
+
+    Raises:
+        Interrupted: a signal asked to stop; the state is saved.
+        TrainingError: the loss is not finite; the last saved state is kept.
+    """
+    checkpoints = Checkpoints(job.run, job.session.main)
+    loop = _loop(job, checkpoints)
+    checkpoints.restore(loop)
+    epochs, steps = loop.recipe.epochs, len(loop.batches)
+    with stop_requests() as asked, job.session.reporter.bar("training", epochs * steps), _advice(job.run):
+        progress = loop.train(stop=lambda: bool(asked))
+        if loop.stopped:
+            raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
+        if asked:
+            raise Interrupted(job.run.folder, epochs, steps, steps)
+    return progress
+
+
+def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
+    """The training loop of a run: its batches, recipe and trainer."""
+    settings, classifier, recipe = job.settings, job.classifier, job.settings.recipe
+    trainer = StepTrainer(classifier.method, recipe, job.session.accelerator)
+    transform = train_transform(classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
+    batches = TrainBatches(
+        job.splits.train, transform, recipe.batch_size, settings.seed, *trainer.shard, settings.workers
+    )
+    recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
+    observers = (ProgressBar(job.session.reporter), checkpoints)
+    return TrainingLoop(classifier, job.splits.classes, batches, recipe, trainer, observers)
+
+
+@contextmanager
+def _advice(run: Run) -> Iterator[None]:
+    """Add to a training error what is saved and what may help."""
+    try:
+        yield
+    except TrainingError as error:
+        kept = f"the last good state is in '{run.folder}'" if run.state.is_file() else "nothing is saved"
+        raise TrainingError(
+            f"{error}; training stopped, {kept}. A smaller --train.lr or --train.precision fp32 may help."
+        ) from error
+
+
+def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
+    """Save the adapter, test it, and write the results."""
+    session, run, classifier = job.session, job.run, job.classifier
+    if session.main:
+        texts = [template.text for template in classifier.templates]
+        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
+    predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
+    numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
+    if session.main:
+        run.write_answers([p.to_json() for p in predictions])
+        run.write_result(numbers)
+    session.accelerator.wait_for_everyone()
+    return FitResult(run.folder, numbers, classifier)
+
+
+def _identity(job: _Job) -> dict[str, Any]:
+    """What was trained on what."""
+    settings = job.settings
     return {
         "method": settings.method,
         "data": settings.data,
-        "data_sha256": manifest(splits)["sha256"],
+        "data_sha256": manifest(job.splits)["sha256"],
+        "data_notes": list(job.inputs.notes),
         "protocol": settings.protocol,
         "shots": settings.shots,
         "seed": settings.seed,
         "backbone": settings.backbone,
+        "trainable_parameters": trainable_count(job.classifier.method),
+    }
+
+
+def _numbers(job: _Job, progress: TrainingProgress, accuracies: Sequence[Accuracy]) -> dict[str, Any]:
+    """Accuracies and costs."""
+    tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
+    return {
         "accuracy": summary(accuracies),
         "groups": [vars(a) for a in accuracies],
-        "trainable_parameters": trainable_count(classifier.method),
         "steps": progress.steps,
         "seconds_per_step": progress.seconds / progress.steps if progress.steps else None,
         "test_images_per_second": tested,
         "peak_memory_bytes": peak_memory(),
-        "processes": accelerator.num_processes,
+        "processes": job.session.accelerator.num_processes,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vlmadapt.core.method import SEEN
+from vlmadapt.roles import SEEN
 from vlmadapt.testing.checks.compare import same, scores_of
 from vlmadapt.testing.data import CLASSES
 from vlmadapt.testing.under_test import Subject

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vlmadapt.core.method import SEEN, UNKNOWN, UNSEEN
+from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN
 from vlmadapt.testing.checks.compare import scores_of
 from vlmadapt.testing.data import CLASSES, OTHERS
 from vlmadapt.testing.under_test import Subject

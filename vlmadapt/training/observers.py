@@ -1,0 +1,75 @@
+"""What a run does during training besides training: a progress bar, saved states, metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vlmadapt.core.method import LossTerm
+from vlmadapt.data.loader import Batch
+from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.run import Run
+from vlmadapt.training.checkpoint import load_state, save_state
+from vlmadapt.training.loop import Observer, TrainingLoop
+
+SAVE_EVERY = 60.0
+"""Seconds after which the state is saved even within an epoch."""
+
+
+class ProgressBar(Observer):
+    """Shows loss, accuracy and speed next to a bar."""
+
+    def __init__(self, reporter: Reporter):
+        self._reporter = reporter
+
+    def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
+        """Move the bar."""
+        self._reporter.update(loop.progress.steps, loop.progress.summary(batch.total))
+
+
+class Checkpoints(Observer):
+    """Saves the state and the metrics of a run: after each epoch, every `SAVE_EVERY` seconds, and when stopped.
+
+    Args:
+        run: folder to save to.
+        main: whether this process writes.
+    """
+
+    def __init__(self, run: Run, main: bool):
+        self._run = run
+        self._main = main
+        self._saved = time.monotonic()
+
+    def restore(self, loop: TrainingLoop) -> None:
+        """Continue from the saved state, if there is one.
+
+        Raises:
+            VlmadaptError: the state cannot be read.
+        """
+        if self._run.state.is_file():
+            loop.progress, scaler = load_state(self._run.state, loop.method, loop.trainer.optimizer)
+            loop.trainer.load_state(scaler)
+            if not self._main:  # the saved sums are those of all processes
+                loop.progress.sums = dict.fromkeys(loop.progress.sums, 0.0)
+
+    def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
+        """Save if the last save is long ago."""
+        # With several processes each holds its own sums of the epoch, so only whole epochs are saved.
+        due = time.monotonic() - self._saved > SAVE_EVERY
+        if due and loop.trainer.processes == 1 and not loop.trainer.interrupted:
+            self._save(loop)
+
+    def epoch_done(self, loop: TrainingLoop) -> None:
+        """Save."""
+        self._save(loop)
+
+    def stopped(self, loop: TrainingLoop) -> None:
+        """Save."""
+        self._save(loop)
+
+    def _save(self, loop: TrainingLoop) -> None:
+        if self._main:
+            trainer = loop.trainer
+            save_state(self._run.state, loop.method, trainer.optimizer, trainer.state(), loop.progress)
+            self._run.write_metrics(loop.progress.history)
+        self._saved = time.monotonic()

@@ -1,0 +1,34 @@
+"""How far training has come, in numbers that are saved and shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class TrainingProgress:
+    """Position in a training run, with its logged numbers.
+
+    Attributes:
+        epoch: current epoch from 0; equals the number of epochs once training is done.
+        step: steps done in the current epoch.
+        sums: running sums over the images of the current epoch.
+        history: logged numbers of each finished epoch.
+        seconds: time spent in steps so far.
+        steps: steps done in all epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: int = 0
+
+    def summary(self, batch: int) -> str:
+        """Loss and accuracy of the current epoch so far, and images per second at batches of `batch`."""
+        images = max(self.sums.get("images", 0.0), 1.0)
+        rate = batch * self.steps / max(self.seconds, 1e-9)
+        loss, accuracy = self.sums.get("loss", 0.0) / images, self.sums.get("correct", 0.0) / images
+        return f"epoch {self.epoch + 1}  loss {loss:.3f}  acc {100 * accuracy:.1f}%  {rate:.0f} img/s"
