@@ -84,6 +84,13 @@ def test_a_named_span_moves_nothing() -> None:
     assert set(found.spans) == {"context", "over"}
 
 
+def test_a_span_may_have_two_names() -> None:
+    found = texts().alias("learned", "context")
+    assert found.spans["learned"] is found.spans["context"]
+    assert found is not texts().alias("learned", "context")
+    assert found.insert(1, 2, "new", hidden=False, shared=True, rows=2).spans["learned"].start == 4
+
+
 def test_one_row_becomes_many() -> None:
     one = image_map(5)
     assert one.with_rows(1) is one
@@ -100,6 +107,7 @@ def test_the_same_change_gives_the_same_map() -> None:
         lambda m: m.select(0, 1),
         lambda m: m.with_rows(3),
         lambda m: m.name_span("over", 1, 2),
+        lambda m: m.alias("learned", "context"),
     ]
     for change in changes:
         assert change(token_map) is change(token_map)
