@@ -189,7 +189,8 @@ def over_patches(m: Synthetic) -> Iterable[Hook]:
 
 SHAPES = [
     nothing, first_in_both, first_in_text_head, deep_context, context_in_the_middle, context_in_front,
-    context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image, variants_of_one_template,
+    context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
+    variants_of_one_template,
     variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
     branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip
