@@ -41,6 +41,8 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]
         @wraps(function)
         def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
             for old in names.keys() & kwargs.keys():
+                if names[old] in kwargs:
+                    raise TypeError(f"{function.__name__}() got '{names[old]}' and its old name '{old}'")
                 warn_deprecated(f"{function.__name__}({old}=...)", f"{function.__name__}({names[old]}=...)")
                 kwargs[names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)

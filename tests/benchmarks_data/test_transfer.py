@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from vlmadapt.runs.session import Session
 
 from tests.world import World, result
 from vlmadapt import evaluate
@@ -23,6 +22,7 @@ from vlmadapt.evaluation.predict import load_classifier
 from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
+from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
 
 

@@ -96,6 +96,13 @@ def context_in_the_middle(m: Synthetic) -> Iterable[Hook]:
     yield inject(TEXT, {EMBEDDING: m.t("a", 5, WIDTH), 2: m.t("b", 5, WIDTH)}, at=CONTEXT, blend=0.5)
 
 
+def context_read_by_a_head(m: Synthetic) -> Iterable[Hook]:
+    """Learned vectors at positions that differ by class, read after the last block."""
+    yield prompt("{} [2] of a [1].")
+    yield inject(TEXT, {EMBEDDING: m.t("a", 3, WIDTH), 2: m.t("b", 3, WIDTH)}, at=CONTEXT, blend=0.5, name="learned")
+    yield head(TEXT, "extra", read="learned", mean=True)
+
+
 def context_in_front(m: Synthetic) -> Iterable[Hook]:
     yield prompt("{} [3].")
     yield inject(TEXT, {EMBEDDING: m.t("a", 3, WIDTH)}, at=CONTEXT)
@@ -182,7 +189,8 @@ def over_patches(m: Synthetic) -> Iterable[Hook]:
 
 SHAPES = [
     nothing, first_in_both, first_in_text_head, deep_context, context_in_the_middle, context_in_front,
-    context_per_class, class_tokens_at_a_deep_layer, context_per_image, variants_of_one_template,
+    context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
+    variants_of_one_template,
     variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
     branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip

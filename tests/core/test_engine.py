@@ -36,7 +36,6 @@ from vlmadapt.plugin import (
     OVER,
     TEXT,
     Hook,
-    Side,
     Template,
     adapt,
     inject,
@@ -187,7 +186,3 @@ def test_nothing_below_the_first_touched_layer_has_a_graph(backbone: Backbone) -
     walk(F.normalize(x.features(IMAGE)).sum().grad_fn)
     attentions = [node for node in seen if "attention" in node.name().lower() or "softmax" in node.name().lower()]
     assert len(attentions) == 2, "two blocks are touched, so attention is differentiated twice"
-
-
-def test_side_is_a_word() -> None:
-    assert f"{Side.TEXT}" == "text"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from PIL import Image
-from vlmadapt.runs.session import Session
 
 from tests.data.pictures import class_folder
 from tests.world import CLASSES, World, result
@@ -20,6 +19,7 @@ from vlmadapt.errors import AdapterError, DataError
 from vlmadapt.evaluation.accuracy import evaluate_group, harmonic_mean, role_of
 from vlmadapt.roles import Role
 from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.session import Session
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def run_last_block(
     key_value = _key_value(block, block.norm1(_side_by_side(x, packing)), adapters)
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
     normed = block.norm1(tokens)
-    query = block.query(normed) + _branches(adapters, QUERY, normed)
+    query = _with_branches(block.query(normed), adapters, QUERY, normed)
     attended = [
         _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask)
         for k, v, bucket, mask in zip(keys, values, packing.buckets, packing.read_masks(reads), strict=True)
@@ -108,32 +108,34 @@ def _unpack(packed: Tensor, x: Sequences, packing: Packing) -> Tensor:
 
 def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor, Tensor]:
     query, key, value = block.query_key_value(x)
-    if adapters:
-        query = query + _branches(adapters, QUERY, x)
-        key = key + _branches(adapters, KEY, x)
-        value = value + _branches(adapters, VALUE, x)
-    return query, key, value
+    return (
+        _with_branches(query, adapters, QUERY, x),
+        _with_branches(key, adapters, KEY, x),
+        _with_branches(value, adapters, VALUE, x),
+    )
 
 
 def _key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor]:
     key, value = block.key_value(x)
-    return key + _branches(adapters, KEY, x), value + _branches(adapters, VALUE, x)
+    return _with_branches(key, adapters, KEY, x), _with_branches(value, adapters, VALUE, x)
 
 
-def _branches(adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor | float:
-    return sum((adapter.branch(x) for adapter in adapters if adapter.site is site), start=0.0)
+def _with_branches(out: Tensor, adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor:
+    """The output of a part of the block, with the branches of its site added; `x` is the part's input."""
+    for adapter in adapters:
+        if adapter.site is site:
+            out = out + adapter.branch(x)
+    return out
 
 
 def _residuals(
     block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adapters: Sequence[BlockAdapter]
 ) -> Tensor:
     """Everything after the attention: output projection, residual, MLP, branches."""
-    if not adapters:
-        x = x + block.output(attended)
-        return x + block.mlp(block.norm2(x))
-    x = x + block.output(attended) + _branches(adapters, ATTENTION, attended)
+    x = x + _with_branches(block.output(attended), adapters, ATTENTION, attended)
     middle = block.norm2(x)
-    return x + block.mlp(middle) + _branches(adapters, MLP, middle) + _branches(adapters, BLOCK, normed)
+    x = x + _with_branches(block.mlp(middle), adapters, MLP, middle)
+    return _with_branches(x, adapters, BLOCK, normed)
 
 
 def _after_prefix(prefix: Tensor, suffix: Tensor) -> Tensor:

@@ -101,9 +101,14 @@ class ForwardPass:
         hooks = self._method.hooks() if self._other_hooks is None else self._other_hooks
         return derive(hooks, self._engine.backbone, self._templates)
 
-    @cached_property
+    @property
     def image_features(self) -> dict[str, Tensor]:
         """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
+        self._asked_of_images = True
+        return self._image_features
+
+    @cached_property
+    def _image_features(self) -> dict[str, Tensor]:
         with self._engine.autocast():
             return self._engine.image.encode(self._frozen, self.plan.image, self._injected(IMAGE))
 
@@ -117,7 +122,7 @@ class ForwardPass:
         method, kept_text = self._method, self._engine.kept_text
         if not (self._may_keep_text() and isinstance(method, nn.Module)):
             return self._encode_text()
-        key = (self.names, self.plan.prompts, self.plan.teacher, autocast_precision(self.device))
+        key = (self.names, self.plan.prompts, self.plan.teacher, self.device, autocast_precision(self.device))
         found = kept_text.get(key, method)
         if found is None:
             self._asked_of_images = False
@@ -128,8 +133,6 @@ class ForwardPass:
 
     def features(self, side: Side, head: str = POOLED) -> Tensor:
         """Unnormalised features of a head: images (B, joint), text (classes, joint); further dimensions as declared."""
-        if side is IMAGE:
-            self._asked_of_images = True
         found = self.text_features if side is TEXT else self.image_features
         if head == "class" and head not in found:
             warn_deprecated("the head 'class'", f"'{POOLED}'")
@@ -173,6 +176,7 @@ class ForwardPass:
             keep: indices of the images to keep.
             labels: of the images kept, by default their own.
         """
+        self._asked_of_images = True  # that pass may ask for them
         images = self._frozen.pixels if keep is None else self._frozen.pixels[keep]
         if labels is None and self._labels is not None:
             labels = self._labels if keep is None else self._labels[keep]

@@ -61,7 +61,8 @@ def inject_tokens(
     entered = layer != min(injection.layers)
     blend = injection.blend if entered else 1.0
     if injection.at is CONTEXT:
-        return _fill_context(tower, x, tokens, layer, blend)
+        filled = _fill_context(tower, x, tokens, layer, blend)
+        return Sequences(filled.prefix, filled.suffix, filled.map.alias(injection.name, CONTEXT_SPAN))
     if entered:
         return x.rewrite(injection.name, tokens, blend)
     if layer == EMBEDDING and isinstance(tower, ImageTower):

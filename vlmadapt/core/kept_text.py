@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlmadapt.core.backbone import ImageTower, TextTower
+
 Features = dict[str, Tensor]
+
+_FIXED = (type, FunctionType, BuiltinFunctionType, Enum, PurePath, torch.dtype, torch.device, ImageTower, TextTower)
+"""Objects that do not change (towers are frozen)."""
 
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))
 
@@ -16,9 +26,9 @@ _MODULE_INTERNALS = frozenset(vars(nn.Module()))
 class MethodState:
     """A copy of everything in a method that its answers can depend on.
 
-    These are the values of all parameters and buffers, of tensors in plain attributes, and the other plain attributes:
-    compared by value, so that no way of changing a method (`tensor.data`, in-place operations, a Python attribute) goes
-    unnoticed.
+    These are the values of all parameters and buffers, of tensors in plain attributes, and the other plain attributes,
+    compared by value, so that neither `tensor.data` nor in-place operations nor a Python attribute change it unnoticed.
+    A method that holds an object that cannot be compared so never equals what it was.
     """
 
     def __init__(self, method: nn.Module):
@@ -82,20 +92,42 @@ def _state(method: nn.Module) -> Iterator[Any]:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """A plain attribute as tensors and hashable values; of other objects, which one it is."""
+    """A plain attribute as tensors and hashable values; of what cannot change, which one it is."""
     if isinstance(value, Tensor | int | float | complex | str | bytes | bool | None):
         yield value
+    elif isinstance(value, np.ndarray):
+        yield value.shape, value.dtype.str, value.tobytes()
+    elif isinstance(value, torch.Generator):
+        yield value.get_state()
+    elif isinstance(value, nn.Module):
+        yield from _state(value)
     elif isinstance(value, Mapping):
-        yield "mapping"
+        yield type(value)
         for key, item in value.items():
             yield repr(key)
             yield from _leaves(item)
-    elif isinstance(value, list | tuple):
-        yield type(value).__name__
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield type(value), len(value)
         for item in value:
             yield from _leaves(item)
-    elif hasattr(type(value), "__dataclass_fields__"):
-        yield type(value).__name__
-        yield from _leaves(vars(value))
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield type(value)
+        for field in fields(value):
+            yield from _leaves(getattr(value, field.name))
+    elif isinstance(value, _FIXED):
+        yield _Same(value)
     else:
-        yield id(value)
+        yield object()  # equal to nothing
+
+
+@dataclass(frozen=True, eq=False)
+class _Same:
+    """Equal to the same object alone; holds it, so that no other can get its address."""
+
+    held: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.held is other.held
+
+    def __hash__(self) -> int:
+        return id(self.held)

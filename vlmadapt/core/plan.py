@@ -170,6 +170,15 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         )
     if any(a.layer == EMBEDDING for a in adapters):
         raise PluginError("a block adapter belongs to a block, counted from 0; there is none at EMBEDDING.")
+    _check_token_groups(side, injections, heads)
+    known = {h.name: h for h in (Head(side, POOLED, Read.POOLED, mean=False, project=None), *heads)}
+    by_layer: dict[int, tuple[BlockAdapter, ...]] = {}
+    for adapter in adapters:
+        by_layer[adapter.layer] = (*by_layer.get(adapter.layer, ()), adapter)
+    return TowerPlan(min(layers, default=tower.depth), injections, by_layer, known)
+
+
+def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequence[Head]) -> None:
     names = [i.name for i in injections]
     if len(set(names)) < len(names):
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
@@ -179,11 +188,13 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         raise PluginError("OVER stands for the first patches of an image; a text has none.")
     if side is IMAGE and any(t.per is Per.CLASS for i in injections for t in i.layers.values()):
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
-    known = {h.name: h for h in (Head(side, POOLED, Read.POOLED, mean=False, project=None), *heads)}
-    by_layer: dict[int, tuple[BlockAdapter, ...]] = {}
-    for adapter in adapters:
-        by_layer[adapter.layer] = (*by_layer.get(adapter.layer, ()), adapter)
-    return TowerPlan(min(layers, default=tower.depth), injections, by_layer, known)
+    if any(i.read_only and i.at in (CONTEXT, OVER) for i in injections):
+        raise PluginError("read-only tokens are added ones (FIRST, END); CONTEXT and OVER write over tokens in use.")
+    for head in heads:
+        if not isinstance(head.read, Read) and head.read not in names:
+            raise PluginError(
+                f"the head '{head.name}' of the {side.value} tower reads '{head.read}', which is no token group there."
+            )
 
 
 def _check_contexts(plan: Plan) -> None:

@@ -96,7 +96,8 @@ class Template:
         """Tokenise the template for each class name.
 
         Raises:
-            DataError: no names, an empty name, or a text longer than the context of the tower.
+            DataError: no names, an empty name, a text longer than the context of the tower, or a placeholder that is
+                part of a word.
         """
         if not names:
             raise DataError("there are no classes to write prompts for.")
@@ -114,16 +115,21 @@ class Template:
                 f"{text.context} that the text tower takes; shorten the name or the template."
             )
         ids = text.tokenize(texts)
-        context = [_positions(column, text) for column in list(zip(*pieces, strict=True))[:-1]]
+        context = [_positions(column, ids, text) for column in list(zip(*pieces, strict=True))[:-1]]
         nowhere = torch.zeros(len(names), 0, dtype=torch.long)
         return TokenizedTexts(ids, text.end(ids), torch.cat([nowhere, *context], dim=1))
 
 
-def _positions(groups: Sequence[tuple[str, int]], text: Tokenizer) -> Tensor:
-    """(classes, n) positions of one placeholder group, counted in tokens of the text before it."""
+def _positions(groups: Sequence[tuple[str, int]], ids: Tensor, text: Tokenizer) -> Tensor:
+    """(classes, n) positions in `ids` of one placeholder group, counted in tokens of the text before it."""
     length = groups[0][1]
     start = text.end(text.tokenize([before.strip() for before, _ in groups]))
-    stop = text.end(text.tokenize([before + " ".join(["X"] * length) for before, _ in groups]))
-    if not torch.equal(stop - start, torch.full_like(start, length)):
-        raise DataError("this backbone's tokenizer does not write 'X' as one token, which learned contexts need.")
+    until = text.tokenize([before + " ".join(["X"] * length) for before, _ in groups])
+    stop = text.end(until)
+    earlier = torch.arange(ids.shape[1]) < stop[:, None]
+    if not (torch.equal(stop - start, torch.full_like(start, length)) and torch.equal(until * earlier, ids * earlier)):
+        raise DataError(
+            "each learned vector takes the place of one token 'X', and here there is none: write a space on both sides "
+            "of `[n]`, or choose a backbone whose tokenizer writes 'X' as one token."
+        )
     return start[:, None] + torch.arange(length)

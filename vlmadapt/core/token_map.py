@@ -111,6 +111,10 @@ class TokenMap:
         make = lambda: replace(self, spans={**self.spans, name: Span(start, length)})  # noqa: E731
         return self.once(("name", name, start, length), make)
 
+    def alias(self, name: str, known: str) -> TokenMap:
+        """The same positions with a second name for a span."""
+        return self.once(("alias", name, known), lambda: replace(self, spans={**self.spans, name: self.spans[known]}))
+
     def split_prefix(self, position: int) -> TokenMap:
         """The map with only the tokens before `position` in the prefix."""
         return self.once(("split", position), lambda: replace(self, prefix_len=min(position, self.prefix_len)))
