@@ -158,6 +158,11 @@ def test_an_adapter_knows_its_classes(tmp_path: Path, backbone: Backbone) -> Non
     assert method.trained_classes == tuple(config.classes) == small.NAMES
 
 
+def test_an_adapter_for_any_classes_names_none(tmp_path: Path, backbone: Backbone) -> None:
+    saved(tmp_path, backbone)
+    assert read_config(tmp_path).classes == []
+
+
 def test_an_adapter_of_format_1_is_told_its_classes(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path, backbone, per_class=True)
     change_config(tmp_path, format=1, classes=[])

@@ -8,17 +8,22 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from tests.world import World, metrics, outcome
 from vlmadapt import FitResult, FitSettings, VlmadaptError, fit, load
 from vlmadapt.core.adapter import load_adapter, save_adapter
+from vlmadapt.core.recipe import Recipe
 from vlmadapt.files import replacing, write_json, write_tensors, write_text
+from vlmadapt.testing.training import OneProcess
 from vlmadapt.training import checkpoint as state
 from vlmadapt.training import loop
 from vlmadapt.training.progress import TrainingProgress
+from vlmadapt.training.trainer import StepTrainer
 
 
 def full() -> None:
@@ -183,8 +188,8 @@ def test_a_folder_that_could_not_be_begun_is_no_run(
 def test_the_state_is_one_file(whole: FitResult, tmp_path: Path) -> None:
     """Tensors and numbers are replaced together; there is no moment when they belong to different steps."""
     method = whole.classifier.method
-    optimizer = torch.optim.AdamW(method.parameters())
-    state.save_state(tmp_path / "state", method, optimizer, {}, TrainingProgress(epoch=2, step=1, sums={"loss": 0.1}))
-    progress, _ = state.load_state(tmp_path / "state", method, optimizer)
+    trainer = StepTrainer(method, Recipe(optimizer="adamw"), cast(Accelerator, OneProcess()))
+    state.save_state(tmp_path / "state", method, trainer, TrainingProgress(epoch=2, step=1, sums={"loss": 0.1}))
+    progress = state.load_state(tmp_path / "state", method, trainer)
     assert progress == TrainingProgress(epoch=2, step=1, sums={"loss": 0.1})
     assert names(tmp_path) == ["state"]

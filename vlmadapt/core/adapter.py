@@ -49,7 +49,7 @@ class AdapterConfig:
         backbone: name of the backbone it was trained on, and what makes it the same one (`Backbone.identity`).
         templates: texts that described the classes in training.
         weights_sha256: SHA-256 of the file with the tensors.
-        classes: names of the classes it was trained on, in the order of its labels.
+        classes: names of the classes it was trained on, in the order of its labels; none if it answers for others.
         format: version of these two files.
     """
 
@@ -76,7 +76,7 @@ def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, te
         backbone={"name": backbone.name, **backbone.identity()},
         templates=list(templates),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
-        classes=list(method.trained_classes),
+        classes=[] if method.answers_unseen else list(method.trained_classes),
     )
     with replacing(folder / WEIGHTS, folder / CONFIG) as (weights_file, config_file):
         weights_file.write_bytes(weights)

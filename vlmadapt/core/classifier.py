@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,10 @@ class Classifier:
     def forward(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
         """A forward pass of images (B, 3, H, W) against classes."""
         return ForwardPass(self._engine, self.method, names, self.templates, images, labels)
+
+    def kept(self) -> tuple[Any, ...]:
+        """Frozen activations that are kept for further passes, for those who have to keep them from being freed."""
+        return self._engine.frozen.held()
 
     @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:

@@ -99,6 +99,10 @@ class FrozenCache:
         held: T = self._held[entry]
         return held
 
+    def held(self) -> tuple[Any, ...]:
+        """Everything held, for those who have to keep it from being freed."""
+        return tuple(self._held.values())
+
     def clear(self) -> None:
         """Drop everything."""
         self._held.clear()

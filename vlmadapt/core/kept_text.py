@@ -33,12 +33,18 @@ class MethodState:
 
     def __init__(self, method: nn.Module):
         self._tensors: list[Tensor] = []
-        self._values: list[Hashable] = []
+        values: list[Hashable] = []
         for tensor_or_value in _state(method):
             if isinstance(tensor_or_value, Tensor):
                 self._tensors.append(tensor_or_value.detach())
             else:
-                self._values.append(tensor_or_value)
+                values.append(tensor_or_value)
+        self.values = tuple(values)
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """Where the tensors are in memory."""
+        return tuple(tensor.data_ptr() for tensor in self._tensors)
 
     def copy(self) -> MethodState:
         """The state with tensors of its own, which do not follow later changes."""
@@ -47,7 +53,7 @@ class MethodState:
 
     def equals(self, other: MethodState) -> bool:
         """Whether both hold the same values."""
-        if self._values != other._values or len(self._tensors) != len(other._tensors):
+        if self.values != other.values or len(self._tensors) != len(other._tensors):
             return False
         pairs = zip(self._tensors, other._tensors, strict=True)
         return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)

@@ -44,8 +44,8 @@ class Task:
 class Trainer(Protocol):
     """What a training step may ask of the loop that calls it."""
 
-    lr: float
-    """Learning rate of this step."""
+    lr: Tensor
+    """Learning rate of this step, a scalar on the device."""
 
     def backward_and_step(self, loss: Tensor) -> None:
         """Backward pass of a loss, gradients averaged over processes, then one step of the optimiser."""
@@ -79,6 +79,8 @@ class Method(nn.Module):
         paper: publication, as cited.
         touches: towers the method works inside; a backbone that does not allow it is refused before any work starts.
         whole_batch: True if images of a batch are compared with each other, so that every process needs all of them.
+        dynamic_step: True if the operations of a training step differ from time to time (random subsets, iterations
+            until convergence), so that it cannot be captured and replayed on a GPU.
         api_version: version of the plugin API that the method is written for, a plain number.
         trained_classes: names of the classes that it is built for; the core keeps them.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
@@ -89,6 +91,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     whole_batch: ClassVar[bool] = False
+    dynamic_step: ClassVar[bool] = False
     api_version: ClassVar[int] = 1  # of those that state none: they were written before there was a second
     limitations: ClassVar[Mapping[str, str]] = {}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -136,7 +136,7 @@ class TokenMap:
         return self.once(("select", start, stop), make)
 
 
-@lru_cache(maxsize=64)
+@cache
 def image_map(length: int) -> TokenMap:
     """The map of an image's `length` tokens; images of a batch are groups, each with one sequence."""
     return TokenMap(rows=1, prefix_len=0, length=length)

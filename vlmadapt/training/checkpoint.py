@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,39 +13,26 @@ from vlmadapt.core.method import Method
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import write_tensors
 from vlmadapt.training.progress import TrainingProgress
+from vlmadapt.training.trainer import StepTrainer
 
 
-def save_state(
-    path: Path, method: Method, optimizer: torch.optim.Optimizer, scaler: dict[str, float], progress: TrainingProgress
-) -> None:
+def save_state(path: Path, method: Method, trainer: StepTrainer, progress: TrainingProgress) -> None:
     """Write everything that training continues from, atomically."""
     tensors: dict[str, Tensor] = {f"method.{name}": value for name, value in method.state_dict().items()}
-    optimizer_state = optimizer.state_dict()
-    numbers: dict[str, dict[str, Any]] = {}
-    for index, values in optimizer_state["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
-            else:
-                numbers.setdefault(str(index), {})[name] = value
+    for index, values in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    header = {
-        "progress": vars(progress),
-        "scaler": scaler,
-        "optimizer": {"numbers": numbers, "groups": optimizer_state["param_groups"]},
-    }
+    header = {"progress": vars(progress), "loss_scale": trainer.scale.state()}
     write_tensors(path, tensors, {"state": json.dumps(header)})
 
 
-def load_state(
-    path: Path, method: Method, optimizer: torch.optim.Optimizer
-) -> tuple[TrainingProgress, dict[str, float]]:
-    """Restore method, optimiser and random state.
+def load_state(path: Path, method: Method, trainer: StepTrainer) -> TrainingProgress:
+    """Restore method, optimiser, loss scale and random state.
 
     Returns:
-        The progress, and the state of the gradient scaler.
+        The progress.
 
     Raises:
         VlmadaptError: the file cannot be read.
@@ -59,15 +45,15 @@ def load_state(
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise VlmadaptError(f"the state '{path}' cannot be read: {error}.") from error
     method.load_state_dict(_under("method.", tensors))
-    state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in header["optimizer"]["numbers"].items()}
+    state: dict[int, dict[str, Tensor]] = {}
     for name, value in _under("optimizer.", tensors).items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": header["optimizer"]["groups"]})
+    trainer.load(state, header["loss_scale"])
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return TrainingProgress(**header["progress"]), header["scaler"]
+    return TrainingProgress(**header["progress"])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import LossTerm, total
+from vlmadapt.core.method import LossTerm
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.loader import Batch
 from vlmadapt.errors import TrainingError
-from vlmadapt.roles import SEEN
+from vlmadapt.training.capture import CapturedStep
+from vlmadapt.training.feed import on_device
 from vlmadapt.training.optim import learning_rate
 from vlmadapt.training.progress import TrainingProgress
-from vlmadapt.training.trainer import StepTrainer
+from vlmadapt.training.step import EpochSums, StepNumbers, TrainingStep
+from vlmadapt.training.trainer import NotFinite, StepTrainer
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the device: for the progress bar, and for losses that are not finite."""
 
 
 class Batches(Protocol):
@@ -52,10 +56,13 @@ class TrainingLoop:
         recipe: training settings, with `epochs` set.
         trainer: runs the optimiser.
         observers: called after each step and epoch, in this order.
+        captured: replay the step as a CUDA graph, see `vlmadapt.training.capture`.
 
     Attributes:
         progress: current position; assign a saved one to continue from it.
         stopped: True once a stop request ended training early.
+        step: the training step.
+        captured: the step as it is captured and replayed, None where it always runs eagerly.
     """
 
     def __init__(
@@ -66,16 +73,20 @@ class TrainingLoop:
         recipe: Recipe,
         trainer: StepTrainer,
         observers: Sequence[Observer] = (),
+        captured: bool = False,
     ):
         self.classifier = classifier
         self.method = classifier.method
-        self.classes = classes
         self.batches = batches
         self.recipe = recipe
         self.trainer = trainer
         self.progress = TrainingProgress()
         self.stopped = False
         self._observers = observers
+        self.step = TrainingStep(classifier, classes, trainer)
+        self.captured = CapturedStep(self.step) if captured else None
+        self._sums = EpochSums({})
+        self._looked = time.monotonic()
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> TrainingProgress:
         """Run the remaining epochs.
@@ -96,59 +107,68 @@ class TrainingLoop:
         if progress.step == 0:
             self.method.epoch_start(progress.epoch, self.recipe.epochs)
             if progress.epoch % self.recipe.cycle == 0:
-                self.trainer.optimizer.state.clear()
-        for batch in self.batches.epoch(progress.epoch, progress.step):
+                self.trainer.restart()
+        if self.captured is not None:
+            self.captured.start_epoch()
+        self._sums = EpochSums(progress.sums)
+        for batch in on_device(self.batches.epoch(progress.epoch, progress.step), self.classifier.device):
             self.trainer.interrupted = stop()
             terms = self._timed_step(batch)
             for observer in self._observers:
                 observer.step_done(self, batch, terms)
-            if self.trainer.interrupted:
+            if self.trainer.must_stop(progress.step, last=progress.step == len(self.batches)):
                 self._stop()
                 return
+            if self._time_to_look():
+                self.look()
+        self.look()
         self.method.epoch_end(progress.epoch, self.recipe.epochs)
         self._close_epoch()
 
-    def _timed_step(self, batch: Batch) -> list[LossTerm]:
+    def _time_to_look(self) -> bool:
+        """Every `LOOK_EVERY` seconds; with several processes, in all of them after the same step."""
+        if self.trainer.processes > 1:
+            return self.trainer.agrees_after(self.progress.step)
+        return time.monotonic() - self._looked > LOOK_EVERY
+
+    def look(self) -> None:
+        """Read from the device how training goes: sums of the epoch into `progress`, and whether it has failed.
+
+        Raises:
+            TrainingError: the loss or a gradient was not finite; parameters are those before that step.
+        """
+        began = time.perf_counter()
+        try:
+            self.trainer.check()
+        except NotFinite as error:
+            epoch, step = divmod(error.step, len(self.batches))
+            raise TrainingError(f"{error} in epoch {epoch + 1}, step {step + 1}") from error
+        self.progress.sums = self._sums.read()
+        self.progress.seconds += time.perf_counter() - began  # on a GPU, of steps that were still running
+        self._looked = time.monotonic()
+
+    def _timed_step(self, batch: Batch) -> Sequence[LossTerm]:
         progress = self.progress
         began = time.perf_counter()
-        terms, correct = self._step(batch)
+        numbers = self._step(batch)
+        self._sums.add(numbers, len(batch.labels))
         progress.step += 1
         progress.steps += 1
         progress.seconds += time.perf_counter() - began
-        self._count(batch, terms, correct)
-        return terms
+        return numbers.terms
 
-    def _step(self, batch: Batch) -> tuple[list[LossTerm], Tensor]:
-        """One training step; returns its loss terms and the number of images classified correctly."""
-        progress = self.progress
+    def _step(self, batch: Batch) -> StepNumbers:
+        progress, trainer = self.progress, self.trainer
         lr = learning_rate(self.recipe, progress.epoch, progress.step, len(self.batches))
-        self.trainer.start_step(lr, self.trainer.weight_of(len(batch.labels), batch.total))
+        trainer.start_step(lr, trainer.weight_of(len(batch.labels), batch.total), progress.steps)
         images, labels = batch.images, batch.labels
         if not len(labels):  # an empty shard takes part in every exchange between processes, with weight 0
             images, labels = images.new_zeros(1, *images.shape[1:]), labels.new_zeros(1)
-        device = self.classifier.device
-        fwd = self.classifier.forward(images.to(device), self.classes, labels.to(device))
-        try:
-            with self.trainer.autocast():
-                terms = self.method.training_step(fwd, self.trainer)
-                with torch.no_grad():
-                    correct = (self.method.route(fwd, SEEN).argmax(-1) == fwd.labels).sum()
-        except TrainingError as error:
-            raise TrainingError(f"{error} in epoch {progress.epoch + 1}, step {progress.step + 1}") from error
-        return terms, correct
-
-    def _count(self, batch: Batch, terms: list[LossTerm], correct: Tensor) -> None:
-        """Add this process's shard of a step to the sums of the epoch."""
-        sums, n = self.progress.sums, len(batch.labels)
-        detached = [LossTerm(name, weight, value.detach()) for name, weight, value in terms]
-        values = {"loss": float(total(detached)), **{f"loss/{name}": float(value) for name, _, value in detached}}
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value * n
-        sums["correct"] = sums.get("correct", 0.0) + (float(correct) if n else 0.0)
-        sums["images"] = sums.get("images", 0.0) + n
+        return (self.captured or self.step)(images, labels)
 
     def _stop(self) -> None:
         self.stopped = True
+        self.look()
         self.progress.sums = self._summed()
         for observer in self._observers:
             observer.stopped(self)

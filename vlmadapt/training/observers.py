@@ -47,8 +47,7 @@ class Checkpoints(Observer):
             VlmadaptError: the state cannot be read.
         """
         if self._run.state.is_file():
-            loop.progress, scaler = load_state(self._run.state, loop.method, loop.trainer.optimizer)
-            loop.trainer.load_state(scaler)
+            loop.progress = load_state(self._run.state, loop.method, loop.trainer)
             if not self._main:  # the saved sums are those of all processes
                 loop.progress.sums = dict.fromkeys(loop.progress.sums, 0.0)
 
@@ -57,6 +56,7 @@ class Checkpoints(Observer):
         # With several processes each holds its own sums of the epoch, so only whole epochs are saved.
         due = time.monotonic() - self._saved > SAVE_EVERY
         if due and loop.trainer.processes == 1 and not loop.trainer.interrupted:
+            loop.look()
             self._save(loop)
 
     def epoch_done(self, loop: TrainingLoop) -> None:
@@ -69,7 +69,6 @@ class Checkpoints(Observer):
 
     def _save(self, loop: TrainingLoop) -> None:
         if self._main:
-            trainer = loop.trainer
-            save_state(self._run.state, loop.method, trainer.optimizer, trainer.state(), loop.progress)
+            save_state(self._run.state, loop.method, loop.trainer, loop.progress)
             self._run.write_metrics(loop.progress.history)
         self._saved = time.monotonic()

@@ -6,17 +6,41 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlmadapt.core.recipe import Recipe
 
 
-def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The torch optimiser of a recipe; one group, weight decay on every tensor, as in all published code."""
+def make_optimizer(
+    recipe: Recipe, parameters: Iterable[nn.Parameter], lr: Tensor | None = None
+) -> torch.optim.Optimizer:
+    """The fused torch optimiser of a recipe; one group, weight decay on every tensor, as in all published code.
+
+    Args:
+        recipe: optimiser and its settings.
+        parameters: to be trained.
+        lr: scalar tensor on their device that holds the rate of each step; by default the recipe's constant rate.
+    """
+    rate = recipe.lr if lr is None else lr
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.SGD(
+            parameters, lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        )
+        if recipe.momentum:
+            # Fused SGD makes them without values at its first step, and leaves them so if that step is skipped.
+            for parameter in optimizer.param_groups[0]["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay)
+    return kind(
+        parameters,
+        lr=rate,
+        betas=recipe.betas,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+        capturable=lr is not None and lr.is_cuda,
+    )
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

@@ -1,18 +1,29 @@
-"""Gradient averaging, mixed precision and non-finite checks for one optimiser step."""
+"""Gradient averaging, mixed precision and non-finite checks for one optimiser step, without waiting for the device.
+
+Nothing here is read by the host within a step: the learning rate, the loss scale, whether a step is skipped and where
+training first failed are tensors on the device, which `StepTrainer.check` reads once in a while.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vlmadapt.core.backbone.precision import DTYPES, autocast
 from vlmadapt.core.method import Method
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import TrainingError
+from vlmadapt.training.loss_scale import LossScale
 from vlmadapt.training.optim import make_optimizer
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AGREE_EVERY = {"cpu": 1}
+"""Steps between two looks at whether another process wants to stop, by device type; `AGREE_RARELY` on others."""
+AGREE_RARELY = 16
 
 
 class StepTrainer:
@@ -20,26 +31,34 @@ class StepTrainer:
 
     Attributes:
         optimizer: torch optimiser over the method's parameters.
-        lr: learning rate of the current step.
+        lr: learning rate of the current step, a scalar tensor on the device.
+        precision: dtype of autocast, None for full precision.
         weight: weight of this process's loss; the weights of all processes sum to 1.
-        interrupted: whether a process wants to stop; after a step all processes know.
+        interrupted: whether this process wants to stop.
     """
 
     def __init__(self, method: Method, recipe: Recipe, accelerator: Accelerator):
-        self.optimizer = make_optimizer(recipe, method.parameters())
+        self._accelerator = accelerator
+        self._device = device = accelerator.device
+        self.lr = torch.full((), recipe.lr, device=device)
+        self.optimizer = make_optimizer(recipe, method.parameters(), self.lr)
         self._parameters = [p for p in method.parameters() if p.requires_grad]
         self._whole_batch = method.whole_batch
-        self._accelerator = accelerator
-        self._device = accelerator.device
-        self._dtype = DTYPES.get(recipe.precision)
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=recipe.precision == "fp16")
-        self.lr = recipe.lr
+        self.precision = DTYPES.get(recipe.precision)
+        self.scale = LossScale(device, enabled=recipe.precision == "fp16")
         self.weight = 1.0
         self.interrupted = False
+        self._step = torch.zeros((), dtype=torch.long, device=device)
+        self._not_finite = torch.zeros((), device=device)  # of this step: 1 if its update has to be skipped
+        self._failed = torch.full((2,), -1, dtype=torch.long, device=device)  # first steps with a bad loss, gradient
+        self._stop = torch.zeros((), device=device)
+        self._one = torch.ones((), device=device)
 
-    def autocast(self) -> torch.autocast:
+    # -- settings of a run --------------------------------------------------------------------------------------------
+
+    def autocast(self) -> AbstractContextManager[None]:
         """The precision that forward passes run in."""
-        return torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None)
+        return autocast(self._device, self.precision)
 
     @property
     def processes(self) -> int:
@@ -57,11 +76,14 @@ class StepTrainer:
         copies = self.processes // shards  # of each image, over all processes
         return images / total / copies
 
-    def start_step(self, lr: float, weight: float) -> None:
-        """Set the learning rate and this process's weight for the coming step."""
-        self.lr, self.weight = lr, weight
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+    # -- a step -------------------------------------------------------------------------------------------------------
+
+    def start_step(self, lr: float, weight: float, step: int) -> None:
+        """Set the learning rate, this process's weight and the step's number, counted over the whole run."""
+        self.weight = weight
+        self.lr.fill_(lr)
+        self._step.fill_(step)
+        self._stop.fill_(float(self.interrupted))
 
     def backward_and_step(self, loss: Tensor) -> None:
         """Backward pass of a loss, gradients averaged over processes, then one step of the optimiser."""
@@ -73,43 +95,102 @@ class StepTrainer:
         self.backward_and_step(loss)
 
     def gradients(self, loss: Tensor) -> list[Tensor | None]:
-        """Gradients of the loss of the whole batch, one for each trainable parameter; None if the loss ignores it.
-
-        Raises:
-            TrainingError: the loss, or with full precision a gradient, is not finite.
-        """
+        """Gradients of the loss of the whole batch, one for each trainable parameter; None if the loss ignores it."""
         return self._gradients(loss, keep_graph=True)
+
+    def apply(self, gradients: list[Tensor | None]) -> None:
+        """One step of the optimiser; it changes nothing if the loss or a gradient is not finite.
+
+        With fp16 gradients may overflow now and then; with other precisions, and for losses, `check` raises.
+        """
+        found = [g for g in gradients if g is not None]
+        if not found:
+            return
+        overflow = torch.zeros_like(self._not_finite)
+        torch._amp_foreach_non_finite_check_and_unscale_(found, overflow, self._one)
+        self._note_failure(1, overflow.bool() & (not self.scale.enabled))
+        self._not_finite.copy_(torch.maximum(overflow, (self._failed >= 0).any().to(overflow.dtype)))
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        # Fused optimisers skip their step by it; that is how GradScaler tells them.
+        self.optimizer.found_inf = self._not_finite  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.scale.update(overflow)
 
     def _gradients(self, loss: Tensor, keep_graph: bool) -> list[Tensor | None]:
         with torch.autocast(self._device.type, enabled=False):
-            scaled = self._scaler.scale(loss.float() * self.weight)
+            weighted = loss.float() * self.weight
+            scaled = weighted * self.scale.value if self.scale.enabled else weighted
             own = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
-        found, total, stop = self._over_processes(own, loss.detach().float() * self.weight)
-        self.interrupted = stop
-        scale = self._scaler.get_scale() if self._scaler.is_enabled() else 1.0
-        gradients: list[Tensor | None] = [None if g is None else g / scale for g in found]
-        finite = all(bool(g.isfinite().all()) for g in gradients if g is not None)
-        if not total.isfinite() or not (finite or self._scaler.is_enabled()):
-            what = "loss" if not total.isfinite() else "gradient"
-            raise TrainingError(f"the {what} is not finite")
+        gradients, total = self._over_processes(own, weighted.detach())
+        self.scale.unscale([g for g in gradients if g is not None])
+        self._note_failure(0, ~total.isfinite())
         return gradients
 
-    def apply(self, gradients: list[Tensor | None]) -> None:
-        """One step of the optimiser; with fp16, a step whose gradients overflowed is skipped."""
-        scale = self._scaler.get_scale() if self._scaler.is_enabled() else 1.0
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else gradient * scale
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
+    def _note_failure(self, kind: int, bad: Tensor) -> None:
+        """Keep the number of the first step with a bad loss (kind 0) or gradient (kind 1)."""
+        first = self._failed[kind]
+        first.copy_(torch.where(bad & (first < 0), self._step, first))
 
-    def state(self) -> dict[str, float]:
-        """State of the gradient scaler; empty unless precision is fp16."""
-        return self._scaler.state_dict()
+    def _over_processes(self, gradients: tuple[Tensor | None, ...], loss: Tensor) -> tuple[list[Tensor | None], Tensor]:
+        """Sum gradients and losses, which each process has weighted, and requests to stop, in one all-reduce.
 
-    def load_state(self, state: dict[str, float]) -> None:
-        """Restore what `state` returned."""
-        if self._scaler.is_enabled():
-            self._scaler.load_state_dict(state)
+        All processes run the same method on shards of the same batch, so the same gradients are missing in all.
+        """
+        if self.processes == 1:
+            return list(gradients), loss
+        present = [g for g in gradients if g is not None]
+        sizes = [g.numel() for g in present]
+        message = torch.cat([*(g.float().flatten() for g in present), loss.reshape(1), self._stop.reshape(1)])
+        *summed, loss, stop = self._accelerator.reduce(message, "sum").split([*sizes, 1, 1])
+        self._stop.copy_(stop[0])
+        shaped = iter([s.reshape(g.shape) for s, g in zip(summed, present, strict=True)])
+        return [None if g is None else next(shaped) for g in gradients], loss[0]
+
+    # -- between steps ------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Read whether training has failed; the parameters are those before the step that did.
+
+        Raises:
+            TrainingError: a loss, or with other precisions than fp16 a gradient, is not finite.
+        """
+        loss, gradient = self._failed.tolist()
+        if loss >= 0 or gradient >= 0:
+            loss_first = loss >= 0 and (gradient < 0 or loss <= gradient)
+            raise NotFinite("loss", loss) if loss_first else NotFinite("gradient", gradient)
+
+    def must_stop(self, step: int, last: bool) -> bool:
+        """Whether the run has to stop after a step, at the same one in all processes.
+
+        Args:
+            step: its number in the epoch.
+            last: whether it ends the epoch.
+        """
+        if self.processes == 1:
+            return self.interrupted
+        if not last and not self.agrees_after(step):
+            return False
+        self.interrupted = bool(self._stop)
+        return self.interrupted
+
+    def agrees_after(self, step: int) -> bool:
+        """Whether all processes look at the device after this step of an epoch."""
+        return step % AGREE_EVERY.get(self._device.type, AGREE_RARELY) == 0
+
+    def restart(self) -> None:
+        """Forget what the optimiser remembers of earlier steps, in place."""
+        for state in self.optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def load(self, state: Mapping[int, Mapping[str, Tensor]], loss_scale: dict[str, float]) -> None:
+        """Restore the optimiser's state, by the index of each parameter, and the loss scale."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr  # loading has put a copy there
+        self.scale.load(loss_scale)
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
@@ -117,21 +198,21 @@ class StepTrainer:
             return values
         return self._accelerator.reduce(values.to(self._device), "sum")
 
-    def _over_processes(
-        self, gradients: tuple[Tensor | None, ...], loss: Tensor
-    ) -> tuple[list[Tensor | None], Tensor, bool]:
-        """Sum gradients and losses, which each process has weighted, in one all-reduce."""
-        if self.processes == 1:
-            return list(gradients), loss, self.interrupted
-        sizes = [p.numel() for p in self._parameters]
-        flat = [torch.zeros(n, device=self._device) if g is None else g.float().flatten()
-                for n, g in zip(sizes, gradients, strict=True)]  # fmt: skip
-        present = torch.tensor([float(g is not None) for g in gradients], device=self._device)
-        message = torch.cat([*flat, present, loss.reshape(1), loss.new_tensor([float(self.interrupted)])])
-        message = self._accelerator.reduce(message, "sum")
-        *summed, present, loss, stop = message.split([*sizes, len(sizes), 1, 1])
-        shaped: list[Tensor | None] = [
-            g.reshape(p.shape) if used else None
-            for g, p, used in zip(summed, self._parameters, present.tolist(), strict=True)
-        ]
-        return shaped, loss[0], bool(stop)
+    def tensors(self) -> Iterator[Tensor]:
+        """Everything besides the method that a step changes."""
+        yield from self.scale.tensors()
+        yield from (self._not_finite, self._failed, self._stop)
+        for state in self.optimizer.state.values():
+            yield from state.values()
+
+
+class NotFinite(TrainingError):
+    """A loss or a gradient that is not finite.
+
+    Attributes:
+        step: number of the first such step of the run, from 0.
+    """
+
+    def __init__(self, what: str, step: int):
+        super().__init__(f"the {what} is not finite")
+        self.step = step

@@ -36,9 +36,9 @@ def tokenizer_sha256(tokenizer: Any) -> str:
 
 def activations(model: nn.Module) -> list[str]:
     """Names of the activation modules of a model, e.g. `['QuickGELU']`; the same weights need the same ones."""
-    leaves = (m for m in model.modules() if not list(m.children()) and not list(m.parameters(recurse=False)))
-    kinds = {type(m).__name__ for m in leaves if isinstance(m, _ACTIVATIONS) or "GELU" in type(m).__name__}
-    return sorted(kinds)
+    kinds = {type(module) for module in model.modules()}
+    torchs_own = {kind for kind in kinds if kind.__module__ == nn.GELU.__module__} - {nn.MultiheadAttention}
+    return sorted({kind.__name__ for kind in torchs_own | {kind for kind in kinds if "GELU" in kind.__name__}})
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -56,10 +56,3 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text[:12] if isinstance(value, str) and len(text) == 64 else text
-
-
-_ACTIVATIONS = tuple(
-    kind
-    for kind in vars(nn.modules.activation).values()
-    if isinstance(kind, type) and issubclass(kind, nn.Module) and kind is not nn.MultiheadAttention
-)

@@ -1,0 +1,236 @@
+"""Replaying a whole training step as a CUDA graph: one launch instead of thousands.
+
+The first steps of a batch shape run eagerly, on a side stream, so that everything lazy has happened (kept activations,
+packings, the optimiser's state, cuBLAS workspaces). Then the step is captured. Before the graph is trusted it is
+replayed once and compared with an eager step on the same inputs; where they differ, or where a step cannot be captured,
+steps stay eager and `reason` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vlmadapt.core.kept_text import MethodState
+from vlmadapt.errors import first_line
+from vlmadapt.training.step import StepNumbers, TrainingStep
+
+WARM_UP = 3
+"""Eager steps of a batch shape before its step is captured."""
+
+TOLERANCES: dict[torch.dtype | None, float] = {None: 1e-5}
+HALF_TOLERANCE = 1e-2
+"""Largest difference between replay and eager step by precision: of the loss, and of all changes, relative to each."""
+
+Function = Callable[[], StepNumbers]
+
+
+class Graph(Protocol):
+    """A recording of a step; a stand-in takes its place in tests without a GPU."""
+
+    def warm_up(self) -> AbstractContextManager[object]:
+        """Where eager steps run before the capture."""
+
+    def capture(self, step: Function) -> StepNumbers:
+        """Record a step without running it; its results are tensors that each replay fills."""
+
+    def replay(self) -> None:
+        """Run the recorded step."""
+
+    def random_state(self) -> Tensor | None:
+        """State of the random numbers that a replay draws from."""
+
+    def set_random_state(self, state: Tensor | None) -> None:
+        """Restore `random_state`."""
+
+
+class CudaGraph:
+    """A CUDA graph with memory of its own."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self._stream = torch.cuda.Stream()
+
+    def warm_up(self) -> AbstractContextManager[object]:
+        """A side stream, after and before everything on the current one."""
+        return _on_side_stream(self._stream)
+
+    def capture(self, step: Function) -> StepNumbers:
+        """Record a step."""
+        torch.cuda.synchronize()
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+            return step()
+
+    def replay(self) -> None:
+        """Run the recorded step."""
+        self._graph.replay()
+
+    def random_state(self) -> Tensor | None:
+        """State of the device's generator."""
+        return torch.cuda.get_rng_state()
+
+    def set_random_state(self, state: Tensor | None) -> None:
+        """Restore `random_state`."""
+        if state is not None:
+            torch.cuda.set_rng_state(state)
+
+
+class CapturedStep:
+    """A training step that is replayed once it has been captured; called like the step itself.
+
+    Args:
+        step: the step to capture.
+        new_graph: makes an empty graph.
+
+    Attributes:
+        reason: why steps run eagerly from now on; None while they are replayed or may come to be.
+    """
+
+    def __init__(self, step: TrainingStep, new_graph: Callable[[], Graph] = CudaGraph):
+        self._step = step
+        self._new_graph = new_graph
+        self._recorded: dict[Hashable, _Recording] = {}
+        self._warming: dict[Hashable, _WarmUp] = {}
+        self._state: Hashable = None
+        method = step.classifier.method
+        self.reason: str | None = "the method's step differs from time to time" if method.dynamic_step else None
+
+    @property
+    def captured(self) -> bool:
+        """Whether there is a recording that is replayed."""
+        return bool(self._recorded)
+
+    def start_epoch(self) -> None:
+        """Drop recordings if the method has changed on the host since, as it may between epochs."""
+        state = self._host_state()
+        if state != self._state:
+            self._state = state
+            self._recorded.clear()
+            self._warming.clear()
+
+    def __call__(self, images: Tensor, labels: Tensor) -> StepNumbers:
+        """Run or replay the step on images (B, 3, H, W) and labels (B,)."""
+        if self.reason is not None:
+            return self._step(images, labels)
+        key = (images.shape, images.dtype, self._step.trainer.weight)
+        if key in self._recorded:
+            return self._recorded[key].replay(images, labels)
+        warming = self._warming.setdefault(key, _WarmUp(self._new_graph()))
+        if warming.steps == WARM_UP:
+            return self._capture(key, warming.graph, images, labels)
+        warming.steps += 1
+        with warming.graph.warm_up():
+            return self._step(images, labels)
+
+    def _capture(self, key: Hashable, graph: Graph, images: Tensor, labels: Tensor) -> StepNumbers:
+        """Record the step and compare a replay with the eager step, which is the one that counts."""
+        try:
+            recording = _Recording(self._step, graph, images, labels)
+            if self._host_state() != self._state:
+                raise ValueError("it changes the method on the host")
+        except (RuntimeError, ValueError) as error:
+            self.reason = f"the step cannot be captured: {first_line(error)}"
+            return self._step(images, labels)
+        with _Trial(self._step, recording) as trial:
+            trial.replayed(recording.replay(images, labels))
+        numbers = self._step(images, labels)
+        difference = trial.difference(numbers)
+        if difference <= TOLERANCES.get(self._step.trainer.precision, HALF_TOLERANCE):
+            self._recorded[key] = recording
+        else:
+            self.reason = f"a replayed step differs from an eager one by {difference:.1e}"
+        return numbers
+
+    def _host_state(self) -> Hashable:
+        """Everything on the host that a step may depend on."""
+        state = MethodState(self._step.classifier.method)
+        return state.values, state.addresses
+
+
+@dataclass
+class _WarmUp:
+    """Eager steps of a batch shape so far, and the graph that will be captured."""
+
+    graph: Graph
+    steps: int = 0
+
+
+class _Recording:
+    """A captured step with its input tensors, and everything kept that it reads."""
+
+    def __init__(self, step: TrainingStep, graph: Graph, images: Tensor, labels: Tensor):
+        self.graph = graph
+        self._images, self._labels = images.clone(), labels.clone()
+        self._numbers = graph.capture(lambda: step(self._images, self._labels))
+        self._kept = step.classifier.kept()  # a dropped cache entry would leave the graph reading freed memory
+
+    def replay(self, images: Tensor, labels: Tensor) -> StepNumbers:
+        """Run the step on other images and labels of the same shape."""
+        self._images.copy_(images, non_blocking=True)
+        self._labels.copy_(labels, non_blocking=True)
+        self.graph.replay()
+        return self._numbers
+
+
+class _Trial:
+    """A replay whose effects are undone when the context ends, to be compared with an eager step."""
+
+    def __init__(self, step: TrainingStep, recording: _Recording):
+        self._step = step
+        self._graph = recording.graph
+
+    def __enter__(self) -> _Trial:
+        self._before = [tensor.clone() for tensor in self._tensors()]
+        self._random = self._graph.random_state()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._after = [tensor.clone() for tensor in self._tensors()]
+        with torch.no_grad():
+            for tensor, value in zip(self._tensors(), self._before, strict=True):
+                tensor.copy_(value)
+        self._graph.set_random_state(self._random)
+
+    def replayed(self, numbers: StepNumbers) -> None:
+        """Keep what the replay computed."""
+        self._loss = numbers.loss.clone()
+
+    def difference(self, eager: StepNumbers) -> float:
+        """Largest relative difference between the replay and an eager step that has just been run."""
+        pairs = [(self._loss, eager.loss)]
+        changed = [
+            (after.double() - before.double(), now.double() - before.double())
+            for after, before, now in zip(self._after, self._before, self._tensors(), strict=True)
+            if now.is_floating_point()
+        ]
+        pairs += [(_flat([a for a, _ in changed]), _flat([b for _, b in changed]))] if changed else []
+        return max(_relative(replayed.double(), found.double()) for replayed, found in pairs)
+
+    def _tensors(self) -> list[Tensor]:
+        method = self._step.classifier.method
+        return [*method.parameters(), *method.buffers(), *self._step.trainer.tensors()]
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    if not bool(found.isfinite().all()) or not bool(expected.isfinite().all()):
+        return 0.0 if torch.equal(found.nan_to_num(), expected.nan_to_num()) else float("inf")
+    size = float(expected.norm())
+    return float((found - expected).norm()) / size if size else float(found.norm())
+
+
+@contextmanager
+def _on_side_stream(stream: torch.cuda.Stream) -> Iterator[None]:
+    current = torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        yield
+    current.wait_stream(stream)
