@@ -60,7 +60,7 @@ def accuracy(images: Tensor, label: np.ndarray, words: Tensor, allowed: np.ndarr
 
 
 def fitted_scale(images: Tensor, label: np.ndarray, words: Tensor) -> float:
-    """Return the logit scale that minimises the cross entropy, from a grid of 4 to 60 in steps of 0.5."""
+    """Return the logit scale that minimises the cross entropy, from a grid of 4 to 59.5 in steps of 0.5."""
     scales = np.arange(4, 60, 0.5)
     similarity, target = images @ words.T, torch.from_numpy(label)
     return float(scales[int(np.argmin([F.cross_entropy(s * similarity, target).item() for s in scales]))])

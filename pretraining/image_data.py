@@ -91,7 +91,7 @@ def normalise(pixels: np.ndarray) -> Tensor:
 
 
 def augment(pixels: np.ndarray, mirrored: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Shift, rotate, scale, mirror (where `mirrored` is true) and recolour a batch; returns (B, 3, 48, 48)."""
+    """Shift, rotate, scale, mirror (half of those that `mirrored` allows) and recolour a batch, (B, 3, 48, 48)."""
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     n = len(x)
     angle = rng.uniform(-0.2, 0.2, n)
