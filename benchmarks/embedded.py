@@ -203,8 +203,8 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
         backbone=comparison.backbone,
         budget=(
             f"Every method is trained for {given.epochs} epochs on the base classes, or {given.few_shot_epochs} epochs "
-            f"on all classes, in batches of {given.batch}, without warm-up, in float32; all other settings are those of "
-            "its `uniform` recipe."
+            f"on all classes, in batches of {given.batch}, without warm-up, in float32; all other settings are those "
+            "of its `uniform` recipe."
         ),
         base_to_novel=markdown(findings.tables, findings.notes),
         statistics="\n".join(f"- {line}" for line in statistics_lines(findings.statistics)),
