@@ -149,9 +149,9 @@ def bound(image: Tensor, text: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
     mean = text.mean(0)
     deviation, squares = text - mean, image.square()
     with torch.autocast(image.device.type, enabled=False):  # small differences of small squares
-        own = torch.einsum("bd,kcd->bc", squares, deviation.square())
-        crossed = torch.einsum("bd,kbd,kcd->bc", squares, deviation[:, labels], deviation)
-    variance = (own.gather(1, labels[:, None]) + own - 2 * crossed) / (len(text) + 1)
+        variances = torch.einsum("bd,kcd->bc", squares, deviation.square())
+        covariances = torch.einsum("bd,kbd,kcd->bc", squares, deviation[:, labels], deviation)
+    variance = (variances.gather(1, labels[:, None]) + variances - 2 * covariances) / (len(text) + 1)
     return scale * image @ mean.T + scale**2 / 2 * variance
 
 

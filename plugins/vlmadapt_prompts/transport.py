@@ -40,5 +40,5 @@ class TransportMethod(Method, ABC):
         yield LossTerm("ce", 1.0, F.cross_entropy(self.route(fwd, Role.SEEN), fwd.labels))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The scores, for seen and unseen classes alike; computed once per forward pass, for Sinkhorn is slow."""
+        """The scores, for seen and unseen classes alike; computed once per forward pass, as Sinkhorn is slow."""
         return fwd.once("transported", lambda: self.scores(fwd))
