@@ -20,7 +20,7 @@ class MMRLppConfig(MMRLConfig):
         reg_weight: weight lambda of the distance to the frozen features.
         beta: weight of the newly mapped tokens against the previous block's output at their positions; 1 replaces them
             as MMRL does. It applies in every forward pass, evaluation included.
-        rank: rank of each layer's residual in the aligners.
+        rank: rank of each layer's own part of the aligners.
         projection_rank: rank of the trainable residual of the representation projection.
     """
 

@@ -17,8 +17,8 @@ Position = Literal["end", "middle", "front"]
 def start_context(text: TextTower, words: str, tokens: int) -> tuple[nn.Parameter, str]:
     """Create a trainable context (n, width) and the template text with its placeholder.
 
-    The context is initialised with the embeddings of `words`, whose number is then its length, or at random with
-    `tokens` vectors if `words` is empty.
+    The context is initialised with the embeddings of `words`, and its length is then the number of words. If `words` is
+    empty, it has `tokens` random vectors.
 
     Raises:
         DataError: `words` is empty and `tokens` is less than 1.
