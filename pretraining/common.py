@@ -1,4 +1,4 @@
-"""What the training steps share: the model, the optimiser, the schedule, growing and resumable checkpoints."""
+"""Shared by the training steps: model, optimisers, schedule, depth growth and checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MERGES = 3000
 
 
 def build_clip(layers: int) -> Any:
-    """Return open_clip's CLIP in the shipped architecture, with both towers `layers` deep and random weights."""
+    """Return open_clip's CLIP in the shipped architecture, with `layers` blocks in each tower and random weights."""
     import open_clip
 
     cfg = copy.deepcopy(json.loads(CONFIG.read_text())["model_cfg"])
@@ -35,24 +35,24 @@ def build_clip(layers: int) -> Any:
 def write_merges(target: Path) -> None:
     """Write the first merges of CLIP's byte-pair vocabulary in the format open_clip's SimpleTokenizer reads."""
     data = gzip.decompress((files("open_clip") / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
-    # A trailing line end would count as one more, empty, merge. A fixed mtime keeps the file reproducible.
+    # A trailing newline would be read as an additional empty merge. A fixed mtime keeps the file reproducible.
     text = "\n".join(data.split("\n")[: MERGES + 1])
     target.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
 
 
 def tokenizer(work: Path) -> Callable[[list[str]], Tensor]:
-    """Return texts -> token ids (N, 32), as the shipped backbone tokenises."""
+    """Return the shipped backbone's tokenizer, texts -> token ids (N, 32)."""
     from open_clip.tokenizer import SimpleTokenizer
 
     path = work / "bpe_simple_vocab_3k.txt.gz"
     if not path.exists():
         write_merges(path)
-    made: Callable[[list[str]], Tensor] = SimpleTokenizer(bpe_path=str(path), context_length=32)
-    return made
+    tokenize: Callable[[list[str]], Tensor] = SimpleTokenizer(bpe_path=str(path), context_length=32)
+    return tokenize
 
 
 def grow(blocks: Any, layers: int) -> nn.ModuleList:
-    """Deepen a trained stack by putting copies with zeroed outputs after each block, so that its function is kept."""
+    """Deepen a trained stack without changing its function, by inserting copies with zeroed outputs."""
     copies = layers // len(blocks)
     deep = nn.ModuleList()
     for block in blocks:
@@ -68,7 +68,7 @@ def grow(blocks: Any, layers: int) -> nn.ModuleList:
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
-    """Push all singular values of each matrix in (B, rows, columns) near one by a quintic Newton-Schulz iteration."""
+    """Bring all singular values of each matrix (B, rows, columns) close to one, by quintic Newton-Schulz steps."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = g.shape[-2] > g.shape[-1]
     x = g.mT if tall else g
@@ -81,13 +81,13 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, then an orthogonalised step; for matrices. Equal shapes are stacked into one batched product."""
+    """Muon optimiser: momentum, then an orthogonalised step. Matrices of equal shape are updated in one batch."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # the signature of torch
+    def step(self, closure: Any = None) -> Any:  # the signature that torch requires
         """Update every matrix."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[nn.Parameter]] = {}
@@ -100,7 +100,7 @@ class Muon(torch.optim.Optimizer):
                     buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
                     buffer.lerp_(p.grad, 1 - group["momentum"])
                     grads.append(torch.lerp(p.grad, buffer, group["momentum"]))
-                # in_proj holds query, key and value in one matrix; each is a matrix of its own here
+                # in_proj stacks the query, key and value matrices; orthogonalise each separately
                 parts = 3 if shape[0] == 3 * shape[1] else 1
                 stacked = torch.stack(grads).reshape(len(ps) * parts, shape[0] // parts, shape[1])
                 scale = max(1.0, stacked.shape[1] / stacked.shape[2]) ** 0.5
@@ -112,14 +112,14 @@ class Muon(torch.optim.Optimizer):
 def make_optimisers(
     blocks: Any, rest: list[nn.Parameter], muon_lr: float, adam_lr: float
 ) -> list[torch.optim.Optimizer]:
-    """Muon on the block matrices, AdamW on biases, norms, embeddings and projections."""
+    """Create Muon for the block matrices, AdamW for biases, norms, embeddings and projections."""
     matrices = [p for p in blocks.parameters() if p.ndim == 2]
     others = [p for p in blocks.parameters() if p.ndim != 2] + rest
     return [Muon(matrices, muon_lr), torch.optim.AdamW(others, adam_lr, betas=(0.9, 0.98), weight_decay=0.01)]
 
 
 def set_rate(optimisers: list[torch.optim.Optimizer], step: int, total: int, warmup: int = 50) -> None:
-    """Warm up linearly, then fall linearly to zero at `total`."""
+    """Set the learning rate of a step: linear warm-up, linear decay to zero at `total`."""
     factor = min(1.0, (step + 1) / warmup) * (1 - step / total)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
@@ -128,7 +128,7 @@ def set_rate(optimisers: list[torch.optim.Optimizer], step: int, total: int, war
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Save a checkpoint so that an interruption leaves the old one whole."""
+    """Save a checkpoint atomically, so that an interruption leaves the previous one intact."""
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)  # noqa: PTH105

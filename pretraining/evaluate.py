@@ -1,7 +1,7 @@
-"""Step 7 of the recipe: zero-shot accuracies of an exported backbone, as the model card quotes them.
+"""Step 7 of the recipe: zero-shot accuracies of an exported backbone, as in the model card.
 
-Reads  WORK/pictures.* for the pretraining artists and, with --openmoji, the data set itself through the plugin.
-Choices are made on the former; --openmoji is for the report at the end. Prints JSON.
+Reads  WORK/pictures.* (the pretraining artists) and, with --openmoji, the data set through its plugin.
+Choices are made on the former only; --openmoji is for the final report. Prints JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEMPLATES = ("{}", "a {}.", "a picture of a {}.", "a drawing of a {}.", "an icon
 
 
 def load_exported(folder: Path) -> tuple[Any, Any, Any]:
-    """Return the model, its preprocessing and its tokenizer, as any user of open_clip would load them."""
+    """Return the model, its preprocessing and its tokenizer, loaded with open_clip's public functions."""
     import open_clip
     from open_clip.tokenizer import SimpleTokenizer
 
@@ -35,39 +35,39 @@ def load_exported(folder: Path) -> tuple[Any, Any, Any]:
 
 @torch.inference_mode()
 def class_vectors(model: Any, tokenize: Any, classes: list[str], template: str) -> Tensor:
-    """Return (classes, 128) unit vectors."""
+    """Return unit text features (classes, 128) for one template."""
     return F.normalize(model.encode_text(tokenize([template.format(c) for c in classes])), dim=-1)
 
 
 @torch.inference_mode()
 def image_vectors(model: Any, pixels: Tensor) -> Tensor:
-    """Return (N, 128) unit vectors of (N, 3, 48, 48)."""
+    """Return unit image features (N, 128) of pixels (N, 3, 48, 48)."""
     return torch.cat([F.normalize(model.encode_image(x), dim=-1) for x in torch.split(pixels, 128)])
 
 
-def percent(right: NDArray[np.bool_]) -> float:
-    """Return the share of True in per cent, to one digit."""
-    return round(100 * float(right.mean()), 1)
+def percent(correct: NDArray[np.bool_]) -> float:
+    """Return the share of True in per cent, with one decimal."""
+    return round(100 * float(correct.mean()), 1)
 
 
 def accuracy(images: Tensor, label: np.ndarray, words: Tensor, allowed: np.ndarray | None = None) -> float:
-    """Return per cent right; with `allowed`, only over these classes and the pictures that belong to them."""
+    """Return the accuracy in per cent; with `allowed`, over these classes and their pictures only."""
     score = (images @ words.T).numpy()
     if allowed is not None:
-        mine = np.isin(label, allowed)
-        return percent(allowed[score[mine][:, allowed].argmax(1)] == label[mine])
+        kept = np.isin(label, allowed)
+        return percent(allowed[score[kept][:, allowed].argmax(1)] == label[kept])
     return percent(score.argmax(1) == label)
 
 
 def fitted_scale(images: Tensor, label: np.ndarray, words: Tensor) -> float:
-    """Return the logit scale under which the right classes are likeliest."""
+    """Return the logit scale that minimises the cross entropy, from a grid of 4 to 59.5 in steps of 0.5."""
     scales = np.arange(4, 60, 0.5)
     similarity, target = images @ words.T, torch.from_numpy(label)
     return float(scales[int(np.argmin([F.cross_entropy(s * similarity, target).item() for s in scales]))])
 
 
 def validation_report(work: Path, model: Any, tokenize: Any) -> dict[str, Any]:
-    """Return accuracies over openmoji's class names on the validation artist and on held-out concepts."""
+    """Return accuracies, over openmoji's class names, on the validation artist and on held-out concepts."""
     pictures = load(work, np.load(work / "targets.npz")["codes"].tolist())
     classes, label = classes_of(pictures)
     views = {"plain": 0, "contours": 1, "bare contours": 2}
@@ -82,18 +82,18 @@ def validation_report(work: Path, model: Any, tokenize: Any) -> dict[str, Any]:
         "by template": {t: accuracy(vectors["plain"], label[rows], w) for t, w in words.items()},
         "logit scale": fitted_scale(vectors["plain"], label[rows], default),
     }
-    away = pictures.unseen[label[pictures.unseen] >= 0]
+    held_out = pictures.unseen[label[pictures.unseen] >= 0]
     by_set = {}
-    for name in sorted({pictures.records[i]["set"] for i in away}):
-        mine = np.array([i for i in away if pictures.records[i]["set"] == name])
-        vector = image_vectors(model, normalise(pictures.pixels[mine, 0]))
-        by_set[name] = [len(mine), accuracy(vector, label[mine], default)]
+    for name in sorted({pictures.records[i]["set"] for i in held_out}):
+        subset = np.array([i for i in held_out if pictures.records[i]["set"] == name])
+        vector = image_vectors(model, normalise(pictures.pixels[subset, 0]))
+        by_set[name] = [len(subset), accuracy(vector, label[subset], default)]
     report["held-out concepts by artist (pictures, accuracy)"] = by_set
     return report
 
 
 def openmoji_report(model: Any, preprocess: Any, tokenize: Any) -> dict[str, Any]:
-    """Return zero-shot accuracies on openmoji's test split, in colour and as outlines."""
+    """Return zero-shot accuracies on the test split of openmoji, in colour and as outlines."""
     from PIL import Image
 
     from vlmadapt_openmoji import openmoji, openmoji_outline
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=PLUGIN)
     parser.add_argument("--openmoji", action="store_true")
-    parser.add_argument("--out", type=Path, help="also write the report here")
+    parser.add_argument("--out", type=Path, help="file to write the report to as well")
     args = parser.parse_args()
     model, preprocess, tokenize = load_exported(args.folder)
     report = validation_report(args.work, model, tokenize)

@@ -1,7 +1,7 @@
-"""Step 6 of the recipe: put both towers together as the open_clip folder the library ships.
+"""Step 6 of the recipe: export both towers as the open_clip folder that the library ships.
 
 Reads  WORK/text.pt, WORK/NAME.pt.  Writes OUT/{open_clip_config.json, open_clip_model.safetensors, vocabulary}.
-The logit scale is the one under which the validation artist's classes are likeliest.
+The logit scale is the one that minimises the cross entropy on the validation artist.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch import Tensor
 
 
 def average(checkpoints: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of image towers from one training run, which travels better to new styles than the last alone."""
+    """Return the mean weights of checkpoints of one run; it transfers better to new styles than the last checkpoint."""
     return {name: torch.stack([c[name] for c in checkpoints]).mean(dim=0) for name in checkpoints[0]}
 
 
 def assemble(work: Path, text: str, images: list[str]) -> Any:
-    """Return the 12-block CLIP; a checkpoint that is still shallow is grown, which leaves what it computes the same."""
+    """Return the 12-block CLIP; a checkpoint with fewer blocks is grown, which does not change its outputs."""
     saved_text, saved_image = torch.load(work / text), average([torch.load(work / i)["model"] for i in images])
     clip = build_clip(saved_text["blocks"])
     clip.load_state_dict(saved_text["model"], strict=False)
@@ -47,12 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--text", default="text.pt")
-    parser.add_argument("--image", nargs="+", default=["deep.pt"], help="averaged if several")
+    parser.add_argument("--image", nargs="+", default=["deep.pt"], help="checkpoints, averaged if several")
     parser.add_argument("--out", type=Path, default=PLUGIN)
     args = parser.parse_args()
     from open_clip.tokenizer import SimpleTokenizer
 
-    clip = assemble(args.work, args.text, args.image).half().float()  # what the file will hold
+    clip = assemble(args.work, args.text, args.image).half().float()  # with the rounding of the float16 file
     args.out.mkdir(parents=True, exist_ok=True)
     vocabulary = args.out / "bpe_simple_vocab_3k.txt.gz"
     write_merges(vocabulary)
@@ -69,7 +69,7 @@ def main() -> None:
     weights = {k: v.half().contiguous() for k, v in clip.state_dict().items() if k != "attn_mask"}
     target = args.out / "open_clip_model.safetensors"
     save_file(weights, target, metadata={"format": "pt"})
-    target.chmod(0o644)  # safetensors writes files only the owner may read
+    target.chmod(0o644)  # safetensors writes files that only the owner may read
     size = target.stat().st_size
     print(json.dumps({"parameters": sum(v.numel() for v in weights.values()), "bytes": size, "logit scale": scale}))
 

@@ -1,7 +1,7 @@
-"""Natural-language captions for Unicode's emoji subgroups, as an illustrator would label a folder of such pictures.
+"""Natural-language captions of Unicode's emoji subgroups, worded like labels of folders with such pictures.
 
-These are captions of the *other* artists' pictures. Some of them are also class names of the `openmoji` data set:
-seeing the names of common things in captions is how CLIP learns too, and the model card says so.
+These are captions of the *other* artists' pictures. Some are also class names of the `openmoji` data set, as common
+class names occur in CLIP's training captions too; the model card says so.
 """
 
 EMOJI_GROUPS: dict[str, list[str]] = {

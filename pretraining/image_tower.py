@@ -1,10 +1,10 @@
-"""Step 5 of the recipe: train the image tower to say what the frozen text side says of each picture.
+"""Step 5 of the recipe: train the image tower to match the frozen text features of each picture.
 
 Reads  WORK/pictures.*, WORK/targets.npz, WORK/phrases.json and, for the deep stage, WORK/text.pt.
-Writes WORK/NAME.pt (resumed if it is there and unfinished) and prints the validation artist's accuracy as it goes.
+Writes WORK/NAME.pt (resumed if it exists and is unfinished) and prints validation accuracies during training.
 
-Stage "shallow": 4 blocks, emoji only, against the target vectors. Stage "deep": 12 blocks grown from it, with clip art,
-against what the trained text tower says of group names and clip-art captions.
+Stage "shallow": 4 blocks, emoji only, against the target vectors. Stage "deep": grown to 12 blocks, with clip art,
+against the trained text tower's features of group names and clip-art captions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 TEMPLATE = "a picture of a {}."
-# A picture whose name has one of these words means something else in a mirror.
+# Pictures with one of these words in their name change meaning when mirrored.
 DIRECTED = ("left", "right", "clockwise", "button", "arrow", "flag", "letter", "clock", "sign")
 
 
-class Language:
-    """What pictures should say: unit vectors of every concept, group caption and clip-art caption."""
+class TextTargets:
+    """Text features that pictures are trained to match.
+
+    Attributes:
+        codes: code point of each concept.
+        subgroups: Unicode subgroup of each concept.
+        groups: group captions.
+        concept: (concepts, 128) unit target vectors of the concepts.
+        group: (groups, 128) unit features of the group captions.
+        carries: (concepts, groups) whether a concept carries a group caption.
+        caption: (N, 128) unit features of clip-art captions; zero for emoji, and for all if there is no text tower.
+    """
 
     def __init__(self, work: Path, pictures: Pictures, data: Any, text: Any) -> None:
         phrases = json.loads((work / "phrases.json").read_text())
@@ -40,61 +50,61 @@ class Language:
         self._rows = {t: i for i, t in enumerate(data["texts"].tolist())}
         self._vectors, self._text, self._tokenize = torch.from_numpy(data["vectors"]), text, tokenizer(work)
         self.concept = torch.from_numpy(data["concepts"])
-        self.group = self.say(self.groups)
+        self.group = self.encode(self.groups)
         self.carries = torch.tensor([[g in phrases["groups"][s] for g in self.groups] for s in self.subgroups])
         self.caption = torch.zeros(len(pictures.records), self.concept.shape[1])
         if text is not None:
             rows = [i for i, c in enumerate(pictures.concept.tolist()) if c < 0]
-            self.caption[rows] = self.say([pictures.records[i]["caption"] for i in rows])
+            self.caption[rows] = self.encode([pictures.records[i]["caption"] for i in rows])
 
-    def say(self, names: list[str]) -> Tensor:
-        """Return (N, 128) for names: the text tower's words if there is one, else the target vectors."""
+    def encode(self, names: list[str]) -> Tensor:
+        """Return (N, 128) for names: features of the text tower if there is one, else the target vectors."""
         if self._text is None:
             return torch.stack([self._vectors[self._rows[n]] if n in self._rows else torch.zeros(128) for n in names])
         with torch.inference_mode():
             tokens = self._tokenize([TEMPLATE.format(n) for n in names])
-            said = [F.normalize(encode_text(self._text, t), dim=-1) for t in torch.split(tokens, 256)]
-        return torch.cat(said).clone()
+            features = [F.normalize(encode_text(self._text, t), dim=-1) for t in torch.split(tokens, 256)]
+        return torch.cat(features).clone()
 
 
-def loss_of(image: Tensor, rows: np.ndarray, pictures: Pictures, say: Language, scale: Tensor) -> Tensor:
-    """(1 - cos) + cross entropy among all concepts + cross entropy among all group captions."""
+def loss_of(image: Tensor, rows: np.ndarray, pictures: Pictures, targets: TextTargets, scale: Tensor) -> Tensor:
+    """Return (1 - cos) + cross entropy over all concepts + cross entropy over all group captions."""
     concept = pictures.concept[rows]
     known = concept >= 0
-    wanted = torch.where(known[:, None], say.concept[concept], say.caption[rows])
+    wanted = torch.where(known[:, None], targets.concept[concept], targets.caption[rows])
     image = F.normalize(image, dim=-1)
-    own = (image * wanted).sum(-1, keepdim=True)
-    # Concepts that mean nearly the same (a man running, a woman running) are not each other's mistakes.
-    others = (image @ say.concept.T).masked_fill(wanted @ say.concept.T > 0.9, -1e4)
-    which = scale[0].exp() * torch.cat([own, others], dim=1)
-    loss = (1 - own).mean() + F.cross_entropy(which, torch.zeros(len(rows), dtype=torch.long))
+    positive = (image * wanted).sum(-1, keepdim=True)
+    # Concepts with nearly the same meaning (a man running, a woman running) are not negatives of each other.
+    negatives = (image @ targets.concept.T).masked_fill(wanted @ targets.concept.T > 0.9, -1e4)
+    concept_logits = scale[0].exp() * torch.cat([positive, negatives], dim=1)
+    loss = (1 - positive).mean() + F.cross_entropy(concept_logits, torch.zeros(len(rows), dtype=torch.long))
     if known.any():
-        logits = scale[1].exp() * image[known] @ say.group.T
-        right = say.carries[concept[known]]
-        log_p = logits - torch.logsumexp(logits, dim=1, keepdim=True)
-        loss = loss - torch.logsumexp(log_p.masked_fill(~right, -1e4), dim=1).mean()
+        group_logits = scale[1].exp() * image[known] @ targets.group.T
+        carried = targets.carries[concept[known]]
+        log_p = group_logits - torch.logsumexp(group_logits, dim=1, keepdim=True)
+        loss = loss - torch.logsumexp(log_p.masked_fill(~carried, -1e4), dim=1).mean()
     return loss
 
 
 @torch.inference_mode()
-def validate(visual: Any, pictures: Pictures, say: Language) -> str:
-    """Return zero-shot accuracies over openmoji's class names: the validation artist, and held-out concepts."""
+def validate(visual: Any, pictures: Pictures, targets: TextTargets) -> str:
+    """Return zero-shot accuracies over openmoji's class names, for the validation artist and for held-out concepts."""
     names, label = classes_of(pictures)
-    prompts = say.say(names)
+    prompts = targets.encode(names)
     visual.eval()
     parts = []
     for title, split in (("validation artist", pictures.validation), ("held-out concepts", pictures.unseen)):
         rows = split[label[split] >= 0]
         for view in (0, 1, 2):
             image = torch.cat([visual(normalise(pictures.pixels[r, view])) for r in np.array_split(rows, 8)])
-            right = (image @ prompts.T).argmax(dim=1).numpy() == label[rows]
-            parts.append(f"{title} view {view}: {100 * right.mean():.1f}")
+            correct = (image @ prompts.T).argmax(dim=1).numpy() == label[rows]
+            parts.append(f"{title} view {view}: {100 * correct.mean():.1f}")
     visual.train()
     return ", ".join(parts)
 
 
 def start_tower(args: argparse.Namespace, state: dict[str, Any]) -> Any:
-    """Return the tower with 4 blocks, or grown to 12 from the shallow checkpoint, holding the saved state if any."""
+    """Return the tower with 4 blocks, or grown to 12 from the shallow checkpoint, with the saved state if any."""
     visual: Any = build_clip(4).visual
     if args.stage == "deep":
         if "model" not in state:
@@ -105,15 +115,17 @@ def start_tower(args: argparse.Namespace, state: dict[str, Any]) -> Any:
     return visual
 
 
-def train(visual: Any, pictures: Pictures, say: Language, state: dict[str, Any], args: argparse.Namespace) -> None:
-    """Train to the last step, saving and validating every 250."""
+def train(
+    visual: Any, pictures: Pictures, targets: TextTargets, state: dict[str, Any], args: argparse.Namespace
+) -> None:
+    """Train to the last step; save and validate every 250 steps."""
     path = args.work / args.out
     scale = nn.Parameter(state.get("scale", torch.full((2,), np.log(20.0))))
     rest = [p for n, p in visual.named_parameters() if "resblocks" not in n]
     optimisers = make_optimisers(visual.transformer.resblocks, [*rest, scale], args.muon, args.adam)
     for optimiser, saved in zip(optimisers, state.get("optimisers", []), strict=False):
         optimiser.load_state_dict(saved)
-    share = sampling(pictures, say.subgroups, args.clipart)
+    share = sampling(pictures, targets.subgroups, args.clipart)
     mirrored = np.array([not any(d in r["name"] for d in DIRECTED) for r in pictures.records])
     rng = np.random.default_rng([args.seed, state["step"]])
     seen: list[float] = []
@@ -121,7 +133,7 @@ def train(visual: Any, pictures: Pictures, say: Language, state: dict[str, Any],
     for step in range(state["step"], args.steps):
         rows = rng.choice(pictures.train, args.batch, p=share)
         set_rate(optimisers, step, args.steps)
-        loss = loss_of(visual(draw_batch(pictures, rows, mirrored, rng)), rows, pictures, say, scale)
+        loss = loss_of(visual(draw_batch(pictures, rows, mirrored, rng)), rows, pictures, targets, scale)
         for optimiser in optimisers:
             optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -132,7 +144,7 @@ def train(visual: Any, pictures: Pictures, say: Language, state: dict[str, Any],
         if (step + 1) % 50 == 0:
             print(f"step {step + 1} loss {np.mean(seen[-50:]):.3f} {time.time() - start:.0f} s", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
-            print(validate(visual, pictures, say), flush=True)
+            print(validate(visual, pictures, targets), flush=True)
             now = {"step": step + 1, "model": visual.state_dict(), "scale": scale.data}
             if step + 1 == args.keep:
                 save(path.with_stem(f"{path.stem}_{step + 1}"), now)
@@ -149,9 +161,9 @@ def main() -> None:
     parser.add_argument("--muon", type=float, required=True)
     parser.add_argument("--adam", type=float, default=2e-3)
     parser.add_argument("--clipart", type=float, default=0.0, help="share of clip art in a batch")
-    parser.add_argument("--start", help="the checkpoint to grow from (deep stage)")
+    parser.add_argument("--start", help="checkpoint to grow from (deep stage)")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--keep", type=int, help="also keep the checkpoint of this step, a multiple of 250")
+    parser.add_argument("--keep", type=int, help="step, a multiple of 250, whose checkpoint is kept as well")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -164,7 +176,7 @@ def main() -> None:
         text.eval()
     path = args.work / args.out
     state: dict[str, Any] = torch.load(path) if path.exists() else {"step": 0}
-    train(start_tower(args, state), pictures, Language(args.work, pictures, data, text), state, args)
+    train(start_tower(args, state), pictures, TextTargets(args.work, pictures, data, text), state, args)
 
 
 if __name__ == "__main__":

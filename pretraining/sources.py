@@ -1,8 +1,8 @@
-"""Whose pictures the image tower learns from. OpenMoji is in no list: its style stays unseen until evaluation."""
+"""Sources of the pretraining pictures. OpenMoji is in no list, so its style is unseen until evaluation."""
 
 from __future__ import annotations
 
-# npm packages @iconify-json/NAME: other artists' emoji, each with its licence as its package states it.
+# npm packages @iconify-json/NAME: other artists' emoji, each with the licence its package states.
 EMOJI_SETS: dict[str, str] = {
     "noto": "Apache-2.0",
     "noto-v1": "Apache-2.0",
@@ -14,9 +14,9 @@ EMOJI_SETS: dict[str, str] = {
     "emojione-monotone": "CC-BY-4.0",
     "fxemoji": "Apache-2.0",
 }
-# Held out whole, with every concept it draws: all choices of the recipe are made on it.
+# Held out entirely, with every concept it draws; used for all choices of the recipe.
 VALIDATION_SET = {"streamline-emojis": "CC-BY-4.0"}
-# npm packages @iconify-json/NAME: clip art whose file names are its captions.
+# npm packages @iconify-json/NAME: clip art, captioned by file name.
 CLIPART_SETS: dict[str, str] = {
     "streamline-kameleon-color": "CC-BY-4.0",
     "streamline-ultimate-color": "CC-BY-4.0",

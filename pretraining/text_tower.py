@@ -1,7 +1,7 @@
-"""Step 3 of the recipe: train the text tower to say each phrase's target vector.
+"""Step 3 of the recipe: train the text tower to reproduce each phrase's target vector.
 
-Reads  WORK/targets.npz.   Writes WORK/text.pt (resumed if it is there and unfinished).
-A tower of 4 blocks is trained first; it is then grown to 12 and all of it trained on.
+Reads  WORK/targets.npz.   Writes WORK/text.pt (resumed if it exists and is unfinished).
+A tower of 4 blocks is trained first, then grown to 12 blocks and trained further.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ STAGES = ((4, 0.02, 3e-3), (12, 0.012, 1.5e-3))  # blocks, Muon's rate, AdamW's 
 
 
 def encode_text(clip: Any, tokens: Tensor) -> Tensor:
-    """Return (B, 128) for (B, L) tokens cut to their longest text: what CLIP.encode_text returns, but cheaper."""
+    """Return CLIP.encode_text of tokens (B, L) as (B, 128), computed only up to the longest text of the batch."""
     length = int(tokens.argmax(dim=-1).max()) + 1  # the end token has the largest id
     tokens = tokens[:, :length]
     x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
     x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
-    said: Tensor = x[torch.arange(len(x)), tokens.argmax(dim=-1)] @ clip.text_projection
-    return said
+    features: Tensor = x[torch.arange(len(x)), tokens.argmax(dim=-1)] @ clip.text_projection
+    return features
 
 
 def batches(tokens: Tensor, size: int, rng: np.random.Generator, weight: np.ndarray) -> list[np.ndarray]:
-    """Return one epoch of row indices: texts of similar length share a batch; `weight` repeats rows."""
+    """Return the batches of one epoch as indices; texts of similar length share a batch, `weight` repeats texts."""
     rows = np.repeat(np.arange(len(tokens)), weight)
     length = tokens.argmax(dim=-1).numpy()[rows] + rng.uniform(0, 2, len(rows))
     rows = rows[np.argsort(length)]
@@ -42,9 +42,9 @@ def batches(tokens: Tensor, size: int, rng: np.random.Generator, weight: np.ndar
 
 
 def make_table(data: Any, tokenize: Any) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Return tokens (M, 32), the row of the target of each, and how often an epoch shows it.
+    """Return tokens (M, 32), the target index of each text, and its repetitions per epoch.
 
-    Every phrase is there bare; emoji words also in every template, one WordNet phrase in four in one of them.
+    Every phrase occurs bare; emoji words also in every template, one WordNet phrase in four in one template.
     """
     texts, target, weight = [], [], []
     rng = np.random.default_rng(0)
@@ -61,16 +61,16 @@ def make_table(data: Any, tokenize: Any) -> tuple[Tensor, Tensor, np.ndarray]:
 
 
 def loss_of(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """4 (1 - cos) + half the cross entropy of finding one's own target among the batch's."""
+    """Return 4 (1 - cos) + half the cross entropy of identifying the right target among those of the batch."""
     predicted = F.normalize(predicted, dim=-1)
-    same = (wanted @ wanted.T) > 0.9999  # the same meaning in two forms is no mistake
+    same = (wanted @ wanted.T) > 0.9999  # the same meaning in another form is not a negative
     logits = (20 * predicted @ wanted.T).masked_fill(same & ~torch.eye(len(wanted), dtype=torch.bool), -1e4)
     cross = F.cross_entropy(logits, torch.arange(len(wanted)))
     return 4 * (1 - (predicted * wanted).sum(-1)).mean() + 0.5 * cross
 
 
 def text_weights(clip: Any) -> dict[str, Tensor]:
-    """Return the weights of everything but the picture tower."""
+    """Return all weights except those of the image tower."""
     return {k: v for k, v in clip.state_dict().items() if not k.startswith("visual.")}
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     torch.manual_seed(0)
     clip = build_clip(state.get("blocks", STAGES[0][0]))
     if "model" in state:
-        clip.load_state_dict(state["model"], strict=False)  # the picture tower is not in it
+        clip.load_state_dict(state["model"], strict=False)  # without the image tower
     for stage, (layers, muon_rate, adam_rate) in enumerate(STAGES):
         if len(clip.transformer.resblocks) < layers:
             clip.transformer.resblocks = grow(clip.transformer.resblocks, layers)

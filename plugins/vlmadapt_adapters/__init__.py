@@ -1,1 +1,1 @@
-"""Methods that add small branches to blocks or features."""
+"""Methods that adapt features or blocks: branches, low-rank updates, caches, linear probe."""

@@ -16,9 +16,9 @@ class CLIPAdapterConfig:
     """Options of CLIP-Adapter.
 
     Args:
-        reduction: the bottleneck is the joint width divided by this.
-        ratio: weight of the adapted image feature against CLIP's own; the paper chooses it for each data set.
-        text_ratio: the same for text features, by an adapter of their own; 0 leaves it out, as the published code does.
+        reduction: joint width divided by the width of the bottleneck.
+        ratio: weight r of the adapted image feature, 1 - r is that of CLIP's own; the paper chooses it per data set.
+        text_ratio: the same for text features, which have their own adapter; 0 for none, as in the published code.
     """
 
     reduction: int = 4
@@ -27,7 +27,7 @@ class CLIPAdapterConfig:
 
 
 class FeatureAdapter(nn.Module):
-    """A bottleneck blended with what goes into it, `r relu(W2 relu(W1 f)) + (1 - r) f`, without biases."""
+    """A bottleneck without biases, blended with its input: `r relu(W2 relu(W1 f)) + (1 - r) f`."""
 
     def __init__(self, width: int, reduction: int, ratio: float):
         super().__init__()
@@ -42,16 +42,16 @@ class FeatureAdapter(nn.Module):
 
 
 class CLIPAdapter(Method):
-    """A small network behind the frozen image encoder, blended with CLIP's own feature.
+    """A bottleneck on the frozen image feature, blended with the feature itself.
 
     With f the image feature, w_i the text feature of class i, n unit norm and s CLIP's scale:
 
         f' = r relu(W2 relu(W1 f)) + (1 - r) f,    z_i = s n(f') . n(w_i)
 
-    The network has no biases, so it does not matter that official code (gaopengcuhk/CLIP-Adapter) blends features
-    before they are normalised. The paper also adapts text features in the same way; the code does not, see
+    The bottleneck has no biases, so it makes no difference that official code (gaopengcuhk/CLIP-Adapter) blends
+    features before they are normalised. The paper also adapts text features in the same way; the code does not, see
     `text_ratio`. The repository is a file for CoOp's code base, to be run with CoOp's commands and settings, which are
-    the defaults here; the paper speaks of a learning rate of 1e-5.
+    the defaults here; the paper states a learning rate of 1e-5.
     """
 
     Config = CLIPAdapterConfig
@@ -61,7 +61,7 @@ class CLIPAdapter(Method):
     touches = ()
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the network, and one for text features where they are adapted too."""
+        """Create the image adapter, and with `text_ratio` the text adapter."""
         c, width = self.config, backbone.image.joint
         if not 1 <= c.reduction <= width:
             raise DataError(f"the reduction must lie between 1 and the joint width {width}, it is {c.reduction}.")
@@ -79,5 +79,5 @@ class CLIPAdapter(Method):
         yield LossTerm("ce", 1.0, F.cross_entropy(self.logits(fwd), fwd.labels))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The same for every class."""
+        """The logits, for seen and unseen classes alike."""
         return self.logits(fwd)

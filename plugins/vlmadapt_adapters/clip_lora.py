@@ -26,7 +26,7 @@ from vlmadapt.plugin import (
 )
 
 SITES = {"q": QUERY, "k": KEY, "v": VALUE, "o": ATTENTION}
-# The parts of a tower that the published code can choose, in twelfths of its depth.
+# The ranges of blocks that the published code offers, in twelfths of the depth.
 POSITIONS = {
     "all": (0, 12),
     "half-bottom": (0, 6),
@@ -46,12 +46,12 @@ class CLIPLoRAConfig:
 
     Args:
         rank: rank r of each update.
-        alpha: the update is multiplied by alpha / sqrt(r).
-        dropout: probability with which an element of a branch's input is dropped in training.
-        matrices: which maps of the attention are updated: queries, keys, values, output projection.
-        position: the adapted blocks; each name is a share of the tower's depth ('up' is the upper third, 'top2' the
-            upper sixth), which for twelve blocks are the published ones.
-        encoder: the adapted towers.
+        alpha: scale of the updates, which are multiplied by alpha / sqrt(r).
+        dropout: probability of dropping an element of an update's input in training.
+        matrices: attention matrices to update: queries, keys, values, output projection.
+        position: range of blocks to update, as a fraction of the depth ('up' is the upper third, 'top2' the upper
+            sixth); in towers of twelve blocks these are the published ranges.
+        encoder: towers to update.
     """
 
     rank: int = 2
@@ -63,13 +63,13 @@ class CLIPLoRAConfig:
 
 
 class LoRA(nn.Module):
-    """A low-rank update x -> scale B A drop(x), zero at the start."""
+    """A low-rank update x -> scale B A drop(x), initialised to zero."""
 
     def __init__(self, width: int, rank: int, scale: float, dropout: float):
         super().__init__()
         self.scale = scale
         self.drop = nn.Dropout(dropout)
-        # The default start of a linear map is the official one of A: Kaiming-uniform with a = sqrt(5).
+        # The default initialisation of nn.Linear is the official one of A: Kaiming-uniform with a = sqrt(5).
         self.a = nn.Linear(width, rank, bias=False)
         self.b = nn.Linear(rank, width, bias=False)
         nn.init.zeros_(self.b.weight)
@@ -80,20 +80,20 @@ class LoRA(nn.Module):
 
 
 class CLIPLoRA(Method):
-    """Low-rank updates of the attention's maps in both towers, one setting for every data set.
+    """Low-rank updates of the attention matrices in both towers, with one setting for all data sets.
 
-    A map W x + b of the attention becomes `W x + b + gamma B A drop(x)` with A (r, width), B (width, r) and
+    A linear map W x + b of the attention becomes `W x + b + gamma B A drop(x)` with A (r, width), B (width, r) and
     gamma = alpha / sqrt(r), where LoRA has alpha / r. The loss is the cross entropy of CLIP's logits. Official code
-    (MaxZanella/CLIP-LoRA) takes 100 for CLIP's scale, which is the same for OpenAI's weights, and with dropout 0 it
-    falls into a path whose gradients below an adapted map are wrong; here they are right for every dropout.
+    (MaxZanella/CLIP-LoRA) uses 100 for CLIP's scale, which is the same for OpenAI's weights, and with dropout 0 it
+    takes a code path whose gradients below an adapted map are wrong; here they are correct for every dropout.
 
-    Each map draws its own dropout. The planned executor runs what all classes share only once, so classes see the same
-    draw there; the published code draws for every row. The expected gradient is the same.
+    Each update draws its own dropout mask. With `--plan planned`, tokens that all classes share are computed once, so
+    classes see the same mask there; the published code draws a mask per class. The expected gradient is the same.
     """
 
     Config = CLIPLoRAConfig
     api_version = 2
-    # 500 steps for each shot, whatever the data set; `epochs` stands in for them at 100 classes.
+    # 500 steps per shot on every data set; `epochs` is the equivalent for 100 classes.
     recipe = Recipe(
         optimizer="adamw",
         lr=2e-4,
@@ -108,7 +108,7 @@ class CLIPLoRA(Method):
     paper = "Zanella & Ben Ayed, Low-Rank Few-Shot Adaptation of Vision-Language Models, CVPR Workshops 2024"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the updates of both towers, by block counted from 0 and matrix."""
+        """Create the updates of both towers, keyed by block (counted from 0) and matrix."""
         c = self.config
         if not c.matrices or not set(c.matrices) <= SITES.keys() or c.rank < 1:
             raise DataError(
@@ -118,7 +118,7 @@ class CLIPLoRA(Method):
         self.image = self.updates(backbone, IMAGE)
 
     def updates(self, backbone: Backbone, side: Side) -> nn.ModuleDict:
-        """The updates of a tower."""
+        """Updates of a tower, keyed by block and matrix; empty if `encoder` excludes it."""
         c, tower = self.config, backbone.tower(side)
         if c.encoder not in ("both", side):
             return nn.ModuleDict()
@@ -130,7 +130,7 @@ class CLIPLoRA(Method):
         })  # fmt: skip
 
     def hooks(self) -> Iterable[Hook]:
-        """The updates inside the attention of each block."""
+        """The updates as branches at q, k, v or the output projection of each block."""
         for side, blocks in ((TEXT, self.text), (IMAGE, self.image)):
             for layer, matrices in blocks.items():
                 for name, update in matrices.named_children():

@@ -1,4 +1,4 @@
-"""Linear probe (Radford et al., ICML 2021), as the few-shot literature runs it."""
+"""Linear probe (Radford et al., ICML 2021), with the protocol of the few-shot literature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vlmadapt.plugin import IMAGE, Backbone, DataError, ForwardPass, Recipe, Support, Task, VlmadaptError
 from vlmadapt_adapters.support import SupportMethod, assign, collect
 
-# Where the search for the weight of the data starts; powers of ten.
+# First grid of the search for C: exponents of ten.
 COARSE = (6, 4, 2, 0, -2, -4, -6)
 REFINEMENTS = 8
 
@@ -27,10 +27,10 @@ class LinearProbeConfig:
     """Options of the linear probe.
 
     Args:
-        validation_shots: at most so many validation images of each class, and no more than the largest class has
-            support images, choose the weight of the data; 0 uses none.
-        c: the weight C of the data where nothing can choose it; CLIP's own example value.
-        max_iter: iterations of L-BFGS.
+        validation_shots: maximum number of validation images per class used to choose C, capped at the number of
+            support images of the largest class; 0 for none.
+        c: inverse regularisation strength C if there are no validation images; the value in CLIP's own example.
+        max_iter: maximum number of L-BFGS iterations.
     """
 
     validation_shots: int = 4
@@ -39,17 +39,17 @@ class LinearProbeConfig:
 
 
 class LinearProbe(SupportMethod):
-    """Multinomial logistic regression on frozen image features, solved and not trained step by step.
+    """Multinomial logistic regression on frozen image features, solved by L-BFGS.
 
-    With f the image feature as CLIP projects it, not normalised, z = W f + b minimises
+    With f the projected image feature, not normalised, z = W f + b minimises
 
         C sum CE(z, y) + ||W||^2 / 2
 
-    over the support images without augmentation. C is chosen by validation accuracy: the first best of seven powers of
-    ten, then eight halvings of the interval from a tenth of it to ten times it, in logarithms. Where two classes are
-    told apart, scikit-learn solves for their difference, which then is the second class's row. Official code:
-    KaiyangZhou/CoOp (`lpclip/`); its draw of the support images is another than that of all other methods, here it is
-    the same.
+    over the support images without augmentation. C is chosen by validation accuracy: the best of seven powers of ten
+    (the first one on a tie), then eight halvings, in log space, of the interval from a tenth of it to ten times it. For
+    two classes, scikit-learn solves for their difference, which becomes the second class's weights; the first class's
+    are zero. Official code: KaiyangZhou/CoOp (`lpclip/`), which draws other support images than all other methods; here
+    all methods get the same ones.
     """
 
     Config = LinearProbeConfig
@@ -58,16 +58,16 @@ class LinearProbe(SupportMethod):
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
     limitations: ClassVar[dict[str, str]] = {
         **SupportMethod.limitations,
-        "one-class": "a classifier of a single class has nothing to tell apart",
+        "one-class": "logistic regression needs at least two classes",
     }
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create W and b, which `prepare` solves for."""
+        """Create W (classes, joint) and b (classes,), which `prepare` solves for."""
         self.weight = nn.Parameter(torch.zeros(len(task.classes), backbone.image.joint))
         self.bias = nn.Parameter(torch.zeros(len(task.classes)))
 
     def fitted(self) -> int:
-        """The number of classes it was solved for."""
+        """Number of classes W and b were solved for."""
         return len(self.bias)
 
     def scores(self, fwd: ForwardPass) -> Tensor:
@@ -75,7 +75,7 @@ class LinearProbe(SupportMethod):
         return F.linear(fwd.features(IMAGE).float(), self.weight, self.bias)
 
     def prepare(self, support: Support) -> None:
-        """Solve for W and b.
+        """Choose C and solve for W and b.
 
         Raises:
             DataError: a class has no image, or there is only one class.
@@ -85,7 +85,7 @@ class LinearProbe(SupportMethod):
         features, labels = _arrays(*collect(next(iter(support.epochs(augmented=False)))))
         counts = np.bincount(labels, minlength=self.fitted())
         if self.fitted() < 2 or not counts.all():
-            raise DataError("the linear probe needs two or more classes and a support image of each of them.")
+            raise DataError("the linear probe needs two or more classes and a support image of each class.")
         fit = cache(lambda exponent: solve(10.0**exponent, features, labels))
         held_out = self._held_out(support, int(counts.max()))
         if held_out is None:
@@ -99,7 +99,7 @@ class LinearProbe(SupportMethod):
         assign(self.bias, bias)
 
     def _held_out(self, support: Support, shots: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The first few validation images of each class, None where there are none."""
+        """Features and labels of the first few validation images of each class; None if there are none."""
         few = min(self.config.validation_shots, shots)
         features, labels = _arrays(*collect(support.validation())) if few else (np.empty(0), np.empty(0, dtype=int))
         if not len(labels):
@@ -109,8 +109,12 @@ class LinearProbe(SupportMethod):
 
 
 def best_exponent(accuracy: Callable[[float], float]) -> float:
-    """The power of ten that the published search ends at, for an accuracy by power of ten."""
-    peak = max(COARSE, key=accuracy)  # the first of the best
+    """Exponent of ten found by the published search: a coarse grid, then bisection.
+
+    Args:
+        accuracy: validation accuracy for an exponent.
+    """
+    peak = max(COARSE, key=accuracy)  # the first one on a tie
     left, right = peak - 1.0, peak + 1.0
     best = left
     for _ in range(REFINEMENTS):
@@ -127,13 +131,17 @@ def _arrays(features: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _solver(max_iter: int) -> Callable[[float, np.ndarray, np.ndarray], Any]:
-    """scikit-learn's logistic regression as a function of C, features and labels."""
+    """Return a function of C, features and labels that fits scikit-learn's logistic regression.
+
+    Raises:
+        VlmadaptError: scikit-learn is not installed.
+    """
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise VlmadaptError(
-            "the linear probe is solved by scikit-learn, which is not installed; `pip install scikit-learn` or "
+            "the linear probe needs scikit-learn, which is not installed; `pip install scikit-learn` or "
             "`pip install 'vlmadapt[probe]'`."
         ) from error
 

@@ -32,11 +32,11 @@ class MMAConfig:
 
     Args:
         layers: adapted blocks of both towers, counted from 1.
-        width: width r of the space that both towers share.
-        scale: weight a of the branch beside a block.
-        scaled_gradients: train with the published gradients, 1/a times those of the written function; without it the
-            branch learns 1/a times slower.
-        template: what is written for each class, whatever the data set; empty takes the data set's own.
+        width: width r of the bottleneck that both towers share.
+        scale: weight a of the branch.
+        scaled_gradients: train the branch with the published gradients, which are 1/a times those of the equation;
+            without it the branch learns 1/a times slower.
+        template: prompt template for every data set; empty for the data set's own.
     """
 
     layers: list[int] = field(default_factory=lambda: [5, 6, 7, 8, 9, 10, 11, 12])
@@ -47,22 +47,22 @@ class MMAConfig:
 
 
 class ScaleGradient(torch.autograd.Function):
-    """The identity; what flows back through it is multiplied by a factor."""
+    """Identity whose gradient is multiplied by a factor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        """Tokens, unchanged."""
+        """Return x unchanged, any shape."""
         ctx.factor = factor
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient, scaled."""
+        """Return the gradient times the factor."""
         return gradient * ctx.factor, None
 
 
 class Bottleneck(nn.Module):
-    """One tower's maps into the shared space and back."""
+    """One tower's projections into the shared bottleneck and back."""
 
     def __init__(self, width: int, bottleneck: int):
         super().__init__()
@@ -70,21 +70,21 @@ class Bottleneck(nn.Module):
         self.up = _linear(bottleneck, width)
 
     def forward(self, x: Tensor, shared: nn.Linear) -> Tensor:
-        """Tokens (..., width) -> (..., width) by way of the map that both towers share."""
+        """Tokens (..., width) -> (..., width), through the linear map that both towers share."""
         return self.up(F.relu(shared(F.relu(self.down(x)))))
 
 
 class MMA(Method):
-    """Multi-Modal Adapter: a bottleneck beside each upper block, with a middle map that both towers share.
+    """Multi-Modal Adapter: a bottleneck parallel to each upper block, with a middle layer that both towers share.
 
-    With x the input of block i, ln its own first norm, and maps D, U of each tower and S of both, all with bias:
+    With x the input of a block, ln its first norm, and linear maps with bias, D and U per tower and S for both:
 
         out = block(x) + a U relu(S relu(D ln(x)))
 
     The loss is the cross entropy of CLIP's logits. Official code (ZjjConan/VLM-MultiModalAdapter) does two things that
-    the equation does not show: there is a relu behind S too, and the gradient is scaled by a where it leaves the branch
-    towards x and by 1/a where it enters the branch, so that x receives the true gradient and the maps 1/a times theirs.
-    All maps start Kaiming-normal with zero bias: the branch is small at the start, not zero.
+    the equation does not show: there is a relu after S too, and the gradient is scaled by 1/a where it enters the
+    branch and by a where it leaves the branch towards x, so x receives the true gradient and the maps 1/a times theirs.
+    All maps are initialised Kaiming-normal with zero bias: the branch is small at the start, not zero.
     """
 
     Config = MMAConfig
@@ -93,7 +93,7 @@ class MMA(Method):
     paper = "Yang et al., MMA: Multi-Modal Adapter for Vision-Language Models, CVPR 2024"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the maps of both towers and the shared ones, by block counted from 1."""
+        """Create the maps of each tower and the shared ones, keyed by block counted from 1."""
         c = self.config
         names = [str(index + 1) for index in zero_based(c.layers)]
         self.text = nn.ModuleDict({name: Bottleneck(backbone.text.width, c.width) for name in names})
@@ -101,7 +101,7 @@ class MMA(Method):
         self.shared = nn.ModuleDict({name: _linear(c.width, c.width) for name in names})
 
     def hooks(self) -> Iterable[Hook]:
-        """The branches beside the blocks of both towers."""
+        """The branches on the blocks of both towers, and the prompt template."""
         if self.config.template:
             yield prompt(self.config.template)
         for side, maps in ((TEXT, self.text), (IMAGE, self.image)):
@@ -109,7 +109,7 @@ class MMA(Method):
                 yield adapt(side, int(name) - 1, partial(self.branch, bottleneck, self.shared[name]), BLOCK)
 
     def branch(self, bottleneck: nn.Module, shared: nn.Module, x: Tensor) -> Tensor:
-        """What is added to a block's output, (..., width), from its normed input (..., width)."""
+        """Normed block input (..., width) -> term added to the block's output (..., width)."""
         a = self.config.scale
         if not self.config.scaled_gradients:
             return a * bottleneck(x, shared)
@@ -117,7 +117,7 @@ class MMA(Method):
 
 
 def _linear(source: int, target: int) -> nn.Linear:
-    """A linear map with the official start."""
+    """A linear map with the official initialisation."""
     linear = nn.Linear(source, target)
     nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(linear.bias)

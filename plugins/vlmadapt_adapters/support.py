@@ -1,4 +1,4 @@
-"""What methods have in common that answer by the labelled images of their classes."""
+"""Base class of methods that know their classes only by labelled images."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from vlmadapt.plugin import IMAGE, SEEN, UNSEEN, DataError, ForwardPass, LossTer
 
 
 class SupportMethod(Method, ABC):
-    """A method on frozen image features that knows its classes by their images, and no others.
+    """Base of methods on frozen image features that predict only the classes they were fitted on.
 
-    Its tensors have rows for support images or classes. How many there are is known in `prepare`, or from the state
-    that is loaded, and not from the classes it is built with: an adapter may be loaded to answer for any classes, and
-    it is this class that has to say that it cannot.
+    The first dimension of its tensors counts support images or classes. This size is known in `prepare` or from the
+    loaded state, not from the classes the method is built with: an adapter may be loaded for any classes, and `route`
+    raises an error if they are not the fitted ones.
     """
 
     touches = ()
     limitations: ClassVar[dict[str, str]] = {
-        "unseen-classes": "it knows classes by their images, and has none of an unseen class",
-        "class-order": "it knows classes by their place in the support set, not by name",
-        "added-class": "it knows classes by their images, and has none of an unseen class",
-        "roles": "it knows classes by their images, and has none of an unseen class",
+        "unseen-classes": "it knows classes by their support images, and an unseen class has none",
+        "class-order": "it knows classes by their index in the support set, not by name",
+        "added-class": "it knows classes by their support images, and an unseen class has none",
+        "roles": "it knows classes by their support images, and an unseen class has none",
     }
 
     @property
     def answers_unseen(self) -> bool:
-        """It knows classes by their images."""
+        """False: an unseen class has no support images."""
         return False
 
     @abstractmethod
     def fitted(self) -> int:
-        """The number of classes it knows."""
+        """Number of classes it was fitted on."""
 
     @abstractmethod
     def scores(self, fwd: ForwardPass) -> Tensor:
-        """Scores (B, classes) for the classes it knows."""
+        """Scores (B, classes) for the fitted classes."""
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy of the scores."""
         yield LossTerm("ce", 1.0, F.cross_entropy(self.route(fwd, SEEN), fwd.labels))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The scores.
+        """The scores (B, classes).
 
         Raises:
-            DataError: these are not the classes it was fitted on.
+            DataError: the classes are unseen, or not as many as it was fitted on.
         """
         if role is UNSEEN or len(fwd.names) != self.fitted():
             raise DataError(
-                f"{type(self).__name__} knows the {self.fitted()} classes it was fitted on by their images and has no "
-                f"answer for others (asked for: {len(fwd.names)} {role.value} classes); use --protocol few-shot, or a "
+                f"{type(self).__name__} knows the {self.fitted()} classes it was fitted on by their images and cannot "
+                f"predict others (asked for: {len(fwd.names)} {role.value} classes); use --protocol few-shot, or a "
                 "method that reads class names."
             )
         return self.scores(fwd)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take over the sizes of the state, then load it as strictly as any other."""
+        """Resize the tensors to the saved sizes, then load strictly."""
         for name, tensor in {**self._parameters, **self._buffers}.items():
             saved = state_dict.get(prefix + name)
             if tensor is not None and saved is not None:
@@ -70,19 +70,19 @@ class SupportMethod(Method, ABC):
 
 
 def resize(tensor: Tensor, like: Tensor) -> None:
-    """Give a tensor as many rows as another one, in place: an optimiser which holds it goes on holding it."""
+    """Give a tensor the first dimension of another, in place, so that an optimiser keeps its reference to it."""
     if tensor.ndim and tensor.shape[1:] == like.shape[1:]:
         tensor.data = tensor.new_zeros(like.shape)
 
 
 def assign(tensor: Tensor, values: Tensor) -> None:
-    """Put values of any size into a parameter or buffer."""
+    """Replace the values of a parameter or buffer in place, whatever their size."""
     tensor.data = values.detach().to(tensor).contiguous()
 
 
 def collect(batches: Iterable[ForwardPass]) -> tuple[Tensor, Tensor]:
-    """Unnormalised frozen image features (N, joint) and labels (N,) of all batches; N = 0 where there is none."""
-    found = [(x.features(IMAGE).float(), x.labels) for x in batches]
+    """Unnormalised frozen image features (N, joint) and labels (N,) of all batches; N = 0 without batches."""
+    found = [(fwd.features(IMAGE).float(), fwd.labels) for fwd in batches]
     if not found:
         return torch.zeros(0, 0), torch.zeros(0, dtype=torch.long)
     features, labels = zip(*found, strict=True)

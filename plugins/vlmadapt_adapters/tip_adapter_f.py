@@ -9,12 +9,12 @@ from vlmadapt_adapters.tip_adapter import TipAdapter
 
 
 class TipAdapterF(TipAdapter):
-    """Tip-Adapter with trained keys.
+    """Tip-Adapter with fine-tuned keys.
 
-    The keys start as the cache and are trained by the cross entropy of the scores, with alpha and beta at their start
-    values and without being normalised again; behind training alpha and beta are searched as in Tip-Adapter. Official
-    code (gaopengcuhk/Tip-Adapter) keeps the epoch that is best on the test images, and reports the better of it and
-    what the search finds; here it is the last epoch, searched on validation images.
+    The keys are initialised with the cache and trained with the cross entropy of the scores, with alpha and beta at
+    their initial values; they are not normalised again. After training, alpha and beta are searched as in Tip-Adapter.
+    Official code (gaopengcuhk/Tip-Adapter) keeps the epoch that is best on the test images, and reports the better of
+    it and the result of the search; here it is the last epoch, and the search uses validation images.
     """
 
     recipe = Recipe(
@@ -30,16 +30,16 @@ class TipAdapterF(TipAdapter):
     )
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """An empty cache with trainable keys."""
+        """Create an empty cache with trainable keys."""
         super().build(backbone, task)
         empty = self.keys
         del self.keys
         self.keys = nn.Parameter(empty)
 
     def prepare(self, support: Support) -> None:
-        """Fill the cache; alpha and beta stay at their start values while the keys are trained."""
+        """Fill the cache; alpha and beta keep their initial values while the keys are trained."""
         self.fill(support)
 
     def finish(self, support: Support) -> None:
-        """Choose alpha and beta for the trained keys."""
+        """Search alpha and beta for the trained keys."""
         self.search(support)

@@ -1,1 +1,1 @@
-"""Multi-Modal Representation Learning and its successor."""
+"""Multi-Modal Representation Learning: MMRL and MMRL++."""

@@ -44,17 +44,18 @@ class MMRLConfig:
         tokens: number K of representation tokens.
         width: width d_r of the representation space.
         layers: blocks before which tokens enter, counted from 1, consecutive or not; tokens for a block that only one
-            tower has enter that one.
-        alpha: weight of the class branch against the representation branch, in the loss and in fused scores.
-        reg_weight: weight lambda of the pull towards the frozen features.
+            tower has enter only that tower.
+        alpha: weight of the class feature, 1 - alpha is that of the representation feature, in loss and fused scores.
+        reg_weight: weight lambda of the distance to the frozen features.
         regulariser: distance to the frozen features (the paper's ablation has all three).
-        fusion: fuse logits as the published code does, or probabilities as the paper writes.
-        routing: fused scores for seen classes and class-token scores for unseen ones, or one of them everywhere.
-        unknown: what answers where the role of the classes is not known.
-        text_tokens: tokens enter the text tower.
-        image_tokens: tokens enter the image tower; without them there is no representation branch.
-        space: one space for both towers; one of its own for each; or tokens of the text tower that are mapped on to the
-            image tower.
+        fusion: fuse logits, as in the published code, or probabilities, as in the paper.
+        routing: split uses fused scores for seen and class-feature scores for unseen classes; class and fused use one
+            of them for all classes.
+        unknown: scores used if it is unknown whether classes are seen.
+        text_tokens: inject tokens into the text tower.
+        image_tokens: inject tokens into the image tower; without them there is no representation feature.
+        space: representation space shared by both towers, a separate one per tower, or tokens of the text tower mapped
+            to the image tower.
     """
 
     tokens: int = 5
@@ -72,7 +73,7 @@ class MMRLConfig:
 
 
 class Aligners(nn.Module):
-    """One linear map for each layer; all start alike."""
+    """One linear map per layer, all with the same initialisation."""
 
     def __init__(self, source: int, width: int, layers: int):
         super().__init__()
@@ -84,18 +85,18 @@ class Aligners(nn.Module):
 
 
 class MMRL(Method):
-    """Tokens from one shared representation space enter the upper layers of both towers.
+    """Tokens mapped from a shared representation space enter the upper layers of both towers.
 
-    Space R (K, d_r); before block i of the listed layers the tokens F_i^t(R) and F_i^v(R) stand behind the start token
-    and behind CLS, replacing those of the layer before. The class feature is CLIP's own; the representation feature is
-    the mean of the final-norm outputs of the image's K tokens through a second, trainable projection. With z_c, z_r the
-    logits of both against the same text features:
+    The space R has shape (K, d_r). Before block i of the listed layers the tokens F_i^t(R) and F_i^v(R) are inserted
+    after the start token and after CLS, where they replace those of the previous layer. The class feature is CLIP's
+    own; the representation feature is the mean of the final-norm outputs at the image's K tokens, mapped by a second,
+    trainable projection. With z_c, z_r the logits of both against the same text features:
 
         loss = alpha CE(z_c, y) + (1 - alpha) CE(z_r, y) + lambda (d(f_c, f_0) + d(w, w_0))
 
-    with d the distance to the frozen features of the same image and of the hand-written prompt. Seen classes are
-    answered by alpha z_c + (1 - alpha) z_r, unseen ones by z_c. Official code (yunncheng/MMRL) fuses logits where the
-    paper fuses probabilities, and takes 100 for CLIP's scale, which is the same for OpenAI's weights.
+    with d the distance to the frozen features of the same image and of the hand-written prompt. Scores are
+    alpha z_c + (1 - alpha) z_r for seen classes and z_c for unseen ones. Official code (yunncheng/MMRL) fuses logits
+    where the paper fuses probabilities, and uses 100 for CLIP's scale, which is the same for OpenAI's weights.
     """
 
     Config = MMRLConfig
@@ -104,10 +105,10 @@ class MMRL(Method):
     paper = "Guo & Gu, MMRL: Multi-Modal Representation Learning for Vision-Language Models, CVPR 2025"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the space, the aligners of both towers and the second projection."""
+        """Create the representation space, the aligners of both towers and the second projection."""
         c = self.config
         if not (c.text_tokens or c.image_tokens):
-            raise DataError("MMRL without text tokens and without image tokens has nothing to learn.")
+            raise DataError("MMRL with neither text_tokens nor image_tokens has nothing to learn.")
         self.layers = zero_based(c.layers)
         self.depths = {TEXT: backbone.text.depth, IMAGE: backbone.image.depth}
         self.space = random_tokens(c.tokens, c.width)
@@ -121,24 +122,24 @@ class MMRL(Method):
             self.build_projection(backbone)
 
     def aligners(self, source: int, width: int) -> nn.Module:
-        """Maps from lists of tokens (K, source) to lists of tokens (K, width), one map for each layer."""
+        """Maps from tokens (K, source) to tokens (K, width), one per layer."""
         return Aligners(source, width, len(self.layers))
 
     def build_projection(self, backbone: Backbone) -> None:
-        """The projection of the representation feature, N(0, 1 / width)."""
+        """Create the projection of the representation feature, initialised from N(0, 1 / width)."""
         width, joint = backbone.image.projection.shape
         self.projection = nn.Parameter(torch.randn(width, joint) * width**-0.5)
 
     def representation_projection(self) -> Tensor:
-        """(width, joint)."""
+        """Projection (width, joint) of the representation feature."""
         return self.projection
 
     def blend(self) -> float:
-        """How much of a fresh token replaces what the layer before left."""
+        """Weight of the new tokens against the previous block's output at their positions."""
         return 1.0
 
     def tokens(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Tokens (K, tower width) of each layer, for text and for image."""
+        """Tokens (K, tower width) for each layer, for text and for image."""
         c, depth = self.config, len(self.layers)
         text = self.to_text([self.space] * depth) if hasattr(self, "to_text") else []
         if not c.image_tokens:
@@ -147,21 +148,21 @@ class MMRL(Method):
         return text, self.to_image(text if c.space == "text-to-image" else [space] * depth)
 
     def hooks(self) -> Iterable[Hook]:
-        """The tokens in both towers, and the head that reads them."""
+        """The tokens in both towers, and the head that reads those of the image tower."""
         text, image = self.tokens()
         if self.config.text_tokens:
-            yield inject(TEXT, self.entering(TEXT, text), at=FIRST, blend=self.blend())
+            yield inject(TEXT, self.by_layer(TEXT, text), at=FIRST, blend=self.blend())
         if image:
-            yield inject(IMAGE, self.entering(IMAGE, image), at=FIRST, blend=self.blend(), name=REPRESENTATION)
+            yield inject(IMAGE, self.by_layer(IMAGE, image), at=FIRST, blend=self.blend(), name=REPRESENTATION)
             yield head(IMAGE, REPRESENTATION, read=REPRESENTATION, mean=True, project=self.representation_projection())
 
-    def entering(self, side: Side, tokens: Iterable[Tensor]) -> dict[int, Tensor]:
-        """Tokens by layer, without the layers that the other tower alone has; those that none has the core refuses."""
-        other_alone = range(self.depths[side], max(self.depths.values()))
-        return {layer: x for layer, x in zip(self.layers, tokens, strict=True) if layer not in other_alone}
+    def by_layer(self, side: Side, tokens: Iterable[Tensor]) -> dict[int, Tensor]:
+        """Tokens keyed by layer, without layers that only the other tower has; the core refuses those neither has."""
+        only_in_other = range(self.depths[side], max(self.depths.values()))
+        return {layer: x for layer, x in zip(self.layers, tokens, strict=True) if layer not in only_in_other}
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
-        """Both branches, and both pulls towards the frozen features."""
+        """Cross entropies of both features, and distances to the frozen image and text features."""
         c = self.config
         alpha = c.alpha if c.image_tokens else 1.0
         yield LossTerm("ce", alpha, F.cross_entropy(fwd.logits(), fwd.labels))
@@ -172,19 +173,19 @@ class MMRL(Method):
             yield LossTerm("text", c.reg_weight, self.distance(fwd.text(), fwd.zero_shot.text))
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of unit features to frozen ones."""
+        """Distance of unit features (N, joint) to frozen ones."""
         if self.config.regulariser == "cosine":
             return cosine_distance(a, b)
         return F.l1_loss(a, b) if self.config.regulariser == "l1" else F.mse_loss(a, b)
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """Fused scores for seen classes, class-token scores for unseen ones."""
+        """Fused scores for seen classes, class-feature scores for unseen ones."""
         c = self.config
         split = {Role.SEEN: "fused", UNSEEN: "class", Role.UNKNOWN: c.unknown}[role]
         if not c.image_tokens or (c.routing == "class" or (c.routing == "split" and split == "class")):
             return fwd.logits()
         both = fwd.logits(), fwd.logits(REPRESENTATION)
         if c.fusion == "probabilities":
-            # Logarithms of the fused probabilities: the same ranking, and a softmax gives the probabilities back.
+            # Logarithms of the fused probabilities: same ranking, and a softmax gives the probabilities back.
             return (c.alpha * both[0].softmax(-1) + (1 - c.alpha) * both[1].softmax(-1)).log()
         return c.alpha * both[0] + (1 - c.alpha) * both[1]

@@ -14,14 +14,14 @@ from vlmadapt_mmrl.mmrl import MMRL, MMRLConfig
 
 @dataclass
 class MMRLppConfig(MMRLConfig):
-    """Options of MMRL++, beside those of MMRL.
+    """Options of MMRL++, in addition to those of MMRL.
 
     Args:
-        reg_weight: weight lambda of the pull towards the frozen features.
-        beta: weight of the freshly mapped tokens against what the layer before left in their places; 1 is MMRL's
-            replacement. It acts in every forward pass, also when evaluating.
+        reg_weight: weight lambda of the distance to the frozen features.
+        beta: weight of the newly mapped tokens against the previous block's output at their positions; 1 replaces them
+            as MMRL does. It applies in every forward pass, evaluation included.
         rank: rank of each layer's own part of the aligners.
-        projection_rank: rank of the trainable part of the representation projection.
+        projection_rank: rank of the trainable residual of the representation projection.
     """
 
     reg_weight: float = 1.0
@@ -31,9 +31,9 @@ class MMRLppConfig(MMRLConfig):
 
 
 class SharedResidualAligner(nn.Module):
-    """Maps for all layers: one shared matrix W plus a low-rank part and a bias for each, `W + A_i B_i`, `b_i`.
+    """Linear maps with a shared matrix W plus a low-rank residual and a bias per layer: `W + A_i B_i`, `b_i`.
 
-    The biases start as copies of one vector, the low-rank parts at zero: all maps start alike.
+    The biases are initialised as copies of one vector and the residuals to zero, so all maps start equal.
     """
 
     def __init__(self, source: int, width: int, layers: int, rank: int):
@@ -50,15 +50,15 @@ class SharedResidualAligner(nn.Module):
 
 
 class MMRLpp(MMRL):
-    """MMRL with fewer parameters and tokens that remember.
+    """MMRL with fewer parameters and with tokens that blend with those of the previous layer.
 
-    The aligners of a tower share one matrix and differ by rank `rank`; the representation projection is CLIP's own plus
-    a part of rank `projection_rank`; before each listed block but the first, tokens become
+    The aligners of a tower share one matrix plus a residual of rank `rank` per layer; the representation projection is
+    CLIP's own plus a residual of rank `projection_rank`; before each listed block but the first, tokens become
 
-        beta F_i(R) + (1 - beta) (what the block before left in their places)
+        beta F_i(R) + (1 - beta) (the previous block's output at their positions)
 
     Loss and routing are MMRL's. Official code: yunncheng/MMRL (`trainers/mmrlpp.py`). The published settings choose
-    `beta` by data set, in the cross-dataset protocol even for each target at evaluation.
+    `beta` per data set, and in the cross-dataset protocol even per target at evaluation.
     """
 
     Config = MMRLppConfig
@@ -66,19 +66,19 @@ class MMRLpp(MMRL):
     paper = "Guo & Gu, MMRL++: Parameter-Efficient and Interaction-Aware Representation Learning, 2025"
 
     def aligners(self, source: int, width: int) -> nn.Module:
-        """One shared map with a residual for each layer."""
+        """One shared map with a low-rank residual per layer."""
         return SharedResidualAligner(source, width, len(self.layers), self.config.rank)
 
     def build_projection(self, backbone: Backbone) -> None:
-        """CLIP's frozen projection plus a low-rank part."""
+        """Create the low-rank residual of CLIP's frozen projection, which is read from the tower and not copied."""
         self.image = backbone.image
         width, joint = self.image.projection.shape
         self.projection_residual = LowRank(width, joint, self.config.projection_rank)
 
     def representation_projection(self) -> Tensor:
-        """(width, joint)."""
+        """CLIP's projection plus the residual, (width, joint)."""
         return self.image.projection + self.projection_residual()
 
     def blend(self) -> float:
-        """Progressive composition."""
+        """Weight beta of the new tokens."""
         return self.config.beta

@@ -1,1 +1,1 @@
-"""Methods that learn prompts in both towers at once."""
+"""Methods that learn prompts in the image tower, most of them in both towers."""

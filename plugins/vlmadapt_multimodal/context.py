@@ -1,4 +1,4 @@
-"""How the tokens of these methods start, and where they enter."""
+"""Initialisation of contexts, and the layers that deep prompts enter at."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from vlmadapt.plugin import EMBEDDING, TextTower, random_tokens, tokens_from_tex
 
 
 def starting_context(text: TextTower, words: str, n: int) -> tuple[nn.Parameter, str]:
-    """A context (n, width) that starts at the first n tokens of some words, and the template it stands in.
+    """Create a context (n, width) initialised with the first n tokens of `words`, and its template.
 
-    The words left over stay frozen text before the class name. With more than 4 tokens, or no words, the start is
-    random; that limit is the published code's.
+    The remaining words stay frozen text before the class name. With more than 4 tokens, or no words, the initialisation
+    is random; the limit of 4 is that of the published code.
     """
     if words and n <= 4:
-        context, start = tokens_from_text(text, words, n)
-        return context, f"{start} {{}}."
+        context, prefix = tokens_from_text(text, words, n)
+        return context, f"{prefix} {{}}."
     return random_tokens(n, text.width), f"[{n}] {{}}."
 
 
 def by_depth(tokens: Iterable[Tensor], blocks: int) -> dict[int, Tensor]:
-    """Tokens by the layer they enter at: the embedding, then before block 1, 2, ... (from 0) of a tower's blocks.
+    """Key tokens by the layer they enter at: the embedding, then before blocks 1, 2, ... (counted from 0).
 
-    Where there are more tokens than blocks, those left over enter nowhere.
+    Args:
+        tokens: tokens of each depth.
+        blocks: number of blocks of the tower; tokens for further depths are not used.
     """
     return dict(zip((EMBEDDING, *range(1, blocks)), tokens, strict=False))

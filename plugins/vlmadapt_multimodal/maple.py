@@ -31,10 +31,10 @@ class MaPLeConfig:
 
     Args:
         tokens: length of the context at each depth.
-        words: the first `tokens` tokens of these words start the input context, the rest stays frozen text before the
-            class name; with more than 4 tokens, or no words, the start is random, as in the published code.
-        depth: contexts are learned at the input and before blocks 2 to `depth` (counted from 1); a tower with fewer
-            blocks leaves the last of them unused.
+        words: words whose first `tokens` tokens initialise the input context, the rest stays frozen text before the
+            class name; with more than 4 tokens, or no words, the initialisation is random, as in the published code.
+        depth: number of depths with contexts: at the input and before blocks 2 to `depth` (counted from 1); a tower
+            with fewer blocks leaves the last contexts unused.
     """
 
     tokens: int = 2
@@ -45,10 +45,11 @@ class MaPLeConfig:
 class MaPLe(Method):
     """Multi-modal Prompt Learning: deep text contexts, and image tokens that are linear maps of them.
 
-    Before block j < depth the context positions of the text row are replaced by P_j, the image row's last tokens by
-    F_j(P_j); behind block `depth` they flow on. At the input, image tokens carry no positional embedding but pass the
-    first norm, text contexts carry theirs; deeper ones neither. The loss is the cross entropy of CLIP's logits.
-    Official code: muzairkhattak/multimodal-prompt-learning; the maps behind the first start as copies of one.
+    Before block j < depth (counted from 0) the context tokens of the text sequence are replaced by P_j, and the last
+    tokens of the image sequence by F_j(P_j); later blocks do not replace them. At the input, text contexts get
+    positional embeddings, image tokens get none but pass the first norm; deeper tokens get neither. The loss is the
+    cross entropy of CLIP's logits. Official code: muzairkhattak/multimodal-prompt-learning; all maps F_j but the first
+    are initialised as copies of one map.
     """
 
     Config = MaPLeConfig
@@ -57,7 +58,7 @@ class MaPLe(Method):
     paper = "Khattak et al., MaPLe: Multi-modal Prompt Learning, CVPR 2023"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the contexts and the maps that couple the towers."""
+        """Create the contexts (n, width) of each depth and the linear maps that couple the towers."""
         c, width = self.config, backbone.text.width
         self.context, self.template = starting_context(backbone.text, c.words, c.tokens)
         self.deep = nn.ParameterList(random_tokens(c.tokens, width) for _ in range(c.depth - 1))
@@ -66,7 +67,7 @@ class MaPLe(Method):
         self.blocks = backbone.text.depth, backbone.image.depth
 
     def hooks(self) -> Iterable[Hook]:
-        """The same contexts in both towers, the image's through the coupling maps."""
+        """Contexts in the text tower, and the tokens mapped from them in the image tower."""
         contexts, couples = (self.context, *self.deep), (self.couple, *self.couple_deep)
         mapped = (couple(context) for couple, context in zip(couples, contexts, strict=True))
         text, image = self.blocks

@@ -41,13 +41,13 @@ class MetaPromptConfig:
     Args:
         text_tokens: length of the text context at each depth.
         image_tokens: number of image tokens at each depth.
-        depth: tokens enter at the input and before blocks 2 to `depth` (counted from 1); 0 for all blocks. A tower with
-            fewer blocks leaves the last of them unused.
-        meta_step: size of the meta update, as a part of the learning rate.
-        undo: which inner steps are undone: the first alone, as the published code does without meaning to, or both.
-        drift: image tokens, which are meant to rest in the inner steps, move by momentum and weight decay; so does the
-            published code under the PyTorch 1 it asks for, and not under PyTorch 2.
-        raw_names: write class names with their underscores into the frozen texts, as the published code does.
+        depth: number of depths with tokens: at the input and before blocks 2 to `depth` (counted from 1); 0 for all
+            blocks. A tower with fewer blocks leaves the last tokens unused.
+        meta_step: step size of the meta update, as a fraction of the learning rate.
+        undo: inner steps to undo: only the first, as the published code does unintentionally, or both.
+        drift: let momentum and weight decay move the image tokens in the inner steps, where they are meant to stay
+            fixed; the published code does so under the PyTorch 1 it requires, but not under PyTorch 2.
+        raw_names: keep the underscores of class names in the frozen texts, as the published code does.
     """
 
     text_tokens: int = 2
@@ -60,21 +60,23 @@ class MetaPromptConfig:
 
 
 class MetaPrompt(Method):
-    """Deep prompts in both towers that never meet, and text contexts trained to help classes they were not trained on.
+    """Deep prompts in both towers, each against the other tower's frozen features, with a meta-learning step for text.
 
     With features f, w of the prompted towers, f_0, w_0 of the frozen ones, and CLIP's scale s:
 
         z_v = s cos(f, w_0)        z_t = s cos(f_0, w)        z = (z_v + z_t) / 2
 
-    A step first minimises CE(z) + CE(z_v) + CE(z_t). Then the classes are cut at random in two halves, the batch with
-    them; for each half the contexts take a step on CE(z_t) of the other half, the gradient g_i of CE(z_t) on this half
-    is taken there (first order), and the contexts go back. At the end they move by -lr * meta_step * sum_i g_i.
+    A step first minimises CE(z) + CE(z_v) + CE(z_t). Then the classes, and with them the batch, are split at random
+    into two halves. For each half i, an inner step moves the contexts along CE(z_t) of the other half, the gradient g_i
+    of CE(z_t) on half i is taken at the moved contexts (first order), and the contexts are restored. Finally they move
+    by -lr * meta_step * sum_i g_i.
 
-    Official code (Vill-Lab/2024-TIP-MetaPrompt) puts the contexts back by sharing memory with the saved copy, so that
-    the step of the second half stays in the weights; that is the default here, `undo` repairs it. Inner steps go
-    through the one optimiser and leave their trace in its momentum. The frozen texts are the data set's without the
-    full stop; several of them are averaged. A second official trainer, for domain generalisation, cuts the batch by the
-    images' domains and plays its episodes with image tokens and z_v; no data set here says what domain an image is of.
+    Official code (Vill-Lab/2024-TIP-MetaPrompt) restores the contexts from a copy that shares their memory, so the
+    inner step of the second half stays in the weights; that is the default here, and `undo` corrects it. Inner steps
+    use the same optimiser and enter its momentum. The frozen texts are the data set's without the full stop; several
+    templates are averaged. A second official trainer, for domain generalisation, splits the batch by the images'
+    domains and runs its episodes with image tokens and z_v; it is not implemented, because no data set here has domain
+    labels.
     """
 
     Config = MetaPromptConfig
@@ -93,7 +95,7 @@ class MetaPrompt(Method):
         self.templates = [template.removesuffix(".") for template in task.templates]
 
     def hooks(self) -> Iterable[Hook]:
-        """Deep prompts in both towers, and the frozen texts."""
+        """Deep prompts in both towers, and the templates of the frozen text features."""
         yield prompt(f"[{self.config.text_tokens}] {{}}.")
         text, image = self.blocks
         yield inject(TEXT, by_depth(self.context, text), at=CONTEXT)
@@ -101,46 +103,46 @@ class MetaPrompt(Method):
         yield teacher(*self.templates, keep_underscores=self.config.raw_names)
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
-        """Cross entropies of the average and of both branches."""
+        """Cross entropies of z, z_v and z_t."""
         image, text = _branches(fwd)
         yield LossTerm("average", 1.0, F.cross_entropy((image + text) / 2, fwd.labels))
         yield LossTerm("image", 1.0, F.cross_entropy(image, fwd.labels))
         yield LossTerm("text", 1.0, F.cross_entropy(text, fwd.labels))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The average of both branches, for every class."""
+        """The average z of z_v and z_t, for seen and unseen classes alike."""
         image, text = _branches(fwd)
         return (image + text) / 2
 
     def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
-        """A step on the batch, then the episodes; their losses are logged with weight 0."""
+        """A step on the batch, then the meta-learning episodes, whose losses are logged with weight 0."""
         terms = list(self.losses(fwd))
         trainer.backward_and_step(total(terms))
         halves = self.shuffled(len(fwd.names)).split((len(fwd.names) + 1) // 2)
         meta = []
-        for i, (here, there) in enumerate(zip(halves, halves[::-1], strict=True)):
-            if len(here) < 2 or not (_images_of(fwd, here).numel() and _images_of(fwd, there).numel()):
+        for i, (half, other) in enumerate(zip(halves, halves[::-1], strict=True)):
+            if len(half) < 2 or not (_images_of(fwd, half).numel() and _images_of(fwd, other).numel()):
                 continue
             before = self.context.detach().clone()
-            inner = self._text_loss(fwd, there)
+            inner = self._text_loss(fwd, other)
             self._inner_step(inner, trainer)
-            outer = self._text_loss(fwd, here)
-            meta.append(trainer.gradients(outer)[self._place()])
+            outer = self._text_loss(fwd, half)
+            meta.append(trainer.gradients(outer)[self._context_index()])
             if i == 0 or self.config.undo == "both":
                 _assign(self.context, before)
             terms += [(f"inner {i + 1}", 0.0, inner), (f"outer {i + 1}", 0.0, outer)]
         for gradient in meta:
-            # With fp16 a gradient may overflow; the trainer skips such a step, and so does this.
+            # With fp16 a gradient may overflow; like the trainer, skip such a step.
             if gradient is not None and gradient.isfinite().all():
                 _assign(self.context, self.context - trainer.lr * self.config.meta_step * gradient)
         return terms
 
     def shuffled(self, classes: int) -> Tensor:
-        """The classes in random order."""
+        """Class indices (classes,) in random order."""
         return torch.randperm(classes)
 
     def _text_loss(self, fwd: ForwardPass, classes: Tensor) -> Tensor:
-        """CE(z_t) of some classes on their images, with the contexts as they are now."""
+        """CE(z_t) over some classes and their images, at the current contexts."""
         text = fwd.other(names=[fwd.names[i] for i in classes.tolist()]).text()
         keep = _images_of(fwd, classes)
         labels = (fwd.labels[keep][:, None] == classes.to(fwd.device)).int().argmax(dim=1)
@@ -154,19 +156,19 @@ class MetaPrompt(Method):
             ]
         trainer.apply(gradients)
 
-    def _place(self) -> int:
-        """Which of the parameters the context is."""
+    def _context_index(self) -> int:
+        """Index of the context among the parameters."""
         return next(i for i, p in enumerate(self.parameters()) if p is self.context)
 
 
 def _branches(fwd: ForwardPass) -> tuple[Tensor, Tensor]:
-    """z_v and z_t, each (B, classes)."""
+    """The logits z_v and z_t, each (B, classes)."""
     image = fwd.scale * similarity(fwd.image(), fwd.zero_shot.text)
     return image, fwd.scale * similarity(fwd.zero_shot.image, fwd.text())
 
 
 def _images_of(fwd: ForwardPass, classes: Tensor) -> Tensor:
-    """Indices of the batch's images of some classes."""
+    """Indices of the images of the batch that belong to some classes."""
     return torch.isin(fwd.labels, classes.to(fwd.device)).nonzero().flatten()
 
 

@@ -32,7 +32,7 @@ from vlmadapt.plugin import (
 from vlmadapt_multimodal.context import by_depth, starting_context
 
 TEACHERS = 60
-"""How many of OpenAI's ImageNet templates, from the first on, the frozen text features are averaged over."""
+"""Number of OpenAI's ImageNet templates, from the first on, that the frozen text features are averaged over."""
 
 
 @dataclass
@@ -42,16 +42,17 @@ class PromptSRCConfig:
     Args:
         text_tokens: length of the text context at each depth.
         image_tokens: number of image tokens at each depth.
-        words: the first `text_tokens` tokens of these words start the input context, the rest stays frozen text before
-            the class name; with more than 4 tokens, or no words, the start is random, as in the published code.
-        text_depth: text contexts are learned at the input and before blocks 2 to `text_depth` (counted from 1), or of
-            all blocks if there are fewer.
-        image_depth: the same for image tokens; 0 for none.
-        text_weight: pull of the text features towards the frozen ones.
-        image_weight: pull of the image features towards the frozen ones.
-        logit_weight: pull of the class probabilities towards the frozen ones.
-        average_mean: epoch (from 1) that weighs most in the averaged weights.
-        average_std: width of those Gaussian weights in epochs; 0 keeps the last epoch's weights.
+        words: words whose first `text_tokens` tokens initialise the input context, the rest stays frozen text before
+            the class name; with more than 4 tokens, or no words, the initialisation is random, as in the published
+            code.
+        text_depth: number of depths with text contexts: at the input and before blocks 2 to `text_depth` (counted from
+            1), at most the number of blocks.
+        image_depth: number of depths with image tokens, counted likewise; 0 for none.
+        text_weight: weight of the distance between text features and frozen ones.
+        image_weight: weight of the distance between image features and frozen ones.
+        logit_weight: weight of the divergence between class probabilities and frozen ones.
+        average_mean: epoch (from 1) with the largest weight in the average over epochs.
+        average_std: standard deviation of these Gaussian weights in epochs; 0 keeps the last epoch's parameters.
     """
 
     text_tokens: int = 4
@@ -67,18 +68,19 @@ class PromptSRCConfig:
 
 
 class PromptSRC(Method):
-    """Self-regulating prompts: deep prompts in both towers, held near frozen CLIP, averaged over the epochs.
+    """Self-regulating prompts: deep prompts in both towers, regularised towards frozen CLIP and averaged over epochs.
 
-    Contexts replace the first places of the text row before each of the first blocks, image tokens stand behind the
-    patches and are replaced likewise; the two do not depend on each other. With unit features f, w and logits z, and
-    f_0, w_0, z_0 those of frozen CLIP for the same image and for the mean text over 60 templates:
+    Text contexts precede the class name and are replaced by new ones before each of the first blocks; image tokens
+    follow the patches and are replaced likewise. The two do not depend on each other. With unit features f, w and
+    logits z, and f_0, w_0, z_0 those of frozen CLIP for the same image and for the mean text feature over 60 templates:
 
         loss = CE(z, y) + 25 mean|w - w_0| + 10 mean|f - f_0| + KL(softmax z_0 || softmax z) / C
 
-    Behind the last epoch E the weights become sum_t g_t theta_t over the ends of epochs t = 1 .. E, with g_t
-    proportional to exp(-(t - mean)^2 / (2 std^2)) and sum g_t = 1. Official code (muzairkhattak/PromptSRC) takes the
-    means over all entries, where the paper has sums over the embedding, and divides the divergence by the number of
-    classes too; its average runs over the frozen weights as well, which changes nothing but rounding.
+    After the last epoch E the parameters become sum_t g_t theta_t, where theta_t are those at the end of epoch
+    t = 1 .. E, with g_t proportional to exp(-(t - mean)^2 / (2 std^2)) and sum g_t = 1. Official code
+    (muzairkhattak/PromptSRC) takes the means over all entries, where the paper has sums over the embedding, and divides
+    the divergence by the number of classes too; it also averages the frozen weights, which changes nothing but
+    rounding.
     """
 
     Config = PromptSRCConfig
@@ -87,7 +89,7 @@ class PromptSRC(Method):
     paper = "Khattak et al., Self-regulating Prompts: Foundational Model Adaptation without Forgetting, ICCV 2023"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the tokens of both towers and a place for their running average."""
+        """Create the tokens of both towers and the buffer of their running average."""
         c = self.config
         first, self.template = starting_context(backbone.text, c.words, c.text_tokens)
         text, image = min(c.text_depth, backbone.text.depth), min(c.image_depth, backbone.image.depth)
@@ -98,7 +100,7 @@ class PromptSRC(Method):
         self.register_buffer("average", torch.zeros(sum(p.numel() for p in self.parameters())))
 
     def hooks(self) -> Iterable[Hook]:
-        """Deep prompts in both towers, and the templates of the text teacher."""
+        """Deep prompts in both towers, and the templates of the frozen text features."""
         yield prompt(self.template)
         yield inject(TEXT, by_depth(self.contexts, len(self.contexts)), at=CONTEXT)
         if len(self.tokens):
@@ -115,13 +117,13 @@ class PromptSRC(Method):
         yield LossTerm("logits", c.logit_weight, (log_p0.exp() * (log_p0 - log_p)).mean())
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
-        """Start a new average."""
+        """Reset the average before the first epoch."""
         if epoch == 0:
             self.average.zero_()
 
     @torch.no_grad()
     def epoch_end(self, epoch: int, epochs: int) -> None:
-        """Add this epoch's weights to the average, which takes over behind the last epoch."""
+        """Add the parameters to the average; after the last epoch the average replaces them."""
         if not self.config.average_std:
             return
         parameters = list(self.parameters())
@@ -131,7 +133,7 @@ class PromptSRC(Method):
                 parameter.copy_(mean.view_as(parameter))
 
     def _share(self, epoch: int, epochs: int) -> float:
-        """The Gaussian weight of an epoch among all of them."""
+        """The weight g_t of an epoch (from 0), normalised over all epochs."""
         c = self.config
         weights = [math.exp(-(((t - c.average_mean) / c.average_std) ** 2) / 2) for t in range(1, epochs + 1)]
         return weights[epoch] / sum(weights)

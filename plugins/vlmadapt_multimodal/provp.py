@@ -12,7 +12,7 @@ from torch import nn
 from vlmadapt.plugin import FIRST, IMAGE, OVER, Backbone, ForwardPass, Hook, LossTerm, Method, Recipe, Task, inject
 
 PATCH = 14
-"""In the start's bound; the official code has this number whatever the patch size is."""
+"""Patch size in the bound of the initialisation; the official code uses 14 whatever the real patch size is."""
 
 
 @dataclass
@@ -21,10 +21,10 @@ class ProVPConfig:
 
     Args:
         tokens: number of image tokens before each block.
-        flow: share of a token that is what the block before left in its place; the rest is the fresh token.
-        reg_weight: weight of the re-formation loss; 0 is plain ProVP.
-        over_patches: insert no tokens, write those of the second block and on over the first patches, which the
-            published code does with four tokens or fewer.
+        flow: weight of the previous block's output at the tokens' positions; 1 - flow is that of the new tokens.
+        reg_weight: weight lambda of the re-formation loss; 0 is plain ProVP.
+        over_patches: insert no tokens; instead blend those of the second block and later over the first patches, as
+            the published code does with four tokens or fewer.
     """
 
     tokens: int = 16
@@ -34,19 +34,20 @@ class ProVPConfig:
 
 
 class ProVP(Method):
-    """Progressive visual prompts: image tokens before every block, connected from block to block.
+    """Progressive visual prompts: image tokens before every block, blended with the previous block's output.
 
-    Tokens V_l stand behind CLS; with P_l what block l - 1 left in their place, the input of block l is
+    Tokens V_l follow CLS; with P_l the output of block l - 1 at their positions, the input of block l is
 
         flow * P_l + (1 - flow) * V_l
 
-    and V_0 itself for the first, behind the first norm and without position. Text features are the frozen ones of the
-    data set's template. Re-formation asks each adapted image feature to find its own frozen feature in the batch:
+    and for block 0 it is V_0, which enters after the first norm and has no position. Text features are the frozen ones
+    of the data set's template. The re-formation loss classifies each adapted image feature as its own frozen feature
+    among those of the batch:
 
         loss = CE(z, y) + lambda CE(f f_0^T, (1 .. B))        unit features, no scale
 
     Official code (MCG-NJU/ProVP) fixes lambda at 1 whatever its configuration says. With four tokens or fewer it never
-    inserts V_0 and takes the first patches for P_l; here that is asked for with `over_patches`.
+    inserts V_0 and uses the first patches for P_l; here the option `over_patches` selects that.
     """
 
     Config = ProVPConfig
@@ -63,15 +64,15 @@ class ProVP(Method):
         self.tokens = nn.Parameter(torch.empty(backbone.image.depth, self.config.tokens, width).uniform_(-bound, bound))
 
     def hooks(self) -> Iterable[Hook]:
-        """Tokens before every block, almost fresh at each."""
+        """Tokens before every block, blended with the previous block's output."""
         c, tokens = self.config, dict(enumerate(self.tokens))
         if c.over_patches:
             del tokens[0]
         yield inject(IMAGE, tokens, at=OVER if c.over_patches else FIRST, blend=1 - c.flow)
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
-        """Cross entropy and re-formation."""
+        """Cross entropy and the re-formation loss."""
         yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
-        found = fwd.image() @ fwd.zero_shot.image.T
-        diagonal = torch.arange(len(found), device=fwd.device)
-        yield LossTerm("reformation", self.config.reg_weight, F.cross_entropy(found, diagonal))
+        cosines = fwd.image() @ fwd.zero_shot.image.T
+        diagonal = torch.arange(len(cosines), device=fwd.device)
+        yield LossTerm("reformation", self.config.reg_weight, F.cross_entropy(cosines, diagonal))

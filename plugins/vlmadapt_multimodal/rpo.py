@@ -36,8 +36,8 @@ class RPOConfig:
 
     Args:
         tokens: number K of read-only tokens in each tower.
-        template: the text of every class, whatever the data set's is.
-        raw_names: write class names with their underscores, as the published code does.
+        template: prompt template for every data set.
+        raw_names: keep the underscores of class names, as the published code does.
     """
 
     tokens: int = 24
@@ -46,14 +46,15 @@ class RPOConfig:
 
 
 class RPO(Method):
-    """Read-only prompts: K tokens in each tower that see the row and are seen by nothing, not even by themselves.
+    """Read-only prompts: K tokens in each tower that attend to the sequence while no token attends to them.
 
-    All other activations stay frozen CLIP's. The tokens stand behind the end of text and behind the patches, without
-    position; their outputs, through the final norms and projections, are compared pair by pair:
+    They do not attend to each other or to themselves either, so all other activations are those of frozen CLIP. The
+    tokens follow the end-of-text token and the patches, without position; their outputs, after the final norms and
+    projections, are compared in pairs:
 
         z_i = s / K sum_k cos(f_k, w_ik)
 
-    They start at the embeddings of end of text and of CLS plus 0.1 times a random direction. Official code
+    They are initialised at the embeddings of end of text and of CLS plus 0.1 times a random direction. Official code
     (mlvlab/RPO) agrees with the paper.
     """
 
@@ -63,12 +64,12 @@ class RPO(Method):
     paper = "Lee et al., Read-only Prompt Optimization for Vision-Language Few-shot Learning, ICCV 2023"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the tokens of both towers."""
+        """Create the tokens (K, width) of both towers."""
         self.text_tokens = _around(backbone.text.end_token, self.config.tokens)
         self.image_tokens = _around(backbone.image.leading_token, self.config.tokens)
 
     def hooks(self) -> Iterable[Hook]:
-        """Read-only tokens at the end of both rows, and heads that read them."""
+        """Read-only tokens at the end of both sequences, and heads that read them."""
         c = self.config
         yield prompt(c.template, keep_underscores=c.raw_names)
         for side, tokens in ((TEXT, self.text_tokens), (IMAGE, self.image_tokens)):
@@ -80,7 +81,7 @@ class RPO(Method):
         yield LossTerm("ce", 1.0, F.cross_entropy(_logits(fwd), fwd.labels))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The same for every class."""
+        """The logits, for seen and unseen classes alike."""
         return _logits(fwd)
 
 
@@ -91,6 +92,6 @@ def _logits(fwd: ForwardPass) -> Tensor:
 
 
 def _around(token: Tensor, n: int) -> nn.Parameter:
-    """Tokens (n, width) in random directions 0.1 away from a token (width,)."""
+    """Trainable tokens (n, width) at distance 0.1 from a token (width,), in random directions."""
     directions = torch.randn_like(token.expand(n, -1))
     return nn.Parameter(token + 0.1 * F.normalize(directions, dim=-1))

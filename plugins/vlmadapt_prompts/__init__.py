@@ -1,1 +1,1 @@
-"""Methods that learn the words around the class name."""
+"""Prompt-learning methods: trainable context vectors around the class name."""

@@ -29,9 +29,9 @@ class CoCoOpConfig:
     """Options of CoCoOp.
 
     Args:
-        tokens: length of the learned context; ignored where `words` are given.
-        words: start at the embeddings of these words; empty for a random start.
-        reduction: the meta-net's hidden width is the width of the joint space divided by this.
+        tokens: length of the learned context; ignored if `words` is given.
+        words: words whose embeddings initialise the context; empty for random initialisation.
+        reduction: joint width divided by the hidden width of the meta-net.
     """
 
     tokens: int = 4
@@ -40,13 +40,14 @@ class CoCoOpConfig:
 
 
 class CoCoOp(Method):
-    """Conditional Context Optimization: a small network shifts the context by what is in the image.
+    """Conditional Context Optimization: a small network shifts the context vectors by an image-dependent offset.
 
-    With the unit image feature f_b, image b has the context `v_j(b) = v_j + m(f_b)`, the same shift for each of its
-    vectors, `m(f) = W_2 relu(W_1 f + b_1) + b_2`; the row of class i is `[v_1(b) .. v_n(b), name_i, .]`. Every image is
-    compared with text features of its own, so a batch costs B times the text rows; the loss is the cross entropy of
-    CLIP's logits. Official code (KaiyangZhou/CoOp, `trainers/cocoop.py`) gives the meta-net the normalised feature,
-    where the paper says only "image feature", and ends the row with a full stop.
+    With the unit image feature f_b, image b has the context `v_j(b) = v_j + m(f_b)`, where the offset
+    `m(f) = W_2 relu(W_1 f + b_1) + b_2` is the same for each of its vectors; the prompt of class i is
+    `[v_1(b) .. v_n(b), name_i, .]`. Every image has its own text features, so a batch of B images encodes B times as
+    many prompts; the loss is the cross entropy of CLIP's logits. Official code (KaiyangZhou/CoOp,
+    `trainers/cocoop.py`) gives the meta-net the normalised feature, where the paper says only "image feature", and ends
+    the prompt with a full stop.
     """
 
     Config = CoCoOpConfig
@@ -56,18 +57,18 @@ class CoCoOp(Method):
     touches = (TEXT,)
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the context and the meta-net."""
+        """Create the context (n, width) and the meta-net."""
         c, joint = self.config, backbone.image.joint
-        self.context, start = start_context(backbone.text, c.words, c.tokens)
-        self.template = f"{start} {{}}."
+        self.context, prefix = start_context(backbone.text, c.words, c.tokens)
+        self.template = f"{prefix} {{}}."
         hidden = max(1, joint // c.reduction)
         self.meta_net = nn.Sequential(nn.Linear(joint, hidden), nn.ReLU(), nn.Linear(hidden, backbone.text.width))
 
     def contexts(self, fwd: ForwardPass) -> Tensor:
-        """The context of each image, (B, n, width)."""
+        """Context vectors of each image, (B, n, width)."""
         return self.context + self.meta_net(fwd.image())[:, None]
 
     def hooks(self) -> Iterable[Hook]:
-        """A context for each image, in the row's placeholders."""
+        """Inject a context per image at the placeholders of the prompt."""
         yield prompt(self.template)
         yield inject(TEXT, {EMBEDDING: per_image(self.contexts)}, at=CONTEXT)

@@ -1,4 +1,4 @@
-"""How a learned context starts and where the class name stands in it."""
+"""Initialisation of a learned context, and the position of the class name in it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ Position = Literal["end", "middle", "front"]
 
 
 def start_context(text: TextTower, words: str, tokens: int) -> tuple[nn.Parameter, str]:
-    """A context (n, width) and the template text that makes room for it.
+    """Create a trainable context (n, width) and the template text with its placeholder.
 
-    It starts at the embeddings of `words`, which then decide its length, or at random where there are none.
+    The context is initialised with the embeddings of `words`, and its length is then the number of words. If `words` is
+    empty, it has `tokens` random vectors.
+
+    Raises:
+        DataError: `words` is empty and `tokens` is less than 1.
     """
     if words:
         return tokens_from_text(text, words)
-    room = row_room(tokens)
-    return random_tokens(tokens, text.width), room
+    template = placeholder(tokens)
+    return random_tokens(tokens, text.width), template
 
 
-def row_room(n: int) -> str:
-    """The placeholder of n learned vectors.
+def placeholder(n: int) -> str:
+    """Template text `[n]` that reserves positions for n learned vectors.
 
     Raises:
-        DataError: there are none.
+        DataError: n is less than 1.
     """
     if n < 1:
         raise DataError("a context needs at least one token.")
@@ -38,36 +42,51 @@ def row_room(n: int) -> str:
 
 @dataclass(frozen=True)
 class PlacedName(Template):
-    """A row `[n] {}.` whose class name may stand in front of the learned vectors or in the middle of them.
+    """Template `[n] {}.` whose class name may come before the learned vectors or between their two halves.
 
-    As in all published code, the row is written with the name behind the context. Then as many tokens as the name has
-    by itself move forward, in front of the second half of the context or of all of it. These are the name's own tokens
-    unless frozen words stand between context and name, or the full stop melts into a name that ends in punctuation.
+    As in all published code, the prompt is first tokenised with the name after the context. Then as many tokens as the
+    name has when tokenised alone move forward, before the second half of the context or before all of it. These are
+    exactly the tokens of the name, unless frozen words separate context and name, or the tokenizer merges the full stop
+    with a name that ends in punctuation.
+
+    Attributes:
+        position: position of the class name relative to the learned vectors.
     """
 
     position: Position = "end"
 
     def write(self, names: Sequence[str], text: TextTower) -> TokenizedTexts:
-        """Tokenise the row of each class name."""
-        rows = super().write(names, text)
+        """Tokenise the prompt of each class."""
+        tokenized = super().write(names, text)
         if self.position == "end":
-            return rows
+            return tokenized
         kept = self.learned // 2 if self.position == "middle" else 0
         moved = [
-            _moved(ids, places, kept, int(length))
-            for ids, places, length in zip(rows.ids, rows.context, _name_lengths(names, text), strict=True)
+            _move_name(ids, positions, kept, int(length))
+            for ids, positions, length in zip(tokenized.ids, tokenized.context, _name_lengths(names, text), strict=True)
         ]
         ids, context = (torch.stack(column) for column in zip(*moved, strict=True))
-        return replace(rows, ids=ids, context=context)
+        return replace(tokenized, ids=ids, context=context)
 
 
-def _moved(ids: Tensor, places: Tensor, kept: int, length: int) -> tuple[Tensor, Tensor]:
-    """A row and the places of its context, after `length` tokens moved in front of all but `kept` learned vectors."""
-    first, behind = int(places[0]) + kept, int(places[-1]) + 1
-    name, rest = ids[behind : behind + length], ids[behind + length :]
-    return torch.cat([ids[:first], name, ids[first:behind], rest]), torch.cat([places[:kept], places[kept:] + length])
+def _move_name(ids: Tensor, positions: Tensor, kept: int, length: int) -> tuple[Tensor, Tensor]:
+    """Move the `length` tokens after the context to just after its first `kept` vectors.
+
+    Args:
+        ids: (context length of the tower,) token ids of a prompt.
+        positions: (n,) positions of the learned vectors.
+        kept: number of learned vectors that stay before the name.
+        length: number of tokens to move.
+
+    Returns:
+        The new ids and the new positions.
+    """
+    start, end = int(positions[0]) + kept, int(positions[-1]) + 1
+    name, rest = ids[end : end + length], ids[end + length :]
+    moved_ids = torch.cat([ids[:start], name, ids[start:end], rest])
+    return moved_ids, torch.cat([positions[:kept], positions[kept:] + length])
 
 
 def _name_lengths(names: Sequence[str], text: TextTower) -> Tensor:
-    """(classes,) tokens of each class name by itself."""
+    """Number of tokens (classes,) of each class name on its own."""
     return text.end(text.tokenize([readable(name) for name in names])) - text.end(text.tokenize([""]))

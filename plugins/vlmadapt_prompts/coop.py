@@ -20,7 +20,7 @@ from vlmadapt.plugin import (
     random_tokens,
     tokens_from_text,
 )
-from vlmadapt_prompts.context import PlacedName, Position, row_room
+from vlmadapt_prompts.context import PlacedName, Position, placeholder
 
 
 @dataclass
@@ -28,11 +28,11 @@ class CoOpConfig:
     """Options of CoOp.
 
     Args:
-        tokens: length of the learned context; ignored where `words` are given.
-        words: start at the embeddings of these words, e.g. 'a photo of a'; empty for a random start.
-        position: where the class name stands: behind the context, in the middle of it, or in front.
-        per_class: a context for each class (CSC); such a context cannot answer for other classes. Ignored where
-            `words` are given, as in the published code.
+        tokens: length of the learned context; ignored if `words` is given.
+        words: words whose embeddings initialise the context, e.g. 'a photo of a'; empty for random initialisation.
+        position: position of the class name: after the context (end), in the middle of it, or before it (front).
+        per_class: learn a context per class (CSC), which cannot predict other classes; ignored if `words` is given, as
+            in the published code.
     """
 
     tokens: int = 16
@@ -44,9 +44,9 @@ class CoOpConfig:
 class CoOp(Method):
     """Context Optimization: the words around the class name become trainable vectors.
 
-    The row of class i is `[v_1 .. v_n, name_i, .]`; the loss is the cross entropy of CLIP's logits. The context takes
-    part in the positional embedding like any word. Official code (KaiyangZhou/CoOp) ends the row with a full stop that
-    the paper does not have, and so does this.
+    The prompt of class i is `[v_1 .. v_n, name_i, .]`; the loss is the cross entropy of CLIP's logits. The context
+    vectors receive positional embeddings like any word. Official code (KaiyangZhou/CoOp) ends the prompt with a full
+    stop that is not in the paper, and so does this.
     """
 
     Config = CoOpConfig
@@ -56,28 +56,28 @@ class CoOp(Method):
     touches = (TEXT,)
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the context, random or from words."""
+        """Create the context, initialised at random or from words."""
         c = self.config
         if not c.words:
             self.build_random(backbone, task)
             return
-        self.context, start = tokens_from_text(backbone.text, c.words)
-        self.template = PlacedName(f"{start} {{}}.", position=c.position)
+        self.context, prefix = tokens_from_text(backbone.text, c.words)
+        self.template = PlacedName(f"{prefix} {{}}.", position=c.position)
 
     def build_random(self, backbone: Backbone, task: Task) -> None:
-        """A random context, shared or for each class."""
+        """Create a random context (n, width), or (classes, n, width) with `per_class`."""
         c = self.config
-        self.template = PlacedName(f"{row_room(c.tokens)} {{}}.", position=c.position)
+        self.template = PlacedName(f"{placeholder(c.tokens)} {{}}.", position=c.position)
         shape = (len(task.classes), c.tokens) if c.per_class else (c.tokens,)
         self.context = random_tokens(*shape, backbone.text.width)
 
     @property
     def answers_unseen(self) -> bool:
-        """A context of its own says nothing of another class."""
+        """False with `per_class`: a context per class exists for the training classes only."""
         return self.context.ndim == 2
 
     def hooks(self) -> Iterable[Hook]:
-        """The context, in the row's placeholders."""
+        """Inject the context at the placeholders of the prompt."""
         yield prompt(self.template)
         tokens = per_class(self.context) if self.context.ndim == 3 else self.context
         yield inject(TEXT, {EMBEDDING: tokens}, at=CONTEXT)

@@ -27,7 +27,7 @@ from vlmadapt.plugin import (
     random_tokens,
     similarity,
 )
-from vlmadapt_prompts.context import PlacedName, Position, row_room
+from vlmadapt_prompts.context import PlacedName, Position, placeholder
 from vlmadapt_prompts.transport import TransportMethod
 
 TOKENS = "tokens"
@@ -38,14 +38,14 @@ class PLOTConfig:
     """Options of PLOT.
 
     Args:
-        prompts: number N of contexts, all of them for every class.
-        tokens: length of each.
-        position: where the class name stands: behind the context, in the middle of it, or in front.
-        pooled: add CLIP's plain logits, from the pooled image feature and the mean text feature; the published code
+        prompts: number N of contexts, each shared by all classes.
+        tokens: length of each context.
+        position: position of the class name: after the context (end), in the middle of it, or before it (front).
+        pooled: add CLIP's ordinary logits, from the pooled image feature and the mean text feature; the published code
             does so on ImageNet.
-        eps: weight of the entropy in the transport.
-        rounds: the most Sinkhorn rounds.
-        tolerance: mean change at which the rounds end.
+        eps: weight of the entropy regularisation in the optimal transport.
+        rounds: maximum number of Sinkhorn iterations.
+        tolerance: mean change below which the iterations stop.
     """
 
     prompts: int = 4
@@ -58,19 +58,19 @@ class PLOTConfig:
 
 
 class PLOT(TransportMethod):
-    """Prompt Learning with Optimal Transport: several contexts share out an image's local features among them.
+    """Prompt Learning with Optimal Transport: several contexts are matched to an image's local features.
 
-    N contexts give class i the unit features v_{i,k}, an image its unit local features x_m, m = 1..M. With
-    S_mk = x_m . v_{i,k} and the transport plan T of the cost 1 - S between uniform weights (Sinkhorn, no gradient)
+    Class i has the unit text features v_{i,k} of N contexts, an image the unit local features x_m, m = 1..M. With
+    S_mk = x_m . v_{i,k} and the transport plan T for the cost 1 - S and uniform marginals (Sinkhorn, no gradient)
 
         z_i = s sum_{m,k} T_mk S_mk
 
-    and the loss is the cross entropy of z. Official code (CHENGY12/PLOT, `plot-coop`) ends the Sinkhorn rounds for all
-    images and classes of a batch together, so that a score depends slightly on the batch.
+    and the loss is the cross entropy of z. Official code (CHENGY12/PLOT, `plot-coop`) stops the Sinkhorn iterations for
+    all images and classes of a batch together, so a score depends slightly on the rest of the batch.
 
-    Local features are here the output tokens of a vision transformer behind the final norm and CLIP's projection. The
-    paper takes the positions of a ResNet's attention pooling instead, and the released code only works with that; such
-    a tower can be asked for its pooled output alone, so it is refused.
+    Local features here are the output tokens of a vision transformer after the final norm and CLIP's projection. The
+    paper takes the positions of a ResNet's attention pooling instead, and the released code only works with that. A
+    ResNet tower exposes only its pooled output here, so PLOT rejects it with an error.
     """
 
     Config = PLOTConfig
@@ -81,13 +81,13 @@ class PLOT(TransportMethod):
     whole_batch = True
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the contexts."""
+        """Create the contexts (N, n, width)."""
         c = self.config
-        self.template = PlacedName(f"{row_room(c.tokens)} {{}}.", position=c.position)
+        self.template = PlacedName(f"{placeholder(c.tokens)} {{}}.", position=c.position)
         self.contexts = random_tokens(c.prompts, c.tokens, backbone.text.width)
 
     def hooks(self) -> Iterable[Hook]:
-        """A row for each context, and all tokens of the image."""
+        """A prompt for each context, and a head that reads all image tokens."""
         yield prompt(self.template)
         yield inject(TEXT, {EMBEDDING: per_variant(self.contexts)}, at=CONTEXT)
         yield head(IMAGE, TOKENS, read=Read.ALL)
@@ -98,7 +98,7 @@ class PLOT(TransportMethod):
         return torch.einsum("bmd,kcd->bcmk", fwd.image(TOKENS)[:, 1:], text)
 
     def scores(self, fwd: ForwardPass) -> Tensor:
-        """Transported scores (B, classes), on request with CLIP's plain logits."""
+        """Transported cosines (B, classes) times CLIP's scale, with `pooled` plus CLIP's ordinary logits."""
         scores = self.transported(fwd)
         if not self.config.pooled:
             return scores

@@ -39,17 +39,17 @@ class PLOTppConfig:
     """Options of PLOT++.
 
     Args:
-        starts: texts before the class name, one for each of the N contexts; the number of words of the first is the
-            length of all contexts.
-        image_sets: number M of sets of image tokens, and of passes of an image.
-        image_tokens: tokens of a set.
-        stage: 'both' trains the image tokens alone in the first half of the epochs and everything in the second; or one
-            of the two.
-        pooled: where CLIP's plain logits of the mean features are added: while image tokens are trained alone, as the
-            published code does, always, or never.
-        eps: weight of the entropy in the transport.
-        rounds: the most Sinkhorn rounds.
-        tolerance: mean change at which they end.
+        starts: texts before the class name that initialise the N contexts, one for each; the number of words of the
+            first is the length of all contexts.
+        image_sets: number M of sets of image tokens; each image is encoded once with each set.
+        image_tokens: number of tokens in a set.
+        stage: 'both' trains only the image tokens in the first half of the epochs and everything in the second half;
+            'image' and 'joint' are one of these stages alone.
+        pooled: when to add CLIP's ordinary logits of the mean features: in the image stage, as the published code does,
+            always, or never.
+        eps: weight of the entropy regularisation in the optimal transport.
+        rounds: maximum number of Sinkhorn iterations.
+        tolerance: mean change below which the iterations stop.
     """
 
     starts: list[str] = field(
@@ -65,18 +65,18 @@ class PLOTppConfig:
 
 
 class PLOTpp(TransportMethod):
-    """Prompt learning with optimal transport for ViTs: N texts of a class against M prompted passes of an image.
+    """Prompt learning with optimal transport for ViTs: N prompts of a class, M prompted views of an image.
 
-    Context k stands before the class name; token set m stands behind the patches of pass m, before the first norm,
-    without position, and flows on. With unit features f_m, w_ik, S_mk = f_m . w_ik and T the Sinkhorn plan for uniform
-    margins at the cost 1 - S, through which no gradient goes:
+    Context k precedes the class name. Token set m follows the patches of view m; it enters before the first norm,
+    without position, and is not replaced at later layers. With unit features f_m, w_ik, S_mk = f_m . w_ik and T the
+    Sinkhorn plan for uniform marginals and the cost 1 - S, through which no gradient flows:
 
         z_i = s sum_mk T_mk S_mk
 
-    and the loss is the cross entropy. First the image tokens are trained alone, with s cos(mean_m f_m, mean_k w_ik)
+    and the loss is the cross entropy. First only the image tokens are trained, with s cos(mean_m f_m, mean_k w_ik)
     added to z, then both without it. Official code (CHENGY12/PLOT, plot-pp) does that in two runs, each with its own
-    schedule. It replaces as many tokens of each start text as the first one has words, so that a shorter start loses
-    tokens of the class name, and this does too.
+    schedule. It replaces as many tokens of each start text as the first one has words, so a shorter start text loses
+    tokens of the class name; this does too.
     """
 
     Config = PLOTppConfig
@@ -86,35 +86,35 @@ class PLOTpp(TransportMethod):
     whole_batch = True
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create contexts (N, n, width), a buffer where only image tokens are trained, and token sets (M, n, width)."""
+        """Create contexts (N, n, width), a buffer if only image tokens are trained, and token sets (M, n, width)."""
         c = self.config
         n = len(c.starts[0].split()) if c.starts else 0
         if not n:
-            raise DataError("PLOT++ needs at least one start text, and a word in the first.")
-        context = torch.stack([_start(backbone.text, words, n) for words in c.starts])
+            raise DataError("PLOT++ needs at least one start text, and the first needs at least one word.")
+        context = torch.stack([_first_embeddings(backbone.text, words, n) for words in c.starts])
         if c.stage == "image":
             self.register_buffer("context", context)
         else:
             self.context = nn.Parameter(context)
         self.tokens = random_tokens(c.image_sets, c.image_tokens, backbone.image.width)
-        self.templates = [FirstWords(f"{words.strip()} {{}}.", count=n) for words in c.starts]
+        self.templates = [LearnedFirstTokens(f"{words.strip()} {{}}.", count=n) for words in c.starts]
         self.image_stage: Tensor
         self.register_buffer("image_stage", torch.tensor(c.stage == "image"))
 
     def hooks(self) -> Iterable[Hook]:
-        """A row for each context and a pass for each token set."""
+        """A prompt for each context and a view of the image for each token set."""
         yield prompt(*self.templates)
         context = self.context.detach() if self.image_stage else self.context
         yield inject(TEXT, {EMBEDDING: per_variant(context)}, at=CONTEXT)
         yield inject(IMAGE, {EMBEDDING: per_variant(self.tokens)}, at=END)
 
     def similarities(self, fwd: ForwardPass) -> Tensor:
-        """Cosines (B, classes, M, N) of the passes' features with the contexts' text features."""
+        """Cosines (B, classes, M, N) of the views' image features with the contexts' text features."""
         image, text = self._features(fwd)
         return torch.einsum("bmd,kcd->bcmk", F.normalize(image, dim=-1), F.normalize(text, dim=-1))
 
     def scores(self, fwd: ForwardPass) -> Tensor:
-        """Transported cosines (B, classes) times CLIP's scale, in the first stage plus its plain logits."""
+        """Transported cosines (B, classes) times CLIP's scale, plus CLIP's ordinary logits as `pooled` says."""
         scores = self.transported(fwd)
         if self.config.pooled == "never" or (self.config.pooled == "image" and not self.image_stage):
             return scores
@@ -122,7 +122,7 @@ class PLOTpp(TransportMethod):
         return scores + fwd.scale * similarity(image, text)
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
-        """Choose the stage."""
+        """Set the stage of this epoch."""
         stage = self.config.stage
         self.image_stage.fill_(stage == "image" or (stage == "both" and epoch < epochs // 2))
 
@@ -134,35 +134,42 @@ class PLOTpp(TransportMethod):
 
 
 @dataclass(frozen=True)
-class FirstWords(Template):
-    """A text whose first tokens are learned, `count` of them, whichever words they are.
+class LearnedFirstTokens(Template):
+    """Template whose first `count` tokens are learned vectors, whatever words they replace.
 
-    Where the text has fewer tokens before the class name, those of the class name are learned too.
+    If fewer tokens precede the class name, the first tokens of the class name are replaced too.
+
+    Attributes:
+        count: number of learned vectors.
     """
 
     count: int = 0
 
     @property
     def learned(self) -> int:
-        """How many learned vectors the template has room for."""
+        """Number of learned vectors."""
         return self.count
 
     def write(self, names: Sequence[str], text: TextTower) -> TokenizedTexts:
-        """Tokenise the template for each class name."""
-        rows = super().write(names, text)
-        places = _first_place(text) + torch.arange(self.count)
-        if places[-1] > rows.end.max():
-            raise DataError(f"'{self.text}' is shorter than the {self.count} vectors that stand in it.")
-        return replace(rows, context=places.expand(len(names), -1))
+        """Tokenise the template for each class name.
+
+        Raises:
+            DataError: every prompt is shorter than `count` tokens.
+        """
+        tokenized = super().write(names, text)
+        positions = _first_position(text) + torch.arange(self.count)
+        if positions[-1] > tokenized.end.max():
+            raise DataError(f"'{self.text}' is shorter than the {self.count} vectors that replace its first tokens.")
+        return replace(tokenized, context=positions.expand(len(names), -1))
 
 
-def _first_place(text: TextTower) -> int:
-    """Where the first word of a text stands in its row."""
+def _first_position(text: TextTower) -> int:
+    """Position of the first word of a text: that of the end-of-text token in an empty one."""
     return int(text.end(text.tokenize([""])))
 
 
-def _start(text: TextTower, words: str, n: int) -> Tensor:
-    """Embeddings (n, width) of the first n tokens of a text; the end of text stands for what it lacks."""
+def _first_embeddings(text: TextTower, words: str, n: int) -> Tensor:
+    """Embeddings (n, width) of the first n tokens of a text, padded with that of the end-of-text token."""
     embedded = text.words(words)
-    lacking = max(n - len(embedded), 0)
-    return torch.cat([embedded[:n], text.end_token.expand(lacking, -1)])
+    missing = max(n - len(embedded), 0)
+    return torch.cat([embedded[:n], text.end_token.expand(missing, -1)])

@@ -28,16 +28,16 @@ from vlmadapt_prompts.coop import CoOp, CoOpConfig
 
 @dataclass
 class ProGradConfig(CoOpConfig):
-    """Options of ProGrad, beside those of CoOp.
+    """Options of ProGrad, in addition to those of CoOp.
 
     Args:
         tokens: length of the learned context.
-        words: the context ends with the embeddings of these words; by default with the words that `template` has in
-            front of the class name.
-        start: `words` puts zeros in front of the words; `random` ignores them and starts as CoOp does.
-        template: of the frozen classifier; by default the data set's.
-        strength: how much of the conflicting part of the gradient is removed, lambda.
-        temperature: T of the second loss.
+        words: words whose embeddings initialise the end of the context; by default the words of `template` before the
+            class name.
+        start: initialisation of the context: zeros followed by `words`, or `random` as in CoOp.
+        template: template of the frozen classifier; by default the data set's.
+        strength: fraction lambda of the conflicting gradient component that is removed.
+        temperature: temperature T of L_kl.
     """
 
     start: Literal["words", "random"] = "words"
@@ -47,7 +47,7 @@ class ProGradConfig(CoOpConfig):
 
 
 class ProGrad(CoOp):
-    """Prompt-aligned Gradient: CoOp that takes no step against what frozen CLIP knows.
+    """Prompt-aligned Gradient: CoOp whose gradient is projected so that it does not conflict with zero-shot CLIP.
 
     Two gradients are taken for each trainable tensor: g of the cross entropy and h of
 
@@ -55,8 +55,9 @@ class ProGrad(CoOp):
 
     with z^0 the frozen logits of the same augmented images. Where g . h < 0 the step follows
     `g - lambda (g . h / |h|^2) h`, else g; L_kl itself is never minimised. The paper writes L_kl as a divergence, whose
-    gradient is the same. Official code (BeierZhu/Prompt-align) starts the context at zeros followed by the words of
-    the template and counts words where it means tokens, so that behind a comma the last word stays frozen text.
+    gradient is the same. Official code (BeierZhu/Prompt-align) initialises the context with zeros followed by the words
+    of the template. It counts words where it means tokens, so if the words contain a comma, the last word is not
+    learned but stays frozen text.
     """
 
     Config = ProGradConfig
@@ -65,19 +66,19 @@ class ProGrad(CoOp):
     paper = "Zhu et al., Prompt-aligned Gradient for Prompt Tuning, ICCV 2023"
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the context: zeros and the template's words, or random."""
+        """Create the context, initialised with zeros and the template's words, or at random."""
         c = self.config
         self.teacher = c.template or task.templates[0]
         words = c.words or self.teacher.partition("{}")[0].strip()
         if c.start == "random" or not words:
             self.build_random(backbone, task)
             return
-        worded, start = tokens_from_text(backbone.text, words)
-        n = len(worded)
+        embedded, prefix = tokens_from_text(backbone.text, words)
+        n = len(embedded)
         if n > c.tokens:
             raise DataError(f"a context of {c.tokens} tokens has no room for the {n} words of '{words}'.")
-        self.context = nn.Parameter(F.pad(worded.detach(), (0, 0, c.tokens - n, 0)))
-        rest = start.removeprefix(f"[{n}]")
+        self.context = nn.Parameter(F.pad(embedded.detach(), (0, 0, c.tokens - n, 0)))
+        rest = prefix.removeprefix(f"[{n}]")
         self.template = PlacedName(f"[{c.tokens}]{rest} {{}}.", position=c.position)
 
     def hooks(self) -> Iterable[Hook]:
@@ -86,13 +87,13 @@ class ProGrad(CoOp):
         yield teacher(self.teacher)
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
-        """Cross entropy, and what frozen CLIP would have; the latter only guides, its weight is 0."""
+        """Cross entropy, and L_kl, which has weight 0 because only its gradient is used."""
         t = self.config.temperature
         yield from super().losses(fwd)
         yield LossTerm("guide", 0.0, t**2 * F.cross_entropy(fwd.logits() / t, (fwd.zero_shot.logits / t).softmax(-1)))
 
     def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
-        """A step along the cross entropy's gradient, without what points against the guide's."""
+        """A step along the gradient of the cross entropy, less its component against that of L_kl."""
         terms = list(self.losses(fwd))
         (_, _, loss), (_, _, guide) = terms
         pairs = zip(trainer.gradients(loss), trainer.gradients(guide), strict=True)
@@ -100,7 +101,7 @@ class ProGrad(CoOp):
         return terms
 
     def aligned(self, g: Tensor | None, h: Tensor | None) -> Tensor | None:
-        """The gradient g without the part that points against h."""
+        """The gradient g less its component against h; g itself if they do not conflict."""
         if g is None or h is None:
             return g
         along = torch.sum(g * h)

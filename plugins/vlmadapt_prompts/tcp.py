@@ -34,14 +34,14 @@ class TCPConfig:
     """Options of TCP.
 
     Args:
-        tokens: length of the learned context and number of class tokens; ignored where `words` are given.
-        words: start the context at the embeddings of these words, in the paper 'a photo of a'; empty for a random
-            start, which the released configuration has.
-        template: what stands behind the context, e.g. '{}, a type of pet.'.
+        tokens: length of the learned context and number of class tokens; ignored if `words` is given.
+        words: words whose embeddings initialise the context, in the paper 'a photo of a'; empty for random
+            initialisation, as in the released configuration.
+        template: text after the context, e.g. '{}, a type of pet.'.
         teacher: template of the frozen text features; by default the data set's.
-        layer: block, counted from 1, before which a class's own tokens take the context's places.
-        reduction: the map's hidden width is the width of the joint space divided by this.
-        weight: weight of the pull towards the frozen text features.
+        layer: block, counted from 1, before which the class tokens replace the context.
+        reduction: joint width divided by the hidden width of the map from features to class tokens.
+        weight: weight lambda of the distance to the frozen text features.
     """
 
     tokens: int = 4
@@ -54,19 +54,19 @@ class TCPConfig:
 
 
 class TCP(Method):
-    """Textual-based Class-aware Prompt tuning: upper text layers get tokens made of what CLIP knows of the class.
+    """Textual-based Class-aware Prompt tuning: class tokens mapped from frozen text features enter upper text layers.
 
-    A shared context of n vectors enters with the words; before block `layer` its places are taken by
+    A shared context of n vectors enters at the embedding; before block `layer` it is replaced by
 
         G(w_i^0) = W_2 q(W_1 n(w_i^0) + b_1) + b_2,   n tokens of class i,
 
-    from the frozen text feature w_i^0, with q CLIP's QuickGELU. As KgCoOp, whose regulariser it keeps:
+    from the frozen text feature w_i^0, with q CLIP's QuickGELU. With the regulariser of KgCoOp:
 
         loss = CE(z, y) + lambda mean_i (1 - cos(w_i, w_i^0))
 
-    An unseen class is answered through the same map. Official code: htyao89/Textual-based_Class-aware_prompt_tuning.
-    It starts the context at random where the paper starts at "a photo of a", and writes the prompted rows and the
-    frozen ones with different templates, both chosen by data set (`configs/tcp/datasets`).
+    Unseen classes use the same map. Official code: htyao89/Textual-based_Class-aware_prompt_tuning. It initialises the
+    context at random where the paper starts from "a photo of a", and has different templates for learned prompts and
+    frozen features, both chosen per data set (`configs/tcp/datasets`).
     """
 
     Config = TCPConfig
@@ -76,27 +76,27 @@ class TCP(Method):
     touches = (TEXT,)
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create the context and the map from features to tokens."""
+        """Create the context (n, width) and the map from features to class tokens."""
         c, text = self.config, backbone.text
-        self.context, start = start_context(text, c.words, c.tokens)
-        self.row = f"{start} {c.template}"
+        self.context, prefix = start_context(text, c.words, c.tokens)
+        self.template = f"{prefix} {c.template}"
         hidden = max(1, text.joint // c.reduction)
         self.down = nn.Linear(text.joint, hidden)
         self.up = nn.Linear(hidden, self.context.numel())
 
     def class_tokens(self, fwd: ForwardPass) -> Tensor:
-        """The tokens of each class, (classes, n, width)."""
+        """Class tokens (classes, n, width)."""
         hidden = self.down(fwd.zero_shot.text)
         return self.up(hidden * torch.sigmoid(1.702 * hidden)).unflatten(-1, self.context.shape)
 
     def hooks(self) -> Iterable[Hook]:
-        """The shared context, and class tokens in its place further up."""
-        yield prompt(self.row)
+        """The shared context, replaced by class tokens before block `layer`."""
+        yield prompt(self.template)
         yield inject(TEXT, {EMBEDDING: self.context, self.config.layer - 1: per_class(self.class_tokens)}, at=CONTEXT)
         if self.config.teacher:
             yield teacher(self.config.teacher)
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
-        """Cross entropy, and the pull towards the frozen text features."""
+        """Cross entropy, and the distance to the frozen text features."""
         yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
         yield LossTerm("text", self.config.weight, cosine_distance(fwd.text(), fwd.zero_shot.text))

@@ -1,4 +1,4 @@
-"""What PLOT and PLOT++ share: optimal transport between the features of an image and those of a class."""
+"""Optimal transport between the features of an image and those of a class, shared by PLOT and PLOT++."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from vlmadapt.plugin import ForwardPass, LossTerm, Method, Role, sinkhorn
 
 
 class TransportMethod(Method, ABC):
-    """Scores are cosines weighted by transport plans; its options have `eps`, `rounds` and `tolerance`."""
+    """Base of methods whose scores are cosines weighted by transport plans.
+
+    The options of a subclass have the fields `eps`, `rounds` and `tolerance`.
+    """
 
     @abstractmethod
     def similarities(self, fwd: ForwardPass) -> Tensor:
@@ -37,5 +40,5 @@ class TransportMethod(Method, ABC):
         yield LossTerm("ce", 1.0, F.cross_entropy(self.route(fwd, Role.SEEN), fwd.labels))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The same for every class; the plans take many rounds and are found once in a pass."""
+        """The scores, for seen and unseen classes alike; computed once per forward pass, as Sinkhorn is slow."""
         return fwd.once("transported", lambda: self.scores(fwd))

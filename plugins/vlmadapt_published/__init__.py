@@ -1,4 +1,4 @@
-"""Numbers that the MMRL paper (Guo & Gu, CVPR 2025) reports for itself and for the methods it compares with."""
+"""Results reported in the MMRL paper (Guo & Gu, CVPR 2025) for MMRL and the methods it is compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's tables, read from the CSV files beside this file exactly as they were printed."""
+"""Tables of the MMRL paper, read from the CSV files in this folder exactly as printed."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ SHIFTED = {
     "ImageNet-R": "imagenet_r",
 }
 ROUNDING = 0.015
-"""How far a printed number may be from the one that follows from other printed numbers."""
+"""Largest difference, in points, that rounding can explain between a printed mean and the mean of printed numbers."""
 
 
 def mmrl_paper() -> tuple[Published, ...]:
-    """Tables 1 to 3, 10 and 11."""
+    """Published results of tables 1 to 3, 10 and 11."""
     return (*_base_to_novel(), *_few_shot(), *_transfer())
 
 
 def _base_to_novel() -> Iterator[Published]:
-    """Table 1; its averages are over the data sets, and their harmonic mean is that of the averages."""
+    """Table 1; its average row is the mean over data sets, with the harmonic mean of the two averages."""
     rows = _rows("table1_base_to_novel")
     for row in rows:
         base, novel = float(row["base"]), float(row["novel"])
@@ -83,7 +83,7 @@ def _few_shot() -> Iterator[Published]:
 
 
 def _transfer() -> Iterator[Published]:
-    """Tables 2 and 3: trained on ImageNet, tested on it and elsewhere."""
+    """Tables 2 and 3: trained on ImageNet, tested on ImageNet and on the target data sets."""
     tables = (
         ("table 2", "table2_cross_dataset", "cross-dataset"),
         ("table 3", "table3_domain_generalization", "domain-generalization"),
@@ -106,7 +106,7 @@ def _published(
     values: dict[str, float],
     expected: dict[str, float],
 ) -> Published:
-    """One row; values that are off what they should follow from are kept, with what was expected."""
+    """One published row; a value that contradicts the other printed numbers is kept and the expected value recorded."""
     flaws = {name: round(value, 2) for name, value in expected.items() if abs(values[name] - value) > ROUNDING}
     names = frozenset(DATA.values()) if data == "Average" else frozenset({DATA[data]})
     return Published(f"{PAPER}, {table}", METHODS[method], protocol, names, BACKBONES, shots, values, flaws)

@@ -1,6 +1,6 @@
-"""The `tiny` backbone: a 4.5-million-parameter CLIP in open_clip's format, trained on other artists' emoji.
+"""The `tiny` backbone: a 4.5-million-parameter CLIP in open_clip's format, trained on emoji and clip art.
 
-See docs/tiny-clip.md for what it learnt from, how well it does and what it cannot do.
+docs/tiny-clip.md is the model card: training data, accuracy and limitations. OpenMoji is not in the training data.
 """
 
 from __future__ import annotations

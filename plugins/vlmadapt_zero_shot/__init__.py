@@ -1,1 +1,1 @@
-"""What a frozen CLIP can do without any training."""
+"""Zero-shot CLIP, the baseline without training."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vlmadapt.plugin import ForwardPass, Hook, Method, Recipe, Role, teacher
 
-# The seven templates that CLIP's authors selected by forward search on ImageNet; facts of the release, in its order.
+# The seven templates that CLIP's authors selected by forward search on ImageNet, in the order of their release.
 SELECTED = (
     "itap of a {}.",
     "a bad photo of the {}.",
@@ -26,10 +26,9 @@ class ZeroShotConfig:
     """Options of zero-shot CLIP.
 
     Args:
-        ensemble: average the unit text features of CLIP's seven selected templates and the data set's own, instead of
-            using the data set's alone.
-        own_template: with `ensemble`, whether the data set's template is among those averaged; the published code
-            leaves it out on ImageNet.
+        ensemble: average the unit text features of CLIP's seven selected templates and of the data set's template,
+            instead of using the data set's template alone.
+        own_template: include the data set's template in the ensemble; the published code leaves it out on ImageNet.
     """
 
     ensemble: bool = False
@@ -37,7 +36,7 @@ class ZeroShotConfig:
 
 
 class ZeroShotCLIP(Method):
-    """Zero-shot CLIP: class names written into a template, nothing is trained.
+    """Zero-shot CLIP: class names in a hand-written template, without training.
 
     `z_i = s n(f) . n(w_i)` with text feature `w_i`, image feature `f`, unit norm `n` and CLIP's scale `s`. The ensemble
     normalises each template's feature, averages, and normalises again.
@@ -50,10 +49,10 @@ class ZeroShotCLIP(Method):
     touches = ()
 
     def hooks(self) -> Iterable[Hook]:
-        """Only the texts of the frozen classifier."""
+        """The templates of the zero-shot text features."""
         if self.config.ensemble:
             yield teacher(*SELECTED, with_dataset_templates=self.config.own_template)
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """The same for every class."""
+        """Zero-shot logits, for seen and unseen classes alike."""
         return fwd.zero_shot.logits

@@ -58,15 +58,15 @@ def test_a_raw_name_is_cut_where_the_clean_one_would_end() -> None:
 
 def test_every_context_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     method = build("proda", prompts=8, tokens=2, batch=2)
-    rows, used = method.rows, list[int]()
+    prompts_of, used = method.prompts_of, list[int]()
 
     def watched(chosen: Iterable[int]) -> list[Hook]:
         picked = list(chosen)
         used.extend(picked if len(picked) == 2 else [])
-        hooks: list[Hook] = rows(picked)
+        hooks: list[Hook] = prompts_of(picked)
         return hooks
 
-    monkeypatch.setattr(method, "rows", watched)
+    monkeypatch.setattr(method, "prompts_of", watched)
     for _ in range(8):
         method.training_step(forward(method), StillTrainer(method))
     assert sorted(used[:8]) == sorted(used[8:]) == list(range(8))
@@ -95,7 +95,7 @@ def test_the_turn_is_part_of_the_state() -> None:
 def test_classes_are_answered_by_the_mean_of_all_contexts() -> None:
     method = build("proda", prompts=4, tokens=2)
     x = forward(method)
-    each = [x.other(hooks=method.rows([k])).logits() for k in range(4)]
+    each = [x.other(hooks=method.prompts_of([k])).logits() for k in range(4)]
     torch.testing.assert_close(method.route(x, SEEN), torch.stack(each).mean(0), rtol=1e-4, atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Whether bias tuning is right: one test for each check of the conformance kit."""
+"""Conformance of bias tuning: one test for each check of the kit."""
 
 from collections.abc import Callable
 

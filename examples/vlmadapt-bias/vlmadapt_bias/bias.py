@@ -31,9 +31,9 @@ class BiasConfig:
     """Options of bias tuning.
 
     Args:
-        layers: the last so many blocks of each tower are tuned.
-        weight: weight of the pull towards the frozen features.
-        trust: share of the tuned scores where classes were not trained on; the rest is frozen CLIP's.
+        layers: number of blocks to tune in each tower, counted from the last.
+        weight: weight of the distance to the frozen features.
+        trust: weight of the tuned scores for classes that were not trained on; the rest is that of zero-shot CLIP.
     """
 
     layers: int = 6
@@ -42,7 +42,7 @@ class BiasConfig:
 
 
 class Bias(Method):
-    """A trained vector is added to what the MLP of each upper block gives, in both towers."""
+    """A trained vector is added to the MLP output of each upper block, in both towers."""
 
     Config = BiasConfig
     recipe = Recipe(optimizer="adamw", lr=1e-3, epochs=5, batch_size=16)
@@ -50,12 +50,12 @@ class Bias(Method):
     api_version = 2
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create a vector (width,) for each tuned block, zero at the start."""
+        """Create a vector (width,) for each tuned block, initialised to zero."""
         self.text = self.vectors(backbone, TEXT)
         self.image = self.vectors(backbone, IMAGE)
 
     def vectors(self, backbone: Backbone, side: Side) -> nn.ParameterDict:
-        """By block, counted from 0."""
+        """Vectors (width,) of a tower, keyed by block counted from 0."""
         tower = backbone.tower(side)
         tuned = range(tower.depth)[-self.config.layers :]
         return nn.ParameterDict({str(layer): nn.Parameter(torch.zeros(tower.width)) for layer in tuned})
@@ -67,13 +67,13 @@ class Bias(Method):
                 yield adapt(side, int(layer), vector.expand_as, MLP)
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
-        """Cross entropy, and a pull towards the frozen features of the same images and classes."""
+        """Cross entropy, and distances to the frozen features of the same images and classes."""
         yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
         yield LossTerm("image", self.config.weight, cosine_distance(fwd.image(), fwd.zero_shot.image))
         yield LossTerm("text", self.config.weight, cosine_distance(fwd.text(), fwd.zero_shot.text))
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
-        """Tuned scores where all classes were trained on, blended with frozen CLIP's elsewhere."""
+        """Tuned scores for seen classes, a weighted mean of tuned and zero-shot scores otherwise."""
         if role is SEEN:
             return fwd.logits()
         trust = self.config.trust
