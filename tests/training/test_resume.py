@@ -199,3 +199,19 @@ def test_training_in_a_thread_leaves_signals_alone(world: World, tmp_path: Path)
     thread.join()  # without a timeout: a thread left training would draw from the next test's random numbers
     assert not failed
     assert len(metrics(tmp_path / "run")) == 1
+
+
+def test_runs_in_two_threads_draw_the_numbers_that_each_draws_alone(
+    world: World, undisturbed: Callable[..., Path], tmp_path: Path
+) -> None:
+    """ProDA draws from torch's global generator in each step."""
+    expected = undisturbed("proda", "sgd")
+    threads = [
+        threading.Thread(target=world.fit, args=(tmp_path / name, "proda"), kwargs={"train": {"optimizer": "sgd"}})
+        for name in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcome(tmp_path / "a") == outcome(tmp_path / "b") == outcome(expected)

@@ -1,0 +1,36 @@
+"""What the functions of a command share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from vlmadapt.runs.distributed import join_processes
+from vlmadapt.runs.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Session:
+    """One process of a command.
+
+    Attributes:
+        accelerator: this process among those that work together.
+        reporter: progress bars and messages.
+        workers: processes that load images; None for the machine's default.
+    """
+
+    accelerator: Accelerator
+    reporter: Reporter
+    workers: int | None = None
+
+    @classmethod
+    def join(cls, workers: int | None = None) -> Session:
+        """Join the processes that `accelerate launch` or `torchrun` has started; without them, work alone."""
+        accelerator = join_processes()
+        return cls(accelerator, Reporter(accelerator.is_main_process), workers)
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.accelerator.is_main_process
