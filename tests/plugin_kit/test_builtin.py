@@ -1,4 +1,4 @@
-"""Every method that comes with vlmadapt passes the kit that strangers' methods have to pass."""
+"""Every built-in method passes the conformance kit that other methods have to pass."""
 
 from __future__ import annotations
 

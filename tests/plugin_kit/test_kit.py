@@ -58,7 +58,7 @@ class Config:
 
 
 class Good(Method):
-    """A trained vector beside one MLP of the image tower."""
+    """A trained vector parallel to one MLP of the image tower."""
 
     Config = Config
     recipe = Recipe(optimizer="sgd", lr=0.01, epochs=1)
@@ -188,7 +188,7 @@ class Loud(Good):
 
 
 class Speechless(Good):
-    """It has no answer where the role is unknown."""
+    """It cannot score classes whose role is unknown."""
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         if role is UNKNOWN:

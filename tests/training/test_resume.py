@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends with the same bits as one that was left alone."""
+"""A resumed run ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ask_to_stop() -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World) -> Callable[..., Path]:
-    """The folder of a run that nobody stops, made once for each kind."""
+    """The folder of an uninterrupted run, made once for each kind."""
 
     def run(method: str, optimizer: str) -> Path:
         folder = world.root / f"undisturbed-{method}-{optimizer}"
@@ -57,7 +57,7 @@ def undisturbed(world: World) -> Callable[..., Path]:
     return run
 
 
-# A request is answered behind the step that follows it: 2 stops at the end of an epoch, 8 and 9 at the very end.
+# A request takes effect after the next step: 2 stops at the end of an epoch, 8 and 9 at the very end.
 @pytest.mark.parametrize(
     ("optimizer", "stop"),
     [("sgd", 1), ("adam", 1), *(("adamw", k) for k in (1, STEPS - 1, STEPS, 3 * STEPS - 1, 3 * STEPS))],

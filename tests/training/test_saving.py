@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, whatever happens meanwhile."""
+"""Files are written atomically, whatever happens meanwhile."""
 
 from __future__ import annotations
 

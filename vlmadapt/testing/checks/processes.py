@@ -64,15 +64,15 @@ def _run(name: str, options: str, files: Sequence[Path]) -> None:
     """
     workers = _start(name, options, files)
     try:
-        answers = [worker.communicate(timeout=SECONDS) for worker in workers]
+        outputs = [worker.communicate(timeout=SECONDS) for worker in workers]
     except subprocess.TimeoutExpired as error:
         raise CheckFailed(f"two processes did not end within {SECONDS} s; they wait for each other.") from error
     finally:
         for worker in workers:
             worker.kill()
-    for worker, (_, complaint) in zip(workers, answers, strict=True):
+    for worker, (_, errors) in zip(workers, outputs, strict=True):
         if worker.returncode:
-            last = (complaint.strip().splitlines() or ["no reason given"])[-1]
+            last = (errors.strip().splitlines() or ["no reason given"])[-1]
             raise CheckFailed(f"one of two processes failed: {last}")
 
 
