@@ -1,4 +1,4 @@
-"""A trained adapter answering for images, from Python."""
+"""Predict images with a trained adapter, from Python."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_size_of_a_batch_does_not_matter(
         assert [p for _, p in a] == pytest.approx([p for _, p in b], rel=1e-4)
 
 
-def test_images_in_memory_are_answered_like_files(run: FitResult, images: list[Path]) -> None:
+def test_images_in_memory_are_predicted_like_files(run: FitResult, images: list[Path]) -> None:
     predictor = load(run.folder)
     assert list(predictor.predict([Image.open(images[0])])) == list(predictor.predict([str(images[0])]))
 

@@ -1,4 +1,4 @@
-"""The library as strangers meet it: in processes of their own, with packages beside it."""
+"""The library in separate processes, with other packages installed next to it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def install(package: Path, site: Path) -> dict[str, str]:
     """Install a package into a folder of its own; returns the environment that sees it. Needs no network."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(package)], check=True, timeout=300)
-    return beside(site)
+    return with_site(site)
 
 
-def beside(site: Path) -> dict[str, str]:
+def with_site(site: Path) -> dict[str, str]:
     """An environment in which the distributions in a folder are installed too."""
     return {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 

@@ -1,4 +1,4 @@
-"""Every method that comes with vlmadapt passes the kit that strangers' methods have to pass."""
+"""Every built-in method passes the conformance kit that other methods have to pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from vlmadapt import registry
-from vlmadapt.testing import NotApplicable, Subject, conformance
+from vlmadapt.testing import MethodUnderTest, NotApplicable, conformance
 from vlmadapt.testing.checks.processes import two_processes
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
@@ -38,6 +38,6 @@ def test_options_may_bring_limits_of_their_own() -> None:
 )
 def test_two_processes(name: str) -> None:
     try:
-        two_processes(Subject(name))
+        two_processes(MethodUnderTest(name))
     except NotApplicable as reason:
         pytest.skip(str(reason))

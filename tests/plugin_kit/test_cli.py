@@ -38,7 +38,7 @@ def test_check_tells_failures_in_words_and_by_its_exit_code(loud: str, capsys: p
     assert end.value.code == 1
     told = capsys.readouterr().out
     assert "FAIL quiet: It prints nothing." in told
-    assert "it prints 'hello'. How to mend it: take out `print`" in told
+    assert "it prints 'hello'. How to fix it: remove `print`" in told
     with pytest.raises(SystemExit):
         main(["plugins", "check", "kit-loud:loud", "--quick", "--json"])
     report = json.loads(capsys.readouterr().out.splitlines()[-1])

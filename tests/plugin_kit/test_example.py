@@ -1,4 +1,4 @@
-"""A stranger's distribution beside the library: discovered, fitted, saved, loaded, uninstalled."""
+"""A third-party distribution next to the library: discovered, fitted, saved, loaded, uninstalled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from tests.plugin_kit.distributions import distribution
-from tests.plugin_kit.processes import FIT, beside, cli, install, python, session, where
+from tests.plugin_kit.processes import FIT, cli, install, python, session, where, with_site
 from tests.world import World
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "vlmadapt-bias"
@@ -48,4 +48,4 @@ def test_its_life(tmp_path: Path, world: World) -> None:
 def test_a_slow_import_does_not_slow_help_or_lists(tmp_path: Path) -> None:
     slow = "import time\ntime.sleep(5)\nraise RuntimeError('too late')\nclass Slow:\n    '''It takes its time.'''\n"
     distribution(tmp_path, "kit-slow", {"slow": "kit_slow:Slow"}, slow)
-    assert "It takes its time." in python(beside(tmp_path), "-c", HELP_IMPORTS_NOTHING)
+    assert "It takes its time." in python(with_site(tmp_path), "-c", HELP_IMPORTS_NOTHING)

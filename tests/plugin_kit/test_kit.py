@@ -1,4 +1,4 @@
-"""The kit finds what is wrong, says it in words, and says how to mend it."""
+"""The kit finds what is wrong, says it in words, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import vlmadapt.testing
+from vlmadapt.core.kept_text import MethodState
 from vlmadapt.errors import PluginError
 from vlmadapt.plugin import (
     IMAGE,
@@ -31,7 +33,16 @@ from vlmadapt.plugin import (
     Task,
     adapt,
 )
-from vlmadapt.testing import CheckFailed, NotApplicable, Status, Subject, checks, run_checks, tiny_clip
+from vlmadapt.testing import (
+    CheckFailed,
+    CheckResult,
+    MethodUnderTest,
+    NotApplicable,
+    Status,
+    checks,
+    run_checks,
+    tiny_clip,
+)
 from vlmadapt.testing.advice import advice
 
 
@@ -47,7 +58,7 @@ class Config:
 
 
 class Good(Method):
-    """A trained vector beside one MLP of the image tower."""
+    """A trained vector parallel to one MLP of the image tower."""
 
     Config = Config
     recipe = Recipe(optimizer="sgd", lr=0.01, epochs=1)
@@ -63,6 +74,17 @@ class Good(Method):
 @dataclass
 class Undocumented(Config):
     """Options."""
+
+    strength: float = 1.0
+
+
+@dataclass
+class Strong(Config):
+    """Options.
+
+    Args:
+        strength: factor of the logits.
+    """
 
     strength: float = 1.0
 
@@ -166,7 +188,7 @@ class Loud(Good):
 
 
 class Speechless(Good):
-    """It has no answer where the role is unknown."""
+    """It cannot score classes whose role is unknown."""
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         if role is UNKNOWN:
@@ -190,6 +212,17 @@ class Crashes(Good):
         raise ZeroDivisionError("one over none")
 
 
+class Remembers(Good):
+    """It computes a number once from its parameters."""
+
+    scale: float | None = None
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        if self.scale is None and not self.training:
+            self.scale = float(self.vector.sum())
+        return fwd.logits() + (self.scale or 0.0)
+
+
 def shallow(seed: int = 0) -> Backbone:
     """A CLIP of its own for a test, of three blocks."""
     return tiny_clip.__wrapped__(seed, 3)
@@ -197,12 +230,12 @@ def shallow(seed: int = 0) -> Backbone:
 
 def failures(method: type[Method], *names: str) -> dict[str, str]:
     """Messages of the checks that a method fails, of those named or of all."""
-    subject = Subject(method, backbone=shallow())
+    tested = MethodUnderTest(method, backbone=shallow())
     chosen = [check for check in checks(quick=True) if check.name in names or not names]
     found = {}
     for check in chosen:
         try:
-            check(subject)
+            check(tested)
         except CheckFailed as failure:
             found[check.name] = str(failure)
         except NotApplicable:
@@ -223,6 +256,7 @@ def test_a_good_method_fails_nothing() -> None:
         (Meddles, {"backbone-untouched": "its weights"}),
         (Unseeded, {"deterministic": "'vector' differs between two fits"}),
         (Hides, {"saves-and-loads": "scores before and after saving"}),
+        (Remembers, {"keeps-up": "scores after a change of all parameters and buffers through `.data`"}),
         (Bound, {"unseen-classes": "", "class-order": "another order", "roles": ""}),
         (Mixes, {"image-counts": "seven images, together and apart"}),
         (LooksAround, {"plans-agree": "planned and the reference plan"}),
@@ -240,7 +274,34 @@ def test_each_fault_is_found_and_explained(
     assert found.keys() == wrong.keys()
     for check, message in wrong.items():
         assert message in found[check]
-        assert "How to mend it: " in found[check]
+        assert "How to fix it: " in found[check]
+
+
+def test_text_features_that_are_kept_too_long_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Texts(Good):
+        """Its hook is in the text tower, so text features depend on it."""
+
+        touches = (TEXT,)
+
+        def hooks(self) -> Iterable[Hook]:
+            yield adapt(TEXT, 1, self.vector.expand_as, MLP)
+
+    assert failures(Texts, "keeps-up") == {}
+    monkeypatch.setattr(MethodState, "equals", lambda self, other: True)
+    assert "they differ" in failures(Texts, "keeps-up")["keeps-up"]
+
+
+def test_options_that_are_changed_are_seen() -> None:
+    class Frozen(Good):
+        """It computes a number from its options once."""
+
+        Config = Strong
+
+        def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+            self._strength = self.__dict__.get("_strength", [self.config.strength])
+            return fwd.logits() * self._strength[0]
+
+    assert "all plain numbers of the method" in failures(Frozen, "keeps-up")["keeps-up"]
 
 
 def test_limitations_are_expected_and_must_be_real() -> None:
@@ -249,22 +310,29 @@ def test_limitations_are_expected_and_must_be_real() -> None:
 
         limitations: ClassVar[dict[str, str]] = {"roles": "it asks back", "quiet": "it does not, in fact"}
 
-    outcomes = {o.check: o for o in run_checks(Subject(Limited, backbone=shallow()), quick=True)}
+    outcomes = {o.check: o for o in run_checks(MethodUnderTest(Limited, backbone=shallow()), quick=True)}
     assert outcomes["roles"].status is Status.EXPECTED
     assert outcomes["roles"].message == "it asks back"
     assert outcomes["quiet"].status is Status.UNEXPECTED
-    assert not outcomes["quiet"].good
+    assert not outcomes["quiet"].ok
 
 
 def test_a_limitation_must_name_a_check() -> None:
     with pytest.raises(PluginError, match=r"unknown check in limitations 'roless'\. Did you mean 'roles'\?"):
-        list(run_checks(Subject(Good), expected_failures={"roless": ""}))
+        list(run_checks(MethodUnderTest(Good), expected_failures={"roless": ""}))
 
 
 def test_advice_names_the_rules_that_are_lost() -> None:
-    assert advice(Subject(Good, backbone=shallow())) == []
-    early = advice(Subject(Good, {"layer": 0}, shallow()))
+    assert advice(MethodUnderTest(Good, backbone=shallow())) == []
+    early = advice(MethodUnderTest(Good, {"layer": 0}, shallow()))
     assert [line.partition(":")[0] for line in early] == ["frozen_layers"]
+
+
+def test_old_names_still_work_and_say_what_to_write() -> None:
+    with pytest.warns(DeprecationWarning, match=r"write vlmadapt\.testing\.MethodUnderTest"):
+        assert vlmadapt.testing.Subject is MethodUnderTest
+    with pytest.warns(DeprecationWarning, match=r"write vlmadapt\.testing\.CheckResult"):
+        assert vlmadapt.testing.Outcome is CheckResult
 
 
 def test_the_tiny_clip_is_the_same_for_the_same_seed() -> None:

@@ -1,4 +1,4 @@
-"""What a stranger's plugin can do to others: nothing."""
+"""A broken or foreign plugin cannot break the others."""
 
 from __future__ import annotations
 

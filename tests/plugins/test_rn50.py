@@ -11,7 +11,7 @@ import torch
 from vlmadapt import Backbone, registry
 from vlmadapt.core.build import method_class
 from vlmadapt.plugin import IMAGE, SEEN, BackboneError
-from vlmadapt.testing import Subject
+from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.data import CLASSES
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
@@ -34,7 +34,7 @@ def test_every_method_is_one_or_the_other() -> None:
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_methods_outside_the_image_tower_train_and_answer(name: str) -> None:
-    subject = Subject(name, backbone=rn50())
+    subject = MethodUnderTest(name, backbone=rn50())
     classifier = subject.fit(CLASSES[:2], epochs=1, batch_size=2)
     scores = classifier.scores(subject.shots().images[:2], CLASSES[:2], SEEN)
     assert scores.shape == (2, 2)
@@ -44,4 +44,4 @@ def test_methods_outside_the_image_tower_train_and_answer(name: str) -> None:
 @pytest.mark.parametrize("name", INSIDE)
 def test_methods_inside_the_image_tower_say_why_they_cannot(name: str) -> None:
     with pytest.raises(BackboneError, match=r"works inside the image tower.*ModifiedResNet.*choose a backbone"):
-        Subject(name, backbone=rn50()).build()
+        MethodUnderTest(name, backbone=rn50()).build()

@@ -15,7 +15,7 @@ from vlmadapt.core import cost, run_tower
 from vlmadapt.core.method import Method, total, trainable_count
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.roles import SEEN
-from vlmadapt.testing import Subject, tiny_clip
+from vlmadapt.testing import MethodUnderTest, tiny_clip
 
 FLOAT32 = 1e-5
 """Bound on the norm of a difference, as a part of the norm of what is compared."""
@@ -28,11 +28,11 @@ PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fie
 
 
 @cache
-def subject(name: str) -> Subject:
-    return Subject(name)
+def subject(name: str) -> MethodUnderTest:
+    return MethodUnderTest(name)
 
 
-def outcome(subject: Subject, method: Method, plan: str) -> dict[str, Tensor]:
+def outcome(subject: MethodUnderTest, method: Method, plan: str) -> dict[str, Tensor]:
     """Loss, gradients and scores of a trained method, in evaluation mode: dropout would draw differently."""
     classifier = subject.classifier(method.eval(), plan)
     shots = subject.shots()
@@ -126,7 +126,7 @@ def test_with_frozen_weights_in_bfloat16(name: str) -> None:
     exact = outcome(subject(name), method, "reference")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast_at_use = rounding(exact, outcome(subject(name), method, "planned"))
-        held = rounding(exact, outcome(Subject(name, backbone=held_in_bfloat16()), method, "planned"))
+        held = rounding(exact, outcome(MethodUnderTest(name, backbone=held_in_bfloat16()), method, "planned"))
     if "loss" in held:
         cast_at_use["loss"] = max(cast_at_use["loss"], cast_at_use["scores"])
     for what, distance in held.items():

@@ -1,4 +1,4 @@
-"""Runs end to end: what they leave behind, that they repeat bit for bit, and what stops them."""
+"""Runs end to end: their files, that they repeat bit for bit, and their errors."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def rounded(expected: str) -> object:
         (2.5e-3, 20, ["2.5e-3", "2.485e-3", "2.44e-3"], "6.1e-5"),  # PromptSRC base-to-novel
     ],
 )
-def test_the_cosine_changes_once_an_epoch_behind_one_at_the_warm_up_rate(
+def test_the_cosine_changes_once_an_epoch_after_one_at_the_warm_up_rate(
     lr: float, epochs: int, first: list[str], last: str
 ) -> None:
     found = rates(Recipe(lr=lr, epochs=epochs))
@@ -57,18 +57,18 @@ def test_without_warm_up_a_single_epoch_has_the_whole_rate() -> None:
     assert rates(Recipe(lr=1e-3, epochs=1, warmup_epochs=0)) == [1e-3]
 
 
-def test_a_constant_rate_stays_behind_the_warm_up() -> None:
+def test_a_constant_rate_stays_after_the_warm_up() -> None:
     assert rates(Recipe(lr=1e-3, epochs=3, schedule="constant")) == [1e-5, 1e-3, 1e-3]
 
 
 def test_the_cosine_by_steps_falls_from_the_rate_towards_the_final_one() -> None:
     recipe = Recipe(lr=1.0, final_lr=0.2, epochs=4, warmup_epochs=1, warmup_lr=0.1, schedule="cosine-step")
     assert {learning_rate(recipe, 0, step, STEPS) for step in range(STEPS)} == {0.1}
-    behind = [learning_rate(recipe, epoch, step, STEPS) for epoch in range(1, 4) for step in range(STEPS)]
-    assert behind[0] == 1.0
-    assert behind == sorted(behind, reverse=True)
-    assert len(set(behind)) == len(behind)
-    assert behind[-1] == pytest.approx(0.2 + 0.4 * (1 + math.cos(math.pi * 20 / 21)))
+    found = [learning_rate(recipe, epoch, step, STEPS) for epoch in range(1, 4) for step in range(STEPS)]
+    assert found[0] == 1.0
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
+    assert found[-1] == pytest.approx(0.2 + 0.4 * (1 + math.cos(math.pi * 20 / 21)))
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_one_process_prints_the_table_and_the_remarks(command: subprocess.Comple
     assert "12 images" not in command.stdout
 
 
-def test_nothing_is_left_beside_the_run(world: World, command: subprocess.CompletedProcess[str]) -> None:
+def test_nothing_is_left_next_to_the_run(world: World, command: subprocess.CompletedProcess[str]) -> None:
     assert sorted(path.name for path in (world.root / "two").iterdir()) == [
         "adapter",
         "answers.json",

@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends with the same bits as one that was left alone."""
+"""A resumed run ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ask_to_stop() -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World) -> Callable[..., Path]:
-    """The folder of a run that nobody stops, made once for each kind."""
+    """The folder of an uninterrupted run, made once for each kind."""
 
     def run(method: str, optimizer: str) -> Path:
         folder = world.root / f"undisturbed-{method}-{optimizer}"
@@ -57,7 +57,7 @@ def undisturbed(world: World) -> Callable[..., Path]:
     return run
 
 
-# A request is answered behind the step that follows it: 2 stops at the end of an epoch, 8 and 9 at the very end.
+# A request takes effect after the next step: 2 stops at the end of an epoch, 8 and 9 at the very end.
 @pytest.mark.parametrize(
     ("optimizer", "stop"),
     [("sgd", 1), ("adam", 1), *(("adamw", k) for k in (1, STEPS - 1, STEPS, 3 * STEPS - 1, 3 * STEPS))],
@@ -199,3 +199,19 @@ def test_training_in_a_thread_leaves_signals_alone(world: World, tmp_path: Path)
     thread.join()  # without a timeout: a thread left training would draw from the next test's random numbers
     assert not failed
     assert len(metrics(tmp_path / "run")) == 1
+
+
+def test_runs_in_two_threads_draw_the_numbers_that_each_draws_alone(
+    world: World, undisturbed: Callable[..., Path], tmp_path: Path
+) -> None:
+    """ProDA draws from torch's global generator in each step."""
+    expected = undisturbed("proda", "sgd")
+    threads = [
+        threading.Thread(target=world.fit, args=(tmp_path / name, "proda"), kwargs={"train": {"optimizer": "sgd"}})
+        for name in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcome(tmp_path / "a") == outcome(tmp_path / "b") == outcome(expected)

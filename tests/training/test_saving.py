@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, whatever happens meanwhile."""
+"""Files are written atomically, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -193,3 +193,17 @@ def test_the_state_is_one_file(whole: FitResult, tmp_path: Path) -> None:
     progress = state.load_state(tmp_path / "state", method, trainer)
     assert progress == TrainingProgress(epoch=2, step=1, sums={"loss": 0.1})
     assert names(tmp_path) == ["state"]
+
+
+def test_a_state_that_is_written_over_leaves_the_loaded_one_alone(whole: FitResult, tmp_path: Path) -> None:
+    method = whole.classifier.method
+    optimizer = torch.optim.AdamW(method.parameters())
+    for parameter in method.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state.save_state(tmp_path / "state", method, optimizer, {}, TrainingProgress())
+    state.load_state(tmp_path / "state", method, optimizer)
+    before = [values["exp_avg"].clone() for values in optimizer.state.values()]
+    (tmp_path / "state").write_bytes(bytes((tmp_path / "state").stat().st_size))
+    assert all(tensor.any() for tensor in before)
+    assert all(map(torch.equal, before, (values["exp_avg"] for values in optimizer.state.values())))

@@ -43,7 +43,7 @@ def main(world: World, out: Path) -> None:
 
 
 def interrupt_one_process(world: World, folder: Path) -> None:
-    """The second process alone is asked to stop, in the middle of the second epoch."""
+    """Only the second process receives a signal, in the middle of the second epoch."""
     original = Reporter.update
 
     def update(self: Reporter, completed: int, numbers: str) -> None:

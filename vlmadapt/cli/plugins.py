@@ -107,24 +107,24 @@ def _options(given: str) -> dict[str, Any]:
 
 
 def _check_method(name: str, options: dict[str, Any], quick: bool, as_json: bool) -> bool:
-    from vlmadapt.cli.tables.checks import print_outcome, print_summary
-    from vlmadapt.testing import Subject, run_checks
+    from vlmadapt.cli.tables.checks import print_result, print_summary
+    from vlmadapt.testing import MethodUnderTest, run_checks
     from vlmadapt.testing.advice import advice
 
-    subject = Subject(name, options)
-    outcomes = []
-    for outcome in run_checks(subject, quick=quick):
-        outcomes.append(outcome)
+    tested = MethodUnderTest(name, options)
+    results = []
+    for result in run_checks(tested, quick=quick):
+        results.append(result)
         if not as_json:
-            print_outcome(outcome)
-    good = all(outcome.good for outcome in outcomes)
-    hints = advice(subject) if subject.observed.error is None else []
+            print_result(result)
+    ok = all(result.ok for result in results)
+    hints = advice(tested) if tested.trace.error is None else []
     if as_json:
-        checked = [vars(outcome) for outcome in outcomes]
-        print(json.dumps({"method": name, "conforms": good, "checks": checked, "advice": hints}))
+        checked = [vars(result) for result in results]
+        print(json.dumps({"method": name, "conforms": ok, "checks": checked, "advice": hints}))
     else:
-        print_summary(outcomes, hints)
-    return good
+        print_summary(results, hints)
+    return ok
 
 
 def _load(plugin: Plugin) -> str:

@@ -1,4 +1,4 @@
-"""One process, or several that `accelerate launch` or `torchrun` have started."""
+"""Distributed runs: one process, or several started by `accelerate launch` or `torchrun`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from accelerate import Accelerator, PartialState
 
 
 def join_processes() -> Accelerator:
-    """This process among those that work together.
+    """Join the processes that work together.
 
-    Accelerate has to be told of the CPU: several processes on a machine without an accelerator would each take itself
-    for the only one.
+    Without a GPU, Accelerate has to be told to use the CPU; otherwise each of several processes works on its own.
     """
     return Accelerator(cpu=not torch.accelerator.is_available())
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes and prints; to be asked once they have joined."""
+    """Whether this process writes and prints; valid after `join_processes`."""
     return PartialState().is_main_process

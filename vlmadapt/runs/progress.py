@@ -1,4 +1,4 @@
-"""Progress bars and messages for people; no bars if the output is not a terminal."""
+"""Progress bars and messages on standard error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Reporter:
-    """Progress bars on standard error, so that results on standard output stay clean."""
+    """Shows progress bars (on a terminal only) and messages; standard output stays free for results."""
 
     def __init__(self, main_process: bool = True):
         self.console = Console(stderr=True, markup=False, emoji=False)
@@ -20,13 +20,13 @@ class Reporter:
         self._task: TaskID | None = None
 
     def say(self, message: str) -> None:
-        """One line for people, on a terminal or not; only from the main process."""
+        """Print one line, on a terminal or not; in the main process only."""
         if self._main:
             self.console.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[None]:
-        """A bar while something runs; `advance` moves it."""
+        """Show a bar while the context is open; `advance` and `update` move it."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,13 +42,13 @@ class Reporter:
                 self._bar = self._task = None
 
     def advance(self, by: int = 1, numbers: str | None = None) -> None:
-        """Move the bar."""
+        """Move the bar by some steps."""
         if self._bar is not None and self._task is not None:
             if numbers is not None:
                 self._bar.update(self._task, numbers=numbers)
             self._bar.advance(self._task, by)
 
     def update(self, completed: int, numbers: str) -> None:
-        """Set how much is done, and what stands next to the bar."""
+        """Set the position of the bar and the text next to it."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=completed, numbers=numbers)

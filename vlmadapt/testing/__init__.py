@@ -1,4 +1,4 @@
-"""The conformance kit: is a method right, before anybody uses it?
+"""The conformance kit: checks that a method works correctly before anybody uses it.
 
 In a test suite, one test for each check:
 
@@ -8,28 +8,33 @@ In a test suite, one test for each check:
     def test_my_method(check):
         check()
 
-On the command line, `vlmadapt plugins check my-method`; from Python, `run_checks(Subject("my-method"))`. All of it runs
-on a small random CLIP made in memory. A check that a method cannot pass is named, with the reason, in its class
-attribute `limitations`, or in `expected_failures` where it depends on options.
+On the command line, `vlmadapt plugins check my-method`; from Python, `run_checks(MethodUnderTest("my-method"))`.
+Everything runs on a small random CLIP made in memory. A check that a method cannot pass is named, with the reason, in
+its class attribute `limitations`, or in `expected_failures` if it depends on options.
 """
 
+from vlmadapt.deprecated import deprecated_names
 from vlmadapt.testing.checks import CHECKS, checks
 from vlmadapt.testing.parametrize import conformance
-from vlmadapt.testing.result import Check, CheckFailed, NotApplicable, Outcome, Status
+from vlmadapt.testing.result import Check, CheckFailed, CheckResult, NotApplicable, Status
 from vlmadapt.testing.run import run_checks
 from vlmadapt.testing.tiny import tiny_clip
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 __all__ = [
     "CHECKS",
     "Check",
     "CheckFailed",
+    "CheckResult",
+    "MethodUnderTest",
     "NotApplicable",
-    "Outcome",
     "Status",
-    "Subject",
     "checks",
     "conformance",
     "run_checks",
     "tiny_clip",
 ]
+
+__getattr__ = deprecated_names(
+    __name__, {"Subject": ("MethodUnderTest", MethodUnderTest), "Outcome": ("CheckResult", CheckResult)}
+)

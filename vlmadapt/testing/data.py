@@ -1,4 +1,4 @@
-"""Labelled random images: every class is noise around an image of its own."""
+"""Labelled random images: each class is noise around its own random image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.forward import ForwardPass
+from vlmadapt.deprecated import warn_deprecated
 
 CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_fox")
 OTHERS = ("axolotl", "tea pot", "american pit bull terrier")
@@ -19,7 +20,7 @@ SHOTS = 4
 
 @dataclass(frozen=True)
 class Shots:
-    """Images (N, 3, H, W) and labels (N,) of a list of classes."""
+    """Images (N, 3, H, W) and labels (N,) for a list of class names."""
 
     names: Sequence[str]
     images: Tensor
@@ -27,7 +28,7 @@ class Shots:
 
     @classmethod
     def draw(cls, names: Sequence[str], size: tuple[int, int], per_class: int = SHOTS, seed: int = 0) -> Shots:
-        """`per_class` images of each class, mixed; the same for the same seed."""
+        """Draw `per_class` images of each class, in random order; the same for the same seed."""
         centres = torch.randn(len(names), 3, *size, generator=torch.Generator().manual_seed(1))
         generator = torch.Generator().manual_seed(100 + seed)
         labels = torch.arange(len(names)).repeat(per_class)
@@ -35,7 +36,7 @@ class Shots:
         return cls(names, centres[labels] + 0.5 * torch.randn(len(labels), 3, *size, generator=generator), labels)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels, `size` at a time."""
+        """Batches of at most `size` images with their labels."""
         yield from zip(self.images.split(size), self.labels.split(size), strict=True)
 
 
@@ -48,9 +49,14 @@ class MemorySupport:
         self._validation = validation
 
     def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
-        """The training images; augmented ones have their brightness changed."""
+        """`times` epochs of the training images; augmentation changes their brightness."""
         for number in range(times):
             yield self._forwards(self._train, 1 + 0.1 * (number + 1) if augmented else 1.0)
+
+    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
+        """Deprecated: `epochs`."""
+        warn_deprecated("Support.passes", "Support.epochs")
+        return self.epochs(augmented, times)
 
     def validation(self) -> Iterator[ForwardPass]:
         """The validation images."""

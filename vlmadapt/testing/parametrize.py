@@ -1,4 +1,4 @@
-"""The checks as tests."""
+"""The checks as pytest tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlmadapt.testing.checks import checks
 from vlmadapt.testing.result import Check, CheckFailed, NotApplicable
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 if TYPE_CHECKING:
     import pytest
@@ -25,35 +25,35 @@ def conformance(
     expected_failures: Mapping[str, str] | None = None,
     quick: bool = False,
 ) -> pytest.MarkDecorator:
-    """Make a test with a parameter `check` out of each check; the test calls it.
+    """Parametrise a test with a `check` for each check of the kit; the test calls it.
 
     Args:
         method: registered name, or the class itself.
-        options: of the method.
-        backbone: to run on; by default `tiny_clip()`.
-        expected_failures: check and reason, beside the method's own `limitations`.
-        quick: leave out what starts processes.
+        options: options of the method.
+        backbone: backbone to run on; by default `tiny_clip()`.
+        expected_failures: names of checks with reasons, in addition to the method's own `limitations`.
+        quick: leave out checks that start processes.
 
     Raises:
-        PluginError: there is no such method, or an expected failure names no check.
+        PluginError: the method does not exist, or an expected failure is not the name of a check.
     """
     import pytest
 
-    subject = Subject(method, options, backbone)
-    expected = {**subject.cls.limitations, **(expected_failures or {})}
+    tested = MethodUnderTest(method, options, backbone)
+    expected = {**tested.cls.limitations, **(expected_failures or {})}
     params = []
     for check in checks(quick=quick, expected=expected):
         reason = expected.get(check.name)
         marks = () if reason is None else (pytest.mark.xfail(reason=reason, raises=CheckFailed, strict=True),)
-        params.append(pytest.param(partial(_run, check, subject), id=check.name, marks=marks))
+        params.append(pytest.param(partial(_run, check, tested), id=check.name, marks=marks))
     return pytest.mark.parametrize("check", params)
 
 
-def _run(check: Check, subject: Subject) -> None:
+def _run(check: Check, tested: MethodUnderTest) -> None:
     import pytest
 
-    run: Callable[[Subject], None] = check
+    run: Callable[[MethodUnderTest], None] = check
     try:
-        run(subject)
+        run(tested)
     except NotApplicable as reason:
         pytest.skip(str(reason))

@@ -1,4 +1,4 @@
-"""What a check is and how it can end."""
+"""A check and its result."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from vlmadapt.deprecated import warn_deprecated
+
 if TYPE_CHECKING:
-    from vlmadapt.testing.under_test import Subject
+    from vlmadapt.testing.under_test import MethodUnderTest
 
 
 class CheckFailed(AssertionError):
-    """A method does not do what is asked of it."""
+    """A method does not comply with a check; the message says what is wrong and how to fix it."""
 
-    def __init__(self, problem: str, mend: str = ""):
-        super().__init__(f"{problem} How to mend it: {mend}" if mend else problem)
+    def __init__(self, problem: str, hint: str = ""):
+        super().__init__(f"{problem} How to fix it: {hint}" if hint else problem)
         self.problem = problem
-        self.mend = mend
+        self.hint = hint
 
 
 class NotApplicable(Exception):
-    """There is nothing to check; the message says why."""
+    """A check does not apply to a method; the message says why."""
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """Outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -39,54 +41,54 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is asked of a method.
+    """One requirement on methods.
 
     Attributes:
-        name: by which an expected failure is named, and the id of its test.
-        function: raises if the method does not comply.
-        mend: what an author does about it where the failure itself does not say.
-        slow: it starts processes.
+        name: identifier in `limitations` and in test ids.
+        function: raises if a method does not comply.
+        hint: how to fix a failure that does not say so itself.
+        slow: whether it starts processes.
     """
 
     name: str
-    function: Callable[[Subject], None]
-    mend: str
+    function: Callable[[MethodUnderTest], None]
+    hint: str
     slow: bool = False
 
     @property
     def what(self) -> str:
-        """What is asked, in a line."""
+        """The requirement in one line."""
         return (self.function.__doc__ or "").partition("\n")[0]
 
-    def __call__(self, subject: Subject) -> None:
-        """Ask it of a method.
+    def __call__(self, tested: MethodUnderTest) -> None:
+        """Check a method.
 
         Raises:
-            CheckFailed: it does not comply; whatever else went wrong is told as its cause.
-            NotApplicable: there is nothing to check.
+            CheckFailed: it does not comply, or it raised an error, which is the cause then.
+            NotApplicable: the check does not apply to it.
         """
         try:
             with _one_thread():
-                self.function(subject)
+                self.function(tested)
         except NotApplicable:
             raise
         except CheckFailed as failure:
-            raise CheckFailed(failure.problem, failure.mend or self.mend) from failure.__cause__
+            raise CheckFailed(failure.problem, failure.hint or self.hint) from failure.__cause__
         except Exception as error:
             first = (str(error).splitlines() or [""])[0]
-            raise CheckFailed(f"{type(error).__name__}: {first}", self.mend) from error
+            raise CheckFailed(f"{type(error).__name__}: {first}", self.hint) from error
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a check ended for a method.
+class CheckResult:
+    """Result of a check for a method.
 
     Attributes:
         check: name of the check.
-        what: was asked.
-        status: how it ended.
-        message: why, where it did not pass.
-        seconds: it took.
+        what: the requirement in one line.
+        status: outcome.
+        message: reason, if the check did not pass.
+        seconds: duration.
     """
 
     check: str
@@ -96,14 +98,20 @@ class Outcome:
     seconds: float
 
     @property
-    def good(self) -> bool:
-        """Whether nothing has to be done about it."""
+    def ok(self) -> bool:
+        """Whether the method is fine as far as this check goes."""
         return self.status in (Status.PASSED, Status.EXPECTED, Status.SKIPPED)
+
+    @property
+    def good(self) -> bool:
+        """Deprecated: `ok`."""
+        warn_deprecated("CheckResult.good", "CheckResult.ok")
+        return self.ok
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On tensors as small as these, threads cost more than they bring."""
+    """Run torch on one thread: with tensors this small, more threads cost more than they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""A small random CLIP, made in memory from a seed, deep enough for published settings."""
+"""A small random CLIP, made in memory from a seed, deep enough for the published settings of all methods."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vlmadapt.core.backbone import Backbone
 DEPTH, WIDTH, JOINT, CONTEXT = 12, 64, 32, 77
 IMAGE_SIZE, PATCH = 16, 8
 SCALE = 30.0
-"""Its logit scale: large enough for confident answers, small enough that rounding is not magnified."""
+"""Logit scale: large enough for confident predictions, small enough not to magnify rounding errors."""
 
 
 @cache
 def tiny_clip(seed: int = 0, depth: int = DEPTH) -> Backbone:
-    """Two towers of `depth` thin blocks, images of 16 x 16 pixels, CLIP's own tokenizer; the same for the same seed."""
+    """A CLIP with two towers of `depth` narrow blocks, 16 x 16 pixel images, and CLIP's tokenizer."""
     vision = {"image_size": IMAGE_SIZE, "layers": depth, "width": WIDTH, "patch_size": PATCH, "head_width": WIDTH}
     text = {"context_length": CONTEXT, "vocab_size": 49408, "width": WIDTH, "heads": 1, "layers": depth}
     with torch.random.fork_rng(devices=[]):
@@ -30,7 +30,7 @@ def tiny_clip(seed: int = 0, depth: int = DEPTH) -> Backbone:
 
 @torch.no_grad()
 def _randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Weights that keep activations near unit size through all blocks, so that every input matters at the output."""
+    """Draw weights that keep activations near unit size in all blocks, so that every input affects the output."""
     for name, parameter in sorted(model.named_parameters()):
         if name == "logit_scale":
             parameter.fill_(math.log(SCALE))

@@ -1,4 +1,4 @@
-"""Watches a fit for what it does besides: network, printing, global state, the backbone's weights."""
+"""Trace of a fit: losses, gradients and side effects (network, output, global state, backbone weights)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from vlmadapt.testing.training import Watch
 
 
 @dataclass
-class Observed:
-    """What was seen while a method was fitted.
+class FitTrace:
+    """Record of fitting a method.
 
     Attributes:
-        classifier: the outcome, None where it failed.
-        error: why it failed.
-        printed: on standard output and standard error.
-        connections: network addresses that were asked for.
-        changed: parts of the global state that were left changed.
-        backbone_changed: what of the backbone is no longer as it was.
-        terms: values of the loss terms, step by step.
-        gradients: largest absolute value of each parameter's gradient, update by update; none where there is none.
+        classifier: the fitted classifier; None if fitting failed.
+        error: exception that ended fitting; None if it succeeded.
+        printed: text written to standard output and standard error.
+        connections: network addresses that were requested.
+        changed: parts of the global state that differ after fitting.
+        backbone_changed: parts of the backbone that differ after fitting.
+        terms: values of the loss terms at each step.
+        gradients: largest absolute gradient of each parameter at each optimiser step that had one.
     """
 
     classifier: Classifier | None = None
@@ -49,7 +49,7 @@ class Observed:
     gradients: dict[str, list[float]] = field(default_factory=dict)
 
     def step(self, method: Method, terms: Sequence[LossTerm], updates: list[list[Tensor | None]]) -> None:
-        """Note a training step."""
+        """Record a training step."""
         self.terms.append({name: float(value.detach()) for name, _, value in terms})
         names = [name for name, parameter in method.named_parameters() if parameter.requires_grad]
         for gradients in updates:
@@ -58,27 +58,27 @@ class Observed:
                     self.gradients.setdefault(name, []).append(float(gradient.abs().max()))
 
 
-def observing(backbone: Backbone, fit: Callable[[Watch], Classifier]) -> Observed:
-    """Fit and watch."""
-    seen = Observed()
+def trace_fit(backbone: Backbone, fit: Callable[[Watch], Classifier]) -> FitTrace:
+    """Fit and record."""
+    trace = FitTrace()
     frozen, state = _frozen(backbone), _global_state()
     output = io.StringIO()
     with (
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(output),
         warnings.catch_warnings(),
-        _no_network(seen.connections),
-        _no_seeding(seen.changed),
+        _no_network(trace.connections),
+        _no_seeding(trace.changed),
     ):
         warnings.simplefilter("ignore")
         try:
-            seen.classifier = fit(seen.step)
+            trace.classifier = fit(trace.step)
         except Exception as error:
-            seen.error = error
-    seen.printed = output.getvalue()
-    seen.changed += [name for name, value in _global_state().items() if value != state[name]]
-    seen.backbone_changed = [name for name, value in _frozen(backbone).items() if value != frozen[name]]
-    return seen
+            trace.error = error
+    trace.printed = output.getvalue()
+    trace.changed += [name for name, value in _global_state().items() if value != state[name]]
+    trace.backbone_changed = [name for name, value in _frozen(backbone).items() if value != frozen[name]]
+    return trace
 
 
 def _frozen(backbone: Backbone) -> dict[str, Any]:
@@ -111,11 +111,11 @@ def _global_state() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _no_network(asked: list[str]) -> Iterator[None]:
-    """Refuse connections and note where they were to go."""
+def _no_network(requested: list[str]) -> Iterator[None]:
+    """Refuse network connections and record their addresses."""
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        asked.append(" ".join(str(a) for a in args if not isinstance(a, socket.socket)))
+        requested.append(" ".join(str(a) for a in args if not isinstance(a, socket.socket)))
         raise OSError("the conformance kit has no network")
 
     with _patched(socket, getaddrinfo=refuse), _patched(socket.socket, connect=refuse, connect_ex=refuse):
@@ -124,7 +124,7 @@ def _no_network(asked: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_seeding(noted: list[str]) -> Iterator[None]:
-    """Note when the global generator is seeded anew, which would tie a run's random numbers to the method."""
+    """Record whether the method seeds the global generator, which would undo the seed of the run."""
     calls: list[int] = []
     original = torch.manual_seed
 

@@ -1,4 +1,4 @@
-"""The method under test, built, trained and asked on the small random CLIP."""
+"""A method under test: built, trained and evaluated on the small random CLIP."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from vlmadapt.core.recipe import Recipe
 from vlmadapt.roles import SEEN, Role
 from vlmadapt.testing.data import CLASSES, TEMPLATE, Shots
 from vlmadapt.testing.tiny import tiny_clip
-from vlmadapt.testing.trace import Observed, observing
+from vlmadapt.testing.trace import FitTrace, trace_fit
 from vlmadapt.testing.training import EPOCHS, Watch, switch_off_dropout, train
 
 
-class Subject:
-    """A method with its options, and what checks do with it.
+class MethodUnderTest:
+    """A method with its options, and the operations that checks need.
 
     Args:
         method: registered name, or the class itself.
-        options: of the method.
-        backbone: to run on; by default `tiny_clip()`.
+        options: options of the method.
+        backbone: backbone to run on; by default `tiny_clip()`.
 
     Raises:
-        PluginError: there is no such method, it is broken, or it has no such option.
+        PluginError: the method does not exist, is broken, or has no such option.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def backbone(self) -> Backbone:
-        """What it runs on; made when it is first asked for."""
+        """The backbone to run on; the default one is made on first use."""
         return self._backbone or tiny_clip()
 
     @property
@@ -65,16 +65,16 @@ class Subject:
         )
 
     def build(self, classes: Sequence[str] = CLASSES, seed: int = 0) -> Method:
-        """The method as it starts."""
+        """A new, untrained method."""
         torch.manual_seed(seed)
         return self.cls(make_config(self.cls, self.options), self.backbone, Task(tuple(classes), (TEMPLATE,)))
 
     def classifier(self, method: Method, plan: str = "planned") -> Classifier:
-        """A method, ready to answer."""
+        """The method on the backbone, ready for evaluation."""
         return Classifier(self.backbone, method, (TEMPLATE,), plan)
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
-        """Labelled images for the backbone."""
+        """Labelled random images in the size of the backbone."""
         return Shots.draw(classes, self.backbone.image.size, per_class, seed)
 
     def fit(
@@ -89,12 +89,12 @@ class Subject:
         """Build, prepare, train a few steps, finish.
 
         Args:
-            classes: to train on.
-            seed: of start values and of what is drawn while training.
-            watch: called behind each step.
-            accelerator: where there are several processes.
-            dropout: whether its dropout drops anything; each process draws for its own images.
-            changes: of the recipe; with 0 published epochs nothing is trained whatever they say.
+            classes: classes to train on.
+            seed: seed of start values and of random numbers in training.
+            watch: called after each step.
+            accelerator: joins several processes; by default there is one.
+            dropout: False sets all dropout probabilities to 0, since each process draws for its own images.
+            changes: changed recipe settings; ignored if the published recipe has 0 epochs.
         """
         classifier = self.classifier(self.build(classes, seed))
         if not dropout:
@@ -107,29 +107,29 @@ class Subject:
         return classifier
 
     @cached_property
-    def observed(self) -> Observed:
-        """The first fit, watched for what it does besides."""
-        return self.observe()
+    def trace(self) -> FitTrace:
+        """Trace of the first fit."""
+        return self.trace_again()
 
-    def observe(self) -> Observed:
-        """Fit and watch."""
-        return observing(self.backbone, lambda watch: self.fit(watch=watch))
+    def trace_again(self) -> FitTrace:
+        """Fit once more and trace it."""
+        return trace_fit(self.backbone, lambda watch: self.fit(watch=watch))
 
     @property
     def trained(self) -> Classifier:
-        """The method of the watched fit; checks leave it as it is.
+        """The classifier of the first fit; checks must not change it.
 
         Raises:
-            Exception: whatever went wrong in that fit.
+            Exception: the error that ended the first fit.
         """
-        if self.observed.error is not None:
-            raise self.observed.error
-        assert self.observed.classifier is not None
-        return self.observed.classifier
+        if self.trace.error is not None:
+            raise self.trace.error
+        assert self.trace.classifier is not None
+        return self.trace.classifier
 
     def scores(
         self, classifier: Classifier, classes: Sequence[str] = CLASSES, role: Role = SEEN, images: int = 4
     ) -> Tensor:
-        """Scores (images, classes) of the first test images, which are the same at every call."""
+        """Scores (images, classes) of the first test images; the images are the same at every call."""
         shots = self.shots(CLASSES, seed=2)
         return classifier.scores(shots.images[:images], classes, role)

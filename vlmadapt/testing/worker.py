@@ -1,4 +1,4 @@
-"""One of several processes that train a method together; writes what it ends with.
+"""One of several processes that train a method together; writes its final state to a file.
 
 Started by the check `two-processes`: `python -m vlmadapt.testing.worker NAME OPTIONS FILE`.
 """
@@ -13,17 +13,16 @@ from accelerate import Accelerator
 
 from vlmadapt.files import write_tensors
 from vlmadapt.testing.training import SHARED_BATCH
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
 def main(name: str, options: str, file: str) -> None:
-    """Fit on this process's share of each batch."""
+    """Fit on this process's shard of each batch."""
     accelerator = Accelerator(cpu=True)
-    method = (
-        Subject(name, json.loads(options)).fit(batch_size=SHARED_BATCH, dropout=False, accelerator=accelerator).method
-    )
+    tested = MethodUnderTest(name, json.loads(options))
+    classifier = tested.fit(batch_size=SHARED_BATCH, dropout=False, accelerator=accelerator)
     accelerator.end_training()
-    write_tensors(Path(file), method.state_dict())
+    write_tensors(Path(file), classifier.method.state_dict())
 
 
 if __name__ == "__main__":

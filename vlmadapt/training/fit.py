@@ -146,7 +146,7 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
     """Score a blank image for each group of classes, so that what cannot be scored is refused before training.
 
     Raises:
-        VlmadaptError: a class name is longer than the context, or the method cannot answer for these classes.
+        VlmadaptError: a class name is longer than the context, or the method cannot score these classes.
     """
     blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
     for group in splits.groups:
@@ -176,18 +176,18 @@ def _run_loop(job: _Job) -> TrainingProgress:
     """Run the training loop.
 
     Raises:
-        Interrupted: a signal asked to stop; the state is saved.
+        Interrupted: stopped by a signal; the state is saved.
         TrainingError: the loss is not finite; the last saved state is kept.
     """
     checkpoints = Checkpoints(job.run, job.session.main)
     loop = _loop(job, checkpoints)
     checkpoints.restore(loop)
     epochs, steps = loop.recipe.epochs, len(loop.batches)
-    with stop_requests() as asked, job.session.reporter.bar("training", epochs * steps), _advice(job.run):
-        progress = loop.train(stop=lambda: bool(asked))
+    with stop_requests() as requests, job.session.reporter.bar("training", epochs * steps), _advice(job.run):
+        progress = loop.train(stop=lambda: bool(requests))
         if loop.stopped:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
-        if asked:
+        if requests:
             raise Interrupted(job.run.folder, epochs, steps, steps)
     return progress
 

@@ -92,7 +92,7 @@ class TrainingLoop:
         """Run the remaining epochs.
 
         Args:
-            stop: asked before each step; once it is true in any process, all of them stop after that step.
+            stop: called before each step; once it returns True in any process, all processes stop after that step.
 
         Raises:
             TrainingError: the loss is not finite.

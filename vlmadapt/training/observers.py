@@ -1,4 +1,4 @@
-"""What a run does during training besides training: a progress bar, saved states, metrics."""
+"""Observers of the training loop in `fit`: progress bar, checkpoints and metrics."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Checkpoints(Observer):
                 loop.progress.sums = dict.fromkeys(loop.progress.sums, 0.0)
 
     def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
-        """Save if the last save is long ago."""
+        """Save if `SAVE_EVERY` seconds have passed since the last save."""
         # With several processes each holds its own sums of the epoch, so only whole epochs are saved.
         due = time.monotonic() - self._saved > SAVE_EVERY
         if due and loop.trainer.processes == 1 and not loop.trainer.interrupted:

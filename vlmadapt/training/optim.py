@@ -1,4 +1,4 @@
-"""Optimisers and learning rates, as the published settings name them."""
+"""Optimisers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def make_optimizer(
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
-    """The rate of step `step` of `steps` in epoch `epoch`, all from 0.
+    """Learning rate of step `step` of `steps` in epoch `epoch`, both counted from 0.
 
     'cosine' holds the rate for an epoch: `warmup_lr` in the first W epochs, then lr/2 (1 + cos(pi (e - W) / N)) with N
-    all epochs. The cosine is not shifted to end at zero; that is how the trainer behind most published numbers steps.
+    all epochs. The cosine is not shifted to end at zero, as in the trainer that most published numbers come from.
     """
     epoch %= recipe.cycle
     if epoch < recipe.warmup_epochs:

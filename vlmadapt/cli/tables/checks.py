@@ -1,4 +1,4 @@
-"""Outcomes for people, a line each as they come."""
+"""Results of the conformance kit, one line each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from vlmadapt.testing.result import Outcome, Status
+from vlmadapt.testing.result import CheckResult, Status
 
 SIGNS = {
     Status.PASSED: "[green]ok  [/]",
@@ -19,19 +19,19 @@ SIGNS = {
 }
 
 
-def print_outcome(outcome: Outcome) -> None:
-    """What was asked, and how it ended."""
+def print_result(result: CheckResult) -> None:
+    """Print a check and its status, with its message if there is one."""
     console = Console(highlight=False)
-    console.print(f"{SIGNS[outcome.status]} {outcome.check}: {escape(outcome.what)}", soft_wrap=True)
-    if outcome.message:
-        console.print(f"      {escape(outcome.message)}", soft_wrap=True)
+    console.print(f"{SIGNS[result.status]} {result.check}: {escape(result.what)}", soft_wrap=True)
+    if result.message:
+        console.print(f"      {escape(result.message)}", soft_wrap=True)
 
 
-def print_summary(outcomes: Sequence[Outcome], advice: Sequence[str]) -> None:
-    """How many checks ended how, and what might be done beside."""
+def print_summary(results: Sequence[CheckResult], advice: Sequence[str]) -> None:
+    """Print how many checks have each status, and the performance advice."""
     console = Console(highlight=False)
-    counts = Counter(outcome.status for outcome in outcomes)
-    seconds = sum(outcome.seconds for outcome in outcomes)
+    counts = Counter(result.status for result in results)
+    seconds = sum(result.seconds for result in results)
     console.print(f"\n{', '.join(f'{n} {status}' for status, n in counts.items())} in {seconds:.1f} s", soft_wrap=True)
     for line in advice:
         console.print(f"advice: {escape(line)}", soft_wrap=True)

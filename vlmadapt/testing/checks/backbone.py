@@ -1,13 +1,13 @@
-"""The backbone belongs to everybody."""
+"""Check that the frozen backbone stays unchanged."""
 
 from __future__ import annotations
 
 from vlmadapt.testing.result import CheckFailed
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def backbone_untouched(subject: Subject) -> None:
-    """The backbone is left as it was: weights, modes, modules, gradients."""
-    _ = subject.trained
-    for what in subject.observed.backbone_changed:
+def backbone_untouched(tested: MethodUnderTest) -> None:
+    """Fitting leaves the backbone unchanged: weights, modes, modules, gradients."""
+    _ = tested.trained
+    for what in tested.trace.backbone_changed:
         raise CheckFailed(f"fitting changes the backbone: {what}.")

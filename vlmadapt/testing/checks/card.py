@@ -1,4 +1,4 @@
-"""What listings say of a method, read from its source, against what it does."""
+"""Check the static card, which listings read from the source, against the method itself."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from vlmadapt.core.plan import POOLED
 from vlmadapt.core.side import IMAGE, TEXT
 from vlmadapt.registry.card import read_facts
 from vlmadapt.testing.result import CheckFailed, NotApplicable
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def card(subject: Subject) -> None:
-    """Its static card (summary, paper, towers, limitations, plugin API) says what is so."""
-    cls = subject.cls
+def card(tested: MethodUnderTest) -> None:
+    """Its static card (summary, paper, towers, limitations, plugin API) is correct."""
+    cls = tested.cls
     facts = read_facts(f"{cls.__module__}:{cls.__qualname__}") if "<locals>" not in cls.__qualname__ else None
     if facts is None:
         raise NotApplicable("its source cannot be read")
     if not facts.summary:
-        raise CheckFailed("it has no docstring.", "say in its first line what it does; listings show that line.")
+        raise CheckFailed("it has no docstring.", "say in the first line what it does; listings show that line.")
     stated = {
         "paper": (facts.paper, cls.paper),
         "touches": (set(facts.touches), {side.value for side in cls.touches}),
@@ -26,14 +26,14 @@ def card(subject: Subject) -> None:
     for name, (read, real) in stated.items():
         if read != real:
             raise CheckFailed(f"`{name}` reads {read!r} in the source, but is {real!r}.")
-    for side in sorted(_touched(subject) - set(cls.touches)):
+    for side in sorted(_touched(tested) - set(cls.touches)):
         raise CheckFailed(
             f"it works inside the {side} tower and does not say so.",
-            f"put {side.upper()} into `touches`: backbones whose {side} tower is closed are then refused at once.",
+            f"put {side.upper()} into `touches`: a backbone without access to that tower is then refused at once.",
         )
 
 
-def _touched(subject: Subject) -> set[str]:
-    plan = subject.trained.forward(subject.shots().images[:1], ("cat",)).plan
-    towers = ((TEXT, plan.text, subject.backbone.text), (IMAGE, plan.image, subject.backbone.image))
+def _touched(tested: MethodUnderTest) -> set[str]:
+    plan = tested.trained.forward(tested.shots().images[:1], ("cat",)).plan
+    towers = ((TEXT, plan.text, tested.backbone.text), (IMAGE, plan.image, tested.backbone.image))
     return {side for side, tower, frozen in towers if tower.first < frozen.depth or set(tower.heads) - {POOLED}}

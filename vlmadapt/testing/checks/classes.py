@@ -1,4 +1,4 @@
-"""A method may know the classes it was trained on, but must not be bound to them."""
+"""Checks of class lists other than the one trained on."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import torch
 from vlmadapt.roles import UNKNOWN, UNSEEN
 from vlmadapt.testing.checks.compare import same, scores_of
 from vlmadapt.testing.data import CLASSES, OTHERS
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def unseen_classes(subject: Subject) -> None:
-    """It answers for classes it was not trained on, also when it is loaded for them."""
-    trained = subject.trained
-    scores = subject.scores(trained, OTHERS, UNSEEN)
+def unseen_classes(tested: MethodUnderTest) -> None:
+    """It scores classes it was not trained on, also after loading for them."""
+    trained = tested.trained
+    scores = tested.scores(trained, OTHERS, UNSEEN)
     scores_of(4, len(OTHERS), scores)
-    rebuilt = subject.build(OTHERS)
+    rebuilt = tested.build(OTHERS)
     rebuilt.load_state_dict(trained.method.state_dict())
-    same("scores when loaded for other classes", scores, subject.scores(subject.classifier(rebuilt), OTHERS, UNSEEN))
+    same("scores after loading for other classes", scores, tested.scores(tested.classifier(rebuilt), OTHERS, UNSEEN))
 
 
-def class_order(subject: Subject) -> None:
+def class_order(tested: MethodUnderTest) -> None:
     """Classes in another order give the same scores in that order."""
     order = [3, 0, 4, 2, 1]
-    scores = subject.scores(subject.trained)
-    moved = subject.scores(subject.trained, [CLASSES[i] for i in order])
+    scores = tested.scores(tested.trained)
+    moved = tested.scores(tested.trained, [CLASSES[i] for i in order])
     same("scores of classes in another order", scores[:, torch.tensor(order)], moved)
 
 
-def added_class(subject: Subject) -> None:
-    """Another class beside them leaves the scores of the others as they are."""
-    scores = subject.scores(subject.trained, CLASSES, UNKNOWN)
-    among = subject.scores(subject.trained, (*CLASSES, OTHERS[0]), UNKNOWN)
-    same("scores with and without another class", scores, among[:, : len(CLASSES)])
+def added_class(tested: MethodUnderTest) -> None:
+    """One more class leaves the scores of the other classes unchanged."""
+    scores = tested.scores(tested.trained, CLASSES, UNKNOWN)
+    among = tested.scores(tested.trained, (*CLASSES, OTHERS[0]), UNKNOWN)
+    same("scores with and without one more class", scores, among[:, : len(CLASSES)])
 
 
-def one_class(subject: Subject) -> None:
+def one_class(tested: MethodUnderTest) -> None:
     """It can be fitted on a single class."""
-    scores_of(4, 1, subject.scores(subject.fit(CLASSES[:1], epochs=1), CLASSES[:1]))
+    scores_of(4, 1, tested.scores(tested.fit(CLASSES[:1], epochs=1), CLASSES[:1]))

@@ -1,4 +1,4 @@
-"""Whether two computations of the same thing agree, and whether scores are what they have to be."""
+"""Compare two computations of the same values; validate scores."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from vlmadapt.testing.result import CheckFailed
 
 TOLERANCE = 1e-3
-"""Largest difference, as a part of the largest value: what float32 leaves of numbers computed in another order."""
+"""Largest difference relative to the largest value; float32 rounding in another order stays below it."""
 
 
 def same(what: str, a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
-    """Compare.
+    """Compare two tensors.
 
     Raises:
         CheckFailed: they differ.
@@ -25,14 +25,14 @@ def same(what: str, a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
 
 
 def scores_of(images: int, classes: int, scores: Tensor) -> None:
-    """See that scores are finite and (images, classes).
+    """Check that scores are finite and have shape (images, classes).
 
     Raises:
         CheckFailed: they are not.
     """
     if scores.shape != (images, classes):
         raise CheckFailed(
-            f"scores for {images} images and {classes} classes have the shape {tuple(scores.shape)}.",
+            f"scores for {images} images and {classes} classes have shape {tuple(scores.shape)}.",
             "return (images, classes) from `route`.",
         )
     if not scores.isfinite().all():

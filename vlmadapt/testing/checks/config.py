@@ -1,4 +1,4 @@
-"""Options: plain values that are documented, can be written down and read back."""
+"""Check the options: documented plain values that can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from jsonargparse import ArgumentParser
 
 from vlmadapt.core.build import make_config
 from vlmadapt.testing.result import CheckFailed
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def config(subject: Subject) -> None:
+def config(tested: MethodUnderTest) -> None:
     """Its options have defaults, are documented, and survive being saved."""
-    cls = subject.cls.Config
+    cls = tested.cls.Config
     if not is_dataclass(cls):
         raise CheckFailed("its `Config` is not a dataclass.")
     for field in fields(cls):
@@ -26,16 +26,16 @@ def config(subject: Subject) -> None:
                 f"the option '{field.name}' is not documented.",
                 f"describe it under `Args:` in the docstring of {cls.__name__}; `--help` shows it.",
             )
-    given = asdict(subject.config)
+    given = asdict(tested.config)
     try:
         written = json.loads(json.dumps(given))
     except TypeError as error:
         raise CheckFailed(f"its options cannot be written as JSON: {error}.") from error
-    if make_config(subject.cls, written) != subject.config:
+    if make_config(tested.cls, written) != tested.config:
         raise CheckFailed("its options are not the same when they are read back.", "use lists instead of tuples.")
     ArgumentParser(exit_on_error=False).add_class_arguments(cls, "method")
-    if asdict(subject.trained.method.config) != given:
-        raise CheckFailed("its options change while it is fitted.", "keep what is derived on the method instead.")
+    if asdict(tested.trained.method.config) != given:
+        raise CheckFailed("its options change while it is fitted.", "keep derived values on the method instead.")
 
 
 def _documented(cls: type[Any], field: Field[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What is called trainable is trained, and nothing else."""
+"""Check that exactly the trainable parameters are trained."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 from vlmadapt.core.method import trainable_count
 from vlmadapt.testing.result import CheckFailed, NotApplicable
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def gradients(subject: Subject) -> None:
+def gradients(tested: MethodUnderTest) -> None:
     """Finite gradients reach every trainable parameter, and only they change."""
-    classifier = subject.trained
-    if not trainable_count(classifier.method) or not subject.recipe.epochs:
+    classifier = tested.trained
+    if not trainable_count(classifier.method) or not tested.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
-    seen = subject.observed.gradients
+    seen = tested.trace.gradients
     for name, parameter in classifier.method.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -24,7 +24,7 @@ def gradients(subject: Subject) -> None:
             raise CheckFailed(f"the gradient of '{name}' is not finite.", "look for sqrt(0), log(0) or 0/0 in a loss.")
         if not any(seen[name]):
             raise CheckFailed(f"the gradient of '{name}' is zero in every step.")
-    frozen = {id(p) for p in subject.backbone.parameters()}
+    frozen = {id(p) for p in tested.backbone.parameters()}
     for name, parameter in classifier.method.named_parameters():
         if id(parameter) in frozen:
             raise CheckFailed(

@@ -1,4 +1,4 @@
-"""Long runs must not fill the memory."""
+"""Check that memory does not grow with the number of steps."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 from vlmadapt.core.method import Method, trainable_count
 from vlmadapt.testing.result import CheckFailed, NotApplicable
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 COMPARED = (4, 6)
-"""Steps behind which memory is measured; the first few may still fill caches."""
+"""Steps after which memory is measured; earlier steps may still be filling caches."""
 
 
-def memory(subject: Subject) -> None:
-    """Steps leave nothing behind: neither computation graphs nor tensors."""
-    if not trainable_count(subject.trained.method) or not subject.recipe.epochs:
+def memory(tested: MethodUnderTest) -> None:
+    """Steps accumulate neither computation graphs nor tensors."""
+    if not trainable_count(tested.trained.method) or not tested.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
     meter = _Meter()
-    gc.freeze()  # what is there already need not be searched
+    gc.freeze()  # objects made before need not be searched
     try:
         with torch.autograd.graph.saved_tensors_hooks(meter.pack, lambda saved: saved.tensor):
-            subject.fit(epochs=3, watch=meter.step)
+            tested.fit(epochs=3, watch=meter.step)
     finally:
         gc.unfreeze()
     _compare("tensors of earlier steps' graphs", meter.graphs)
@@ -37,12 +37,12 @@ def memory(subject: Subject) -> None:
 def _compare(what: str, counts: list[int]) -> None:
     if counts[-1] > counts[0]:
         raise CheckFailed(
-            f"behind step {COMPARED[0]} there are {counts[0]:,} {what}, behind step {COMPARED[1]} {counts[-1]:,}."
+            f"after step {COMPARED[0]} there are {counts[0]:,} {what}, after step {COMPARED[1]} {counts[-1]:,}."
         )
 
 
 class _Meter:
-    """Counts what is alive behind certain steps."""
+    """Counts saved and kept tensors after the steps `COMPARED`."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -64,7 +64,7 @@ class _Meter:
 
 
 class _Saved:
-    """A tensor that a graph keeps for its backward pass, and the step it was made in."""
+    """A tensor saved for a backward pass, and the step it was made in."""
 
     def __init__(self, tensor: Tensor, step: int):
         self.tensor = tensor
@@ -72,7 +72,7 @@ class _Saved:
 
 
 def _held(method: Method) -> int:
-    """Numbers in all tensors that are reached from the method or from its module's globals."""
+    """Number of elements of all tensors reachable from the method or from its module's globals."""
     module = vars(sys.modules[type(method).__module__])
     stack: list[Any] = [method, *(v for v in module.values() if isinstance(v, list | dict | set))]
     seen: set[int] = set()

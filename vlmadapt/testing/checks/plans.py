@@ -1,4 +1,4 @@
-"""What the engine leaves out must not matter."""
+"""Check the engine's optimisations against the reference."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from torch import Tensor
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import total, trainable_count
 from vlmadapt.testing.checks.compare import same
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def plans_agree(subject: Subject) -> None:
-    """Both plans give the same scores, losses and gradients."""
-    method = subject.trained.method
-    planned, reference = subject.classifier(method), subject.classifier(method, "reference")
-    same("scores of the planned and the reference plan", subject.scores(reference), subject.scores(planned))
+def plans_agree(tested: MethodUnderTest) -> None:
+    """The planned and the reference computation give the same scores, losses and gradients."""
+    method = tested.trained.method
+    planned, reference = tested.classifier(method), tested.classifier(method, "reference")
+    same("scores of the planned and the reference plan", tested.scores(reference), tested.scores(planned))
     if not trainable_count(method):
         return
-    expected, found = _loss(subject, reference), _loss(subject, planned)
+    expected, found = _loss(tested, reference), _loss(tested, planned)
     same("losses of the planned and the reference plan", expected[0], found[0])
     same("gradients of the planned and the reference plan", expected[1], found[1], 5e-3)
 
 
-def _loss(subject: Subject, classifier: Classifier) -> tuple[Tensor, Tensor]:
-    """Loss and all gradients in a row, in evaluation mode: dropout would draw differently."""
-    shots = subject.shots()
-    x = classifier.forward(shots.images[:4], shots.names, shots.labels[:4])
-    loss = total(classifier.method.losses(x))
+def _loss(tested: MethodUnderTest, classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Loss (1,) and all gradients concatenated, in evaluation mode, since dropout would draw differently."""
+    shots = tested.shots()
+    fwd = classifier.forward(shots.images[:4], shots.names, shots.labels[:4])
+    loss = total(classifier.method.losses(fwd))
     parameters = [p for p in classifier.method.parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]

@@ -1,4 +1,4 @@
-"""Several processes train one method."""
+"""Check of training in several processes."""
 
 from __future__ import annotations
 
@@ -18,63 +18,62 @@ from torch import Tensor
 from vlmadapt.core.method import trainable_count
 from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.training import SHARED_BATCH
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 PROCESSES, SECONDS = 2, 180
 TOLERANCE = 1e-2
-"""Largest distance from one process's parameters, as a part of the way these have come."""
+"""Maximum relative deviation from training in one process (distance / norm of its update)."""
 
 
-def two_processes(subject: Subject) -> None:
-    """Two processes with unequal shares of a batch end with the same parameters, those of one process."""
-    if subject.name is None:
-        raise NotApplicable("the processes find a method by its registered name, and this one is given as a class")
-    if not trainable_count(subject.trained.method) or not subject.recipe.epochs:
+def two_processes(tested: MethodUnderTest) -> None:
+    """Two processes with unequal shards of a batch end with the same parameters as one process."""
+    if tested.name is None:
+        raise NotApplicable("the processes look up a method by its registered name, and this one is given as a class")
+    if not trainable_count(tested.trained.method) or not tested.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{rank}.safetensors" for rank in range(PROCESSES)]
-        _run(subject.name, json.dumps(subject.options), files)
+        _run(tested.name, json.dumps(tested.options), files)
         states = [load_file(file) for file in files]
     if not all(torch.equal(value, states[1][name]) for name, value in states[0].items()):
-        raise CheckFailed("behind training, two processes hold different parameters.")
-    _as_one_process(subject, states[0])
+        raise CheckFailed("after training, two processes have different parameters.")
+    _as_one_process(tested, states[0])
 
 
-def _as_one_process(subject: Subject, state: dict[str, Tensor]) -> None:
-    """Compare with what one process trains, by how far it came from where it started."""
+def _as_one_process(tested: MethodUnderTest, state: dict[str, Tensor]) -> None:
+    """Compare with training in one process, relative to its update."""
     start, alone = (
-        subject.fit(batch_size=SHARED_BATCH, dropout=False, epochs=epochs).method
-        for epochs in (0, subject.recipe.epochs)
+        tested.fit(batch_size=SHARED_BATCH, dropout=False, epochs=epochs).method for epochs in (0, tested.recipe.epochs)
     )
     ours = torch.cat([state[name].flatten() for name, _ in alone.named_parameters()])
-    before, behind = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (start, alone))
-    way, difference = float((behind - before).norm()), float((ours - behind).norm())
-    if not difference <= TOLERANCE * way:
+    before, after = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (start, alone))
+    update, difference = float((after - before).norm()), float((ours - after).norm())
+    if not difference <= TOLERANCE * update:
         raise CheckFailed(
-            f"two processes end {difference:.2g} beside the parameters of one process, which came {way:.2g} far.",
-            "average a loss over the images of the batch and over nothing that a process counts by itself; a method "
-            "that compares images with each other says `whole_batch = True`.",
+            f"two processes end {difference:.2g} away from the parameters of one, whose update is {update:.2g}.",
+            "average a loss over the images of the batch, and over nothing that each process counts for itself; set "
+            "`whole_batch = True` if the method compares images with each other.",
         )
 
 
 def _run(name: str, options: str, files: Sequence[Path]) -> None:
-    """Train in several processes, each of which writes a file.
+    """Train in several processes, each of which writes one file.
 
     Raises:
-        CheckFailed: one of them fails, or they are not done in time.
+        CheckFailed: a process fails, or they do not end in time.
     """
     workers = _start(name, options, files)
     try:
-        answers = [worker.communicate(timeout=SECONDS) for worker in workers]
+        outputs = [worker.communicate(timeout=SECONDS) for worker in workers]
     except subprocess.TimeoutExpired as error:
-        raise CheckFailed(f"two processes are not done in {SECONDS} s; they wait for each other.") from error
+        raise CheckFailed(f"two processes did not end within {SECONDS} s; they wait for each other.") from error
     finally:
         for worker in workers:
             worker.kill()
-    for worker, (_, complaint) in zip(workers, answers, strict=True):
+    for worker, (_, errors) in zip(workers, outputs, strict=True):
         if worker.returncode:
-            last = (complaint.strip().splitlines() or ["no reason given"])[-1]
-            raise CheckFailed(f"a process of two fails: {last}")
+            last = (errors.strip().splitlines() or ["no reason given"])[-1]
+            raise CheckFailed(f"one of two processes failed: {last}")
 
 
 def _start(name: str, options: str, files: Sequence[Path]) -> list[subprocess.Popen[str]]:

@@ -1,16 +1,16 @@
-"""The same seed gives the same method."""
+"""Check of determinism."""
 
 from __future__ import annotations
 
 import torch
 
 from vlmadapt.testing.result import CheckFailed
-from vlmadapt.testing.under_test import Subject
+from vlmadapt.testing.under_test import MethodUnderTest
 
 
-def deterministic(subject: Subject) -> None:
-    """Fitted twice with the same seed, it is the same to the last bit."""
-    first, second = subject.trained.method.state_dict(), subject.fit().method.state_dict()
+def deterministic(tested: MethodUnderTest) -> None:
+    """Two fits with the same seed give identical parameters."""
+    first, second = tested.trained.method.state_dict(), tested.fit().method.state_dict()
     if first.keys() != second.keys():
         raise CheckFailed(f"its state has other names the second time: {sorted(first.keys() ^ second.keys())}.")
     for name, tensor in first.items():
