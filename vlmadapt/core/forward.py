@@ -180,7 +180,8 @@ class ForwardPass:
         images = self._frozen.pixels if keep is None else self._frozen.pixels[keep]
         if labels is None and self._labels is not None:
             labels = self._labels if keep is None else self._labels[keep]
-        fwd = ForwardPass(self._engine, self._method, names or self.names, self._templates, images, labels)
+        names = self.names if names is None else names
+        fwd = ForwardPass(self._engine, self._method, names, self._templates, images, labels)
         fwd._other_hooks = self._other_hooks if hooks is None else tuple(hooks)
         if keep is None:
             fwd._frozen = self._frozen

@@ -15,7 +15,7 @@ from vlmadapt.core.hooks import Hook
 from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.side import IMAGE, TEXT, Side
-from vlmadapt.errors import BackboneError
+from vlmadapt.errors import BackboneError, PluginError
 from vlmadapt.roles import Role
 
 
@@ -149,8 +149,14 @@ class Method(nn.Module):
 
 
 def total(terms: Iterable[LossTerm]) -> Tensor:
-    """The weighted sum of loss terms."""
+    """The weighted sum of loss terms.
+
+    Raises:
+        PluginError: there is none.
+    """
     weighted = [weight * value for _, weight, value in terms]
+    if not weighted:
+        raise PluginError("the method's `losses` yields no term, so there is nothing to minimise.")
     return sum(weighted[1:], start=weighted[0])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -77,19 +76,16 @@ def _run(name: str, options: str, files: Sequence[Path]) -> None:
 
 
 def _start(name: str, options: str, files: Sequence[Path]) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     common = {
         **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "WORLD_SIZE": str(PROCESSES),
+        "LOCAL_WORLD_SIZE": str(PROCESSES),
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    command = [sys.executable, "-m", "vlmadapt.testing.worker", name, options]
+    # They meet in a file: a port that was free a moment ago may be taken by another process.
+    command = [sys.executable, "-m", "vlmadapt.testing.worker", name, options, str(files[0].with_name("meeting"))]
     return [
         subprocess.Popen(
             [*command, str(file)],

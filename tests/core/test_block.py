@@ -1,0 +1,230 @@
+"""A block as its formula says, written with loops over tokens, whatever is shared, packed or left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from vlmadapt.core import cost
+from vlmadapt.core.block import read_tokens, run_block, run_last_block
+from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, BlockAdapter, Read, Site
+from vlmadapt.core.packing import Packing, pack
+from vlmadapt.core.sequences import Sequences
+from vlmadapt.core.side import TEXT
+from vlmadapt.core.token_map import Span, TokenMap, image_map
+
+WIDTH, HEADS, ROWS, LENGTH = 4, 2, 3, 6
+POOL = [3, 5, 4]
+CPU = torch.device("cpu")
+
+
+def matrix(seed: int) -> Tensor:
+    return torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Parts:
+    """A block whose parts are plain functions."""
+
+    heads = HEADS
+
+    def norm1(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+    def query(self, x: Tensor) -> Tensor:
+        return x @ matrix(1)
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x @ matrix(2), x @ matrix(3)
+
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.query(x), *self.key_value(x)
+
+    def output(self, x: Tensor) -> Tensor:
+        return x @ matrix(4) + 1
+
+    def norm2(self, x: Tensor) -> Tensor:
+        return x - x.mean(-1, keepdim=True)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return (x @ matrix(5)).relu()
+
+
+PARTS = Parts()
+
+
+def branch(site: Site, seed: int) -> BlockAdapter:
+    return BlockAdapter(TEXT, 0, lambda x: torch.sin(x @ matrix(seed)), site)
+
+
+def added(adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor:
+    return sum((a.branch(x) for a in adapters if a.site is site), torch.zeros_like(x))
+
+
+def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter] = ()) -> Tensor:
+    """One sequence (T, width) through the block; `seen[t]` are the tokens that token t attends to."""
+    normed = torch.tanh(row)
+    query = normed @ matrix(1) + added(adapters, QUERY, normed)
+    key = normed @ matrix(2) + added(adapters, KEY, normed)
+    value = normed @ matrix(3) + added(adapters, VALUE, normed)
+    size = WIDTH // HEADS
+    attended = torch.zeros_like(row)
+    for t, others in enumerate(seen):
+        for head in range(HEADS):
+            part = slice(head * size, (head + 1) * size)
+            scores = [math.exp(float(query[t, part] @ key[o, part]) / math.sqrt(size)) for o in others]
+            for score, other in zip(scores, others, strict=True):
+                attended[t, part] += score / sum(scores) * value[other, part]
+    x = row + attended @ matrix(4) + 1 + added(adapters, ATTENTION, attended)
+    middle = x - x.mean(-1, keepdim=True)
+    return x + (middle @ matrix(5)).relu() + added(adapters, MLP, middle) + added(adapters, BLOCK, normed)
+
+
+def tokens(groups: int = 1, rows: int = ROWS, length: int = LENGTH, same: int = 0) -> Tensor:
+    found = torch.randn(groups, rows, length, WIDTH, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    found[:, :, :same] = found[:, :1, :same].clone()
+    return found
+
+
+def earlier(length: int) -> list[list[int]]:
+    return [list(range(t + 1)) for t in range(length)]
+
+
+@pytest.fixture(params=[True, False], ids=["packed", "padded"])
+def by_length(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """With a bucket for each length, or with all padding."""
+    monkeypatch.setitem(cost.TOKENS_PER_KERNEL, "cpu", 0.0)
+    return bool(request.param)
+
+
+def packing(x: Sequences, by_length: bool, causal: bool = True) -> Packing:
+    return pack(x.map, CPU, causal=causal, by_length=by_length)
+
+
+def texts(prefix_len: int, groups: int = 1) -> Sequences:
+    return Sequences.of(tokens(groups, same=3), TokenMap(ROWS, prefix_len, LENGTH, pool=torch.tensor(POOL)))
+
+
+def assert_as_by_hand(found: Tensor, x: Tensor, adapters: Sequence[BlockAdapter] = ()) -> None:
+    """All tokens up to the pooled one are right."""
+    for group in range(x.shape[0]):
+        for row, end in enumerate(POOL):
+            expected = by_hand(x[group, row], earlier(LENGTH), adapters)
+            torch.testing.assert_close(found[group, row, : end + 1], expected[: end + 1])
+
+
+ALL_SITES = tuple(branch(site, 10 + i) for i, site in enumerate(Site))
+
+
+@pytest.mark.parametrize("adapters", [(), ALL_SITES, (branch(MLP, 1), branch(MLP, 2))], ids=["none", "all", "two"])
+@pytest.mark.parametrize("prefix_len", [0, 1, 3])
+def test_a_causal_block(by_length: bool, prefix_len: int, adapters: tuple[BlockAdapter, ...]) -> None:
+    x = texts(prefix_len, groups=2)
+    out = run_block(PARTS, x, packing(x, by_length), adapters)
+    assert out.map is x.map
+    assert out.prefix.shape[1] == prefix_len
+    assert_as_by_hand(out.whole(), x.whole(), adapters)
+
+
+@pytest.mark.parametrize("site", list(Site))
+def test_each_site_alone_gets_its_own_input(by_length: bool, site: Site) -> None:
+    x, adapter = texts(2), branch(site, 7)
+    plain = run_block(PARTS, x, packing(x, by_length), ())
+    out = run_block(PARTS, x, packing(x, by_length), (adapter,))
+    assert not torch.allclose(out.suffix, plain.suffix)
+    assert_as_by_hand(out.whole(), x.whole(), (adapter,))
+
+
+def test_padding_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cost.TOKENS_PER_KERNEL, "cpu", 0.0)
+    seen: list[int] = []
+    parts = Parts()
+    monkeypatch.setattr(parts, "mlp", lambda x: (seen.append(x.shape[1]), x)[1])
+    x = texts(2)
+    out = run_block(parts, x, packing(x, True), ())
+    assert seen == [2 + sum(end + 1 - 2 for end in POOL)]
+    assert not out.suffix[0, 0, POOL[0] + 1 - 2 :].any()
+
+
+def test_tokens_of_an_image_all_see_each_other() -> None:
+    x = Sequences.of(tokens(2, 1, 5), image_map(5))
+    out = run_block(PARTS, x, packing(x, True, causal=False), ALL_SITES).whole()
+    for group in range(2):
+        expected = by_hand(x.whole()[group, 0], [list(range(5))] * 5, ALL_SITES)
+        torch.testing.assert_close(out[group, 0], expected)
+
+
+def test_read_only_tokens_see_the_image_and_nobody_sees_them() -> None:
+    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "hidden", hidden=True)
+    out = run_block(PARTS, x, packing(x, True, causal=False), ()).whole()
+    torch.testing.assert_close(out[0, 0], by_hand(x.whole()[0, 0], [list(range(5))] * 7))
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_tokens_appended_to_a_text_see_no_padding(by_length: bool, hidden: bool) -> None:
+    x = texts(2).append(tokens(1, 1, 2), "new", hidden=hidden)
+    out = run_block(PARTS, x, packing(x, by_length), ()).whole()
+    for row, end in enumerate(POOL):
+        seen = earlier(LENGTH)
+        for t in (LENGTH, LENGTH + 1):
+            appended = [] if hidden else list(range(LENGTH, t + 1))
+            seen.append([*range(end + 1), *appended])
+        kept = [*range(end + 1), LENGTH, LENGTH + 1]
+        torch.testing.assert_close(out[0, row, kept], by_hand(x.whole()[0, row], seen)[kept])
+
+
+READS: list[tuple[Read | str, ...]] = [
+    (Read.POOLED,),
+    ("words",),
+    ("scattered", Read.POOLED),
+    (Read.POOLED, "words", "scattered"),
+]
+
+
+@pytest.mark.parametrize("adapters", [(), ALL_SITES], ids=["none", "all"])
+@pytest.mark.parametrize("reads", READS, ids=" ".join)
+@pytest.mark.parametrize("prefix_len", [0, 3])
+def test_the_last_block_gives_what_is_read_of_the_whole_one(
+    by_length: bool, prefix_len: int, reads: tuple[Read | str, ...], adapters: tuple[BlockAdapter, ...]
+) -> None:
+    spans = {"words": Span(1, 2), "scattered": Span(0, 2, torch.tensor([[1, 3], [2, 5], [3, 4]]))}
+    token_map = TokenMap(ROWS, prefix_len, LENGTH, pool=torch.tensor(POOL), spans=spans)
+    x = Sequences.of(tokens(2, same=3), token_map)
+    whole = run_block(PARTS, x, packing(x, by_length), adapters)
+    found = run_last_block(PARTS, x, packing(x, by_length), adapters, reads)
+    expected = read_tokens(whole, reads)
+    assert list(found) == list(reads)
+    for read in reads:
+        torch.testing.assert_close(found[read], expected[read].expand_as(found[read]))
+
+
+def test_the_last_block_computes_only_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    parts = Parts()
+    monkeypatch.setattr(parts, "mlp", lambda x: (seen.append(tuple(x.shape)), x)[1])
+    x = texts(2)
+    run_last_block(parts, x, packing(x, True), (), (Read.POOLED,))
+    assert seen == [(1, ROWS, 1, WIDTH)]
+
+
+def test_all_tokens_may_be_read_of_an_image() -> None:
+    x = Sequences.of(tokens(2, 1, 5), image_map(5))
+    found = run_last_block(PARTS, x, packing(x, True, causal=False), ALL_SITES, (Read.POOLED, Read.ALL))
+    whole = run_block(PARTS, x, packing(x, True, causal=False), ALL_SITES).whole()
+    torch.testing.assert_close(found[Read.ALL], whole)
+    torch.testing.assert_close(found[Read.POOLED], whole[:, :, :1])
+
+
+def test_gradients_of_a_packed_block_are_those_of_a_padded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cost.TOKENS_PER_KERNEL, "cpu", 0.0)
+    gradients = []
+    for by_length in (True, False):
+        x = texts(2)
+        x.prefix.requires_grad_()
+        x.suffix.requires_grad_()
+        out = run_block(PARTS, x, packing(x, by_length), ALL_SITES).read_pooled()
+        gradients.append(torch.autograd.grad(out.square().sum(), [x.prefix, x.suffix]))
+    torch.testing.assert_close(gradients[0], gradients[1])
