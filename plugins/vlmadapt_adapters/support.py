@@ -24,7 +24,6 @@ class SupportMethod(Method, ABC):
     touches = ()
     limitations: ClassVar[dict[str, str]] = {
         "unseen-classes": "it knows classes by their support images, and an unseen class has none",
-        "class-order": "it knows classes by their index in the support set, not by name",
         "added-class": "it knows classes by their support images, and an unseen class has none",
         "roles": "it knows classes by their support images, and an unseen class has none",
     }

@@ -15,9 +15,10 @@ from tests.parity.tiny_clip import inputs
 from vlmadapt import Backbone
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
-from vlmadapt.core.method import SEEN, UNKNOWN, UNSEEN, LossTerm, Method, Role, Task, total, trainable_count
+from vlmadapt.core.method import LossTerm, Method, Task, total, trainable_count
 from vlmadapt.core.templates import Template
 from vlmadapt.errors import BackboneError, PluginError
+from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 
 TASK = Task(small.NAMES, ("a photo of a {}.",))
 

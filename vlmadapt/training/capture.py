@@ -120,7 +120,9 @@ class CapturedStep:
         key = (images.shape, images.dtype, self._step.trainer.weight)
         if key in self._recorded:
             return self._recorded[key].replay(images, labels)
-        warming = self._warming.setdefault(key, _WarmUp(self._new_graph()))
+        if key not in self._warming:
+            self._warming[key] = _WarmUp(self._new_graph())
+        warming = self._warming[key]
         if warming.steps == WARM_UP:
             return self._capture(key, warming.graph, images, labels)
         warming.steps += 1
@@ -213,7 +215,7 @@ class _Trial:
 
     def _tensors(self) -> list[Tensor]:
         method = self._step.classifier.method
-        return [*method.parameters(), *method.buffers(), *self._step.trainer.tensors()]
+        return [t.detach() for t in (*method.parameters(), *method.buffers(), *self._step.trainer.tensors())]
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

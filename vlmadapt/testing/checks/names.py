@@ -12,4 +12,7 @@ ODD = "Ångström's lamp (no. 5)"
 
 def long_names(tested: MethodUnderTest) -> None:
     """It scores long class names and names with unusual characters."""
-    scores_of(4, len(CLASSES), tested.scores(tested.trained, [*CLASSES[:3], LONG, ODD]))
+    classes = (*CLASSES[:3], LONG, ODD)
+    knows_others = tested.trained.method.answers_unseen
+    classifier = tested.trained if knows_others else tested.fit(classes, epochs=1)
+    scores_of(4, len(classes), tested.scores(classifier, classes))
