@@ -1,7 +1,7 @@
 """The embedded head-to-head: every registered method on the data set and backbone that come with the package.
 
     python benchmarks/embedded.py                    # docs/embedded.md, its picture, and the table in the README
-    python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/look --readme ''            # just a look
+    python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/style --readme ''            # just a style
 
 Each method is trained twice for each seed: on the base classes, and on all classes. Protocols that train alike share
 these runs: what was trained on the base classes is tested on them and the novel ones, on all of them together, and in
@@ -26,21 +26,21 @@ from statistics import mean, stdev
 import torch
 
 from vlmadapt import evaluate, registry
-from vlmadapt.compare.aggregate import HARMONIC, Row, Spread, main_metric
-from vlmadapt.compare.compare import Findings, compare
+from vlmadapt.compare.aggregate import HARMONIC, ResultRow, MeanStd, main_metric
+from vlmadapt.compare.compare import Results, compare
 from vlmadapt.compare.formats import markdown
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import CompareSettings
-from vlmadapt.compare.table import Table, spread_text
+from vlmadapt.compare.tables import Table, mean_std_text
 from vlmadapt.core.build import method_class
 from vlmadapt.data.splits import Protocol
 from vlmadapt.files import write_json
 from vlmadapt.report.charts import dots
-from vlmadapt.report.style import looks, to_png
+from vlmadapt.report.style import series_styles, to_png
 
 REFERENCE, OTHER_STYLE = "clip", "openmoji-outline"
-Found = tuple[Comparison, Findings]
+Found = tuple[Comparison, Results]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Co
         values = [[known[test.of(method).key(folder)][number] for folder in own] for test, number in columns.values()]
         if own:
             means.append([round(mean(v), 2) for v in values])
-            rows.append((method, *(spread_text(Spread(mean(v), stdev(v) if len(v) > 1 else None)) for v in values)))
+            rows.append((method, *(mean_std_text(MeanStd(mean(v), stdev(v) if len(v) > 1 else None)) for v in values)))
     best = [
         frozenset(i for i, value in enumerate(column) if value == max(column)) for column in zip(*means, strict=True)
     ]
@@ -195,8 +195,8 @@ def tested(asked: Sequence[tuple[Test, Path]], kept: Path, jobs: int) -> dict[st
 
 def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[Protocol, Table]) -> None:
     docs = Path(given.docs)
-    (comparison, findings), (_, few_shot) = found["base-to-novel"], found["few-shot"]
-    draw(comparison, findings, docs / "images" / "embedded.png")
+    (comparison, results), (_, few_shot) = found["base-to-novel"], found["few-shot"]
+    draw(comparison, results, docs / "images" / "embedded.png")
     page = PAGE.format(
         command=" ".join(["python benchmarks/embedded.py", *sys.argv[1:]]),
         data=", ".join(comparison.data),
@@ -206,8 +206,8 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
             f"over those of all classes, in batches of {given.batch}, without warm-up, in float32, and the "
             "other settings of its `uniform` recipe."
         ),
-        base_to_novel=markdown(findings.tables, findings.notes),
-        statistics="\n".join(f"- {line}" for line in statistics_lines(findings.statistics)),
+        base_to_novel=markdown(results.tables, results.notes),
+        statistics="\n".join(f"- {line}" for line in statistics_lines(results.statistics)),
         transferred=markdown([others["base-to-novel"]], []),
         few_shot=markdown(few_shot.tables, few_shot.notes),
         shifted=markdown([others["few-shot"]], []),
@@ -215,30 +215,30 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
     (docs / "embedded.md").write_text(page.strip() + "\n", encoding="utf-8")
     if given.readme:
         readme = Path(given.readme)
-        table = small_table(findings.rows, few_shot.rows)
+        table = small_table(results.rows, few_shot.rows)
         text = IN_README.sub(lambda marks: marks[1] + table + marks[2], readme.read_text(encoding="utf-8"))
         readme.write_text(text, encoding="utf-8")
 
 
-def draw(comparison: Comparison, findings: Findings, path: Path) -> None:
+def draw(comparison: Comparison, results: Results, path: Path) -> None:
     """The main number of each method, and a line at the reference."""
-    metric = main_metric(findings.rows)
-    rows = [row for row in findings.rows if metric in row.accuracy]
-    figure = dots(rows, metric, looks(comparison.methods))
+    metric = main_metric(results.rows)
+    rows = [row for row in results.rows if metric in row.accuracy]
+    figure = dots(rows, metric, series_styles(comparison.methods))
     reference = next((row.accuracy[metric].mean for row in rows if row.method == REFERENCE), None)
     if reference is not None:
         figure.axes[0].axvline(reference, color="0.5", linestyle="dashed", linewidth=1, zorder=0)
     to_png(figure, path)
 
 
-def small_table(base_to_novel: Sequence[Row], few_shot: Sequence[Row]) -> str:
+def small_table(base_to_novel: Sequence[ResultRow], few_shot: Sequence[ResultRow]) -> str:
     """Means and deviations of all methods, without costs."""
     of_base = {row.method: row.accuracy for row in base_to_novel}
     lines = ["| method | base | novel | HM | all classes, few-shot |", "|---|---:|---:|---:|---:|"]
     for row in few_shot:
         known = of_base.get(row.method, {})
-        cells = [spread_text(known[name]) if name in known else "" for name in ("base", "novel", HARMONIC)]
-        lines.append(" | ".join([f"| `{row.method}`", *cells, f"{spread_text(row.accuracy['all'])} |"]))
+        cells = [mean_std_text(known[name]) if name in known else "" for name in ("base", "novel", HARMONIC)]
+        lines.append(" | ".join([f"| `{row.method}`", *cells, f"{mean_std_text(row.accuracy['all'])} |"]))
     return "\n".join(lines) + "\n"
 
 

@@ -9,21 +9,21 @@ import pytest
 from tests.compare import fake
 from vlmadapt.compare.aggregate import make_rows
 from vlmadapt.compare.answers import read_correct
-from vlmadapt.compare.compare import find
+from vlmadapt.compare.compare import make_results
 from vlmadapt.compare.record import Comparison
-from vlmadapt.compare.statistics import Statistics, holm
+from vlmadapt.compare.statistics import Statistics, holm_bonferroni
 
 SIX = ("a", "b", "c", "d", "e", "f")
 
 
 def statistics_of(comparison: Comparison) -> Statistics:
-    found = find(comparison).statistics
+    found = make_results(comparison).statistics
     assert found is not None
     return found[0]
 
 
 def test_holm_on_numbers_worked_by_hand() -> None:
-    assert holm({"x": 0.01, "y": 0.04, "z": 0.03}) == pytest.approx({"x": 0.03, "z": 0.06, "y": 0.06})
+    assert holm_bonferroni({"x": 0.01, "y": 0.04, "z": 0.03}) == pytest.approx({"x": 0.03, "z": 0.06, "y": 0.06})
 
 
 def test_image_intervals_hold_the_difference_and_are_paired(tmp_path: Path) -> None:

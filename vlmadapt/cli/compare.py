@@ -45,8 +45,8 @@ def run(arguments: list[str]) -> None:
         return
     if given.jobs < 1:
         raise VlmadaptError(f"--jobs is {given.jobs}; run at least one at a time.")
-    comparison, findings = compare(settings, given.jobs)
-    show(findings, str(settings.folder))
+    comparison, results = compare(settings, given.jobs)
+    show(results, str(settings.folder))
     failed = [entry for entry in comparison.entries if entry.error]
     if failed:
         raise VlmadaptError(f"{len(failed)} of {len(comparison.entries)} runs failed; see `log.txt` in their folders.")

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlmadapt.compare import formats
-from vlmadapt.compare.aggregate import Row, make_rows
-from vlmadapt.compare.index import Hashes, Pool, State, state
+from vlmadapt.compare.aggregate import ResultRow, make_rows
+from vlmadapt.compare.index import SplitHashes, RunIndex, State, state
 from vlmadapt.compare.launch import Job, run_all
 from vlmadapt.compare.notes import make_notes
 from vlmadapt.compare.record import Comparison, Entry
-from vlmadapt.compare.settings import Cell, CompareSettings, cells
+from vlmadapt.compare.settings import CompareSettings, RunSpec, run_specs
 from vlmadapt.compare.statistics import Statistics, statistics
-from vlmadapt.compare.table import Table, make_tables
+from vlmadapt.compare.tables import Table, make_tables
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.errors import DataError
 from vlmadapt.files import write_json, write_text
@@ -23,24 +23,24 @@ from vlmadapt.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A run of the grid.
 
     Attributes:
-        cell: what it does.
+        spec: what it does.
         folder: where it is, or will be.
         state: how far it is.
         error: why it cannot be run.
     """
 
-    cell: Cell
+    spec: RunSpec
     folder: Path
     state: State
     error: str | None = None
 
 
 @dataclass(frozen=True)
-class Findings:
+class Results:
     """What a comparison came to.
 
     Attributes:
@@ -50,37 +50,37 @@ class Findings:
         statistics: one for each number of shots; None without scipy.
     """
 
-    rows: list[Row]
+    rows: list[ResultRow]
     tables: list[Table]
     notes: list[str]
     statistics: list[Statistics] | None
 
 
-def plan(settings: CompareSettings) -> list[Planned]:
+def plan(settings: CompareSettings) -> list[PlannedRun]:
     """Every run of a comparison; nothing is run. Runs whose data cannot be had say so.
 
     Raises:
         VlmadaptError: anything else that the user can mend, like an unknown method or setting.
     """
     settings.check()
-    grid = list(cells(settings))
-    hashes = Hashes()
-    pool = Pool(
+    grid = list(run_specs(settings))
+    hashes = SplitHashes()
+    pool = RunIndex(
         settings.folder / "runs",
         map(Path, settings.reuse),
         lambda: load_backbone(settings.backbone).fingerprint(),
     )
     planned = []
-    for cell in grid:
+    for spec in grid:
         try:
-            folder = pool.folder(cell, hashes.of(cell.settings))
-            planned.append(Planned(cell, folder, state(folder)))
+            folder = pool.folder(spec, hashes.of(spec.settings))
+            planned.append(PlannedRun(spec, folder, state(folder)))
         except DataError as error:
-            planned.append(Planned(cell, pool.own, State.IMPOSSIBLE, str(error)))
+            planned.append(PlannedRun(spec, pool.own, State.IMPOSSIBLE, str(error)))
     return planned
 
 
-def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Findings]:
+def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Results]:
     """Run what is missing and write the tables.
 
     Args:
@@ -100,7 +100,7 @@ def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Findi
         raise DataError(impossible)
     errors: dict[Path, str | None] = {}
     record = {**settings.to_json(), "jobs": jobs}
-    waiting = [Job(p.cell.title, replace(p.cell.settings, out=str(p.folder))) for p in planned if p.state != State.DONE]
+    waiting = [Job(p.spec.title, replace(p.spec.settings, out=str(p.folder))) for p in planned if p.state != State.DONE]
     if len(waiting) < len(planned):
         reporter.say(f"{len(planned) - len(waiting)} of {len(planned)} runs are there already.")
     _record(settings, planned, errors, record).write(settings.folder)
@@ -114,41 +114,41 @@ def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Findi
     with reporter.bar("comparing", len(waiting)):
         complete = run_all(waiting, jobs, done)
     comparison = _record(settings, planned, errors, record)
-    findings = find(comparison)
-    write_findings(findings, comparison, settings.folder)
+    results = make_results(comparison)
+    write_results(results, comparison, settings.folder)
     if not complete:
         reporter.say("stopped; what was done is kept, the same command goes on.")
         raise KeyboardInterrupt
-    return comparison, findings
+    return comparison, results
 
 
-def find(comparison: Comparison) -> Findings:
+def make_results(comparison: Comparison) -> Results:
     """Tables, notes and statistics of the runs that have numbers."""
     rows = make_rows(comparison)
     try:
         found = [statistics(comparison, rows, shots) for shots in comparison.shots]
     except ImportError:
         found = None
-    return Findings(rows, make_tables(comparison, rows), make_notes(comparison, rows), found)
+    return Results(rows, make_tables(comparison, rows), make_notes(comparison, rows), found)
 
 
-def write_findings(findings: Findings, comparison: Comparison, folder: Path) -> None:
+def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
     """`table.csv`, `.md`, `.tex` and `.json`."""
-    rows, tables, notes = findings.rows, findings.tables, findings.notes
+    rows, tables, notes = results.rows, results.tables, results.notes
     write_text(folder / "table.csv", formats.csv_table(comparison, rows, notes))
     write_text(folder / "table.md", formats.markdown(tables, notes))
     write_text(folder / "table.tex", formats.latex(tables, notes))
-    said = None if findings.statistics is None else [s.to_json() for s in findings.statistics]
+    said = None if results.statistics is None else [s.to_json() for s in results.statistics]
     write_json(folder / "table.json", {**formats.as_json(comparison, rows, notes), "statistics": said})
 
 
 def _record(
-    settings: CompareSettings, planned: Sequence[Planned], errors: Mapping[Path, str | None], record: dict[str, object]
+    settings: CompareSettings, planned: Sequence[PlannedRun], errors: Mapping[Path, str | None], record: dict[str, object]
 ) -> Comparison:
     entries = tuple(
-        Entry(s.method, s.data, s.shots, s.seed, p.folder, p.cell.recipe, p.cell.note, errors.get(p.folder))
+        Entry(s.method, s.data, s.shots, s.seed, p.folder, p.spec.recipe, p.spec.note, errors.get(p.folder))
         for p in planned
-        for s in (p.cell.settings,)
+        for s in (p.spec.settings,)
     )
     return Comparison(settings.protocol, settings.backbone, settings.recipe, entries, record)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.compare import Planned
+from vlmadapt.compare.compare import PlannedRun
 from vlmadapt.compare.index import State
 from vlmadapt.runs.run import Run
 
@@ -23,7 +23,7 @@ class Cost:
     seconds: float | None
 
 
-def costs(planned: Sequence[Planned]) -> list[Cost]:
+def costs(planned: Sequence[PlannedRun]) -> list[Cost]:
     """One for each run, in order; finished ones cost nothing."""
     known: dict[tuple[str, int], float] = {}
     for p in planned:
@@ -36,12 +36,12 @@ def costs(planned: Sequence[Planned]) -> list[Cost]:
     ]  # fmt: skip
 
 
-def _kind(planned: Planned) -> tuple[str, int]:
+def _kind(planned: PlannedRun) -> tuple[str, int]:
     """Runs of one kind cost about the same: they take the same number of steps."""
-    settings = planned.cell.settings
+    settings = planned.spec.settings
     return f"{settings.method} {settings.data}", settings.shots
 
 
-def _epochs(planned: Planned) -> int | None:
-    train = planned.cell.settings.train
+def _epochs(planned: PlannedRun) -> int | None:
+    train = planned.spec.settings.train
     return None if train["steps_per_shot"] else train["epochs"]

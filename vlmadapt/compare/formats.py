@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vlmadapt.compare.aggregate import Row
+from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.published import match
 from vlmadapt.compare.record import Comparison
-from vlmadapt.compare.table import Table
+from vlmadapt.compare.tables import Table
 
 LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$",
@@ -43,7 +43,7 @@ def latex(tables: Sequence[Table], notes: Sequence[str]) -> str:
     return "\n\n".join([*parts, "\n".join(f"% {note}" for note in notes)]) + "\n"
 
 
-def csv_table(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str]) -> str:
+def csv_table(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[str]) -> str:
     """A line for each method, data set and number of shots, with plain numbers; the notes are in the last column."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     lines = [_flat(comparison, row, metrics) | {"notes": " ".join(notes)} for row in rows]
@@ -54,7 +54,7 @@ def csv_table(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str])
     return text.getvalue()
 
 
-def as_json(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str]) -> dict[str, Any]:
+def as_json(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[str]) -> dict[str, Any]:
     """Everything there is, for programs."""
     found = []
     for row in rows:
@@ -65,7 +65,7 @@ def as_json(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str]) -
     return {**kind, "rows": found, "notes": list(notes)}
 
 
-def _flat(comparison: Comparison, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dict[str, Any]:
     published = match(row, comparison)
     line: dict[str, Any] = {
         "method": row.method,
@@ -80,7 +80,7 @@ def _flat(comparison: Comparison, row: Row, metrics: Sequence[str]) -> dict[str,
         spread = row.accuracy.get(metric)
         value = published.values.get(metric) if published else None
         line[metric] = None if spread is None else round(spread.mean, 4)
-        line[f"{metric}_deviation"] = None if spread is None or spread.deviation is None else round(spread.deviation, 4)
+        line[f"{metric}_std"] = None if spread is None or spread.std is None else round(spread.std, 4)
         line[f"{metric}_published"] = value
         line[f"{metric}_difference"] = None if spread is None or value is None else round(spread.mean - value, 4)
     costs = ("parameters", "step_seconds", "memory", "images_per_second")

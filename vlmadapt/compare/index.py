@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from vlmadapt.compare.settings import Cell, fingerprint
+from vlmadapt.compare.settings import RunSpec, fingerprint
 from vlmadapt.core.adapter import read_config
 from vlmadapt.data.splits import manifest
 from vlmadapt.errors import AdapterError, DataError, VlmadaptError
@@ -28,7 +28,7 @@ class State(StrEnum):
     IMPOSSIBLE = "lacks its data"
 
 
-class Pool:
+class RunIndex:
     """Run folders by their fingerprint.
 
     Args:
@@ -50,14 +50,14 @@ class Pool:
             found = fingerprint(run.settings().to_config(), run.manifest()["sha256"])
             self._known[found].append(run.folder)
 
-    def folder(self, cell: Cell, data_sha256: str) -> Path:
-        """Where a cell's run is, or will be."""
-        mark = fingerprint(cell.settings.to_config(), data_sha256)
+    def folder(self, spec: RunSpec, data_sha256: str) -> Path:
+        """Where a spec's run is, or will be."""
+        mark = fingerprint(spec.settings.to_config(), data_sha256)
         known = sorted(self._known[mark], key=lambda folder: state(folder) is not State.DONE)
         fitting = [folder for folder in known if weights_of(folder) in (None, self._weights())]
         if fitting:
             return fitting[0]
-        new = self.own / cell.folder_name(mark)
+        new = self.own / spec.folder_name(mark)
         return new.with_name(f"{new.name}-{self._weights()[:8]}") if known else new
 
 
@@ -76,7 +76,7 @@ def state(folder: Path) -> State:
     return State.DONE if Run(folder).result() is not None else State.STARTED
 
 
-class Hashes:
+class SplitHashes:
     """The hash of the data that each run will use; every data set is read once."""
 
     def __init__(self) -> None:

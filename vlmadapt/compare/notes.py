@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlmadapt.compare.aggregate import HARMONIC, Row
+from vlmadapt.compare.aggregate import HARMONIC, ResultRow
 from vlmadapt.compare.index import weights_of
 from vlmadapt.compare.published import broken_plugins, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
-from vlmadapt.compare.table import FLAW, TITLES
+from vlmadapt.compare.tables import FLAW, TITLES
 from vlmadapt.runs.run import ENVIRONMENT, Run
 
 NAMED = ("vlmadapt", "torch", "open_clip_torch")
 
 
-def make_notes(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+def make_notes(comparison: Comparison, rows: Sequence[ResultRow]) -> list[str]:
     """One line each."""
     return [
         *_recipe(comparison),
@@ -88,7 +88,7 @@ def _environment(folder: Path) -> dict[str, Any]:
     return json.loads((Run(folder).folder / ENVIRONMENT).read_text(encoding="utf-8"))
 
 
-def _numbers(comparison: Comparison, rows: Sequence[Row]) -> Iterator[str]:
+def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]:
     jobs = comparison.settings.get("jobs", 1)
     spread = "mean ± sample standard deviation over seeds" if any(len(row.seeds) > 1 for row in rows) else "one seed"
     harmonic = "; HM is the harmonic mean of the two means" if any(HARMONIC in row.accuracy for row in rows) else ""
@@ -97,7 +97,7 @@ def _numbers(comparison: Comparison, rows: Sequence[Row]) -> Iterator[str]:
         yield f"{jobs} runs at the same time; times are those of a shared machine."
 
 
-def _published(comparison: Comparison, rows: Sequence[Row]) -> Iterator[str]:
+def _published(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]:
     found = [(row, numbers) for row in rows if (numbers := match(row, comparison))]
     yield from broken_plugins()
     yield from dict.fromkeys(f"Published: {numbers.source}." for _, numbers in found)

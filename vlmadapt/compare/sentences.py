@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Statistics
-from vlmadapt.compare.table import TITLES
+from vlmadapt.compare.tables import TITLES
 
 
 def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:

@@ -102,7 +102,7 @@ class CompareSettings:
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSpec:
     """One run of the grid.
 
     Attributes:
@@ -128,19 +128,19 @@ class Cell:
         return re.sub(r"[^\w.+-]", "-", name)
 
 
-def cells(settings: CompareSettings) -> Iterator[Cell]:
+def run_specs(settings: CompareSettings) -> Iterator[RunSpec]:
     """The grid, seed by seed, so that an interrupted comparison has something of every method.
 
     Raises:
         VlmadaptError: a method or one of its settings is unknown.
     """
     first = settings.seeds[0]
-    grid = [_cell(settings, *at, first) for at in product(settings.data, settings.shots, settings.methods)]
+    grid = [_run_spec(settings, *at, first) for at in product(settings.data, settings.shots, settings.methods)]
     for seed in settings.seeds:
-        yield from (replace(cell, settings=replace(cell.settings, seed=seed)) for cell in grid)
+        yield from (replace(spec, settings=replace(spec.settings, seed=seed)) for spec in grid)
 
 
-def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> Cell:
+def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> RunSpec:
     recipe = find_recipe(method, settings.recipe, data, settings.protocol, shots)
     for path in map(Path, settings.method_configs):
         if named_method(path) == method:
@@ -165,7 +165,7 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
     used = {"protocol": {settings.protocol, *TRAINED_LIKE.get(settings.protocol, ())}, "shots": {shots}}
     differs = [f"{value} {key}" if key == "shots" else str(value)
                for key, value in recipe.made_for.items() if value not in used[key]]  # fmt: skip
-    return Cell(run.resolved(), recipe.files, f"published for {', '.join(differs)}" if differs else "")
+    return RunSpec(run.resolved(), recipe.files, f"published for {', '.join(differs)}" if differs else "")
 
 
 def _train(method: str, own: Mapping[str, Any], for_all: Mapping[str, Any]) -> dict[str, Any]:

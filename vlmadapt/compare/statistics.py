@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row, main_metric
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
 from vlmadapt.compare.answers import Correct, read_correct
 from vlmadapt.compare.record import Comparison
 
@@ -70,7 +70,7 @@ class Statistics:
         return asdict(self)
 
 
-def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Statistics:
+def statistics(comparison: Comparison, rows: Sequence[ResultRow], shots: int) -> Statistics:
     """Intervals first, tests after, and a sentence for everything that few runs cannot show.
 
     Raises:
@@ -100,7 +100,7 @@ def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Stati
     )
 
 
-def _complete_scores(comparison: Comparison, rows: Sequence[Row], metric: str) -> dict[str, NDArray[np.float64]]:
+def _complete_scores(comparison: Comparison, rows: Sequence[ResultRow], metric: str) -> dict[str, NDArray[np.float64]]:
     """Scores of the methods that have one on every data set, in the order of the data sets."""
     import numpy as np
 
@@ -198,7 +198,7 @@ def _over_data_sets(
             f"the smallest p that Holm leaves is {min(smallest, 1):.2g}."
         )
         return intervals, {}, refusals
-    return intervals, holm({m: float(wilcoxon(d).pvalue) for m, d in differences.items() if d.any()}), refusals
+    return intervals, holm_bonferroni({m: float(wilcoxon(d).pvalue) for m, d in differences.items() if d.any()}), refusals
 
 
 def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
@@ -209,7 +209,7 @@ def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
     return dict(zip(scores, map(float, ranks), strict=True))
 
 
-def holm(p_values: dict[str, float]) -> dict[str, float]:
+def holm_bonferroni(p_values: dict[str, float]) -> dict[str, float]:
     """Adjust p-values for their number: the smallest times their number, the next times one less, never decreasing."""
     adjusted: dict[str, float] = {}
     least = 0.0

@@ -1,4 +1,4 @@
-"""How every chart looks: one colour and one marker for each method, text and lines in the page's own colours."""
+"""How every chart styles: one colour and one marker for each method, text and lines in the page's own colours."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ WIDTH, HEIGHT = 4.2, 3.3
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """Of one method, in every chart."""
 
     colour: str
     marker: str
 
 
-def looks(methods: Sequence[str]) -> dict[str, Look]:
-    """A look for each method: colours first, another marker for each round of colours."""
+def series_styles(methods: Sequence[str]) -> dict[str, SeriesStyle]:
+    """A style for each method: colours first, another marker for each round of colours."""
     return {
-        method: Look(COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)])
+        method: SeriesStyle(COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)])
         for i, method in enumerate(methods)
     }
 
@@ -117,7 +117,7 @@ def _svg(figure: Figure, name: str, text_as: str) -> str:
     return text.getvalue()
 
 
-def marker_svg(look: Look) -> str:
+def marker_svg(style: SeriesStyle) -> str:
     """The method's marker, for the legend."""
     shapes = {
         "o": '<circle cx="6" cy="6" r="4.5"/>',
@@ -126,5 +126,5 @@ def marker_svg(look: Look) -> str:
         "D": '<path d="M6 0.5 L11.5 6 L6 11.5 L0.5 6 Z"/>',
         "v": '<path d="M6 11 L11 1.5 L1 1.5 Z"/>',
     }
-    start = f'<svg class="marker" viewBox="0 0 12 12" fill="{look.colour}" aria-hidden="true">'
-    return f"{start}{shapes[look.marker]}</svg>"
+    start = f'<svg class="marker" viewBox="0 0 12 12" fill="{style.colour}" aria-hidden="true">'
+    return f"{start}{shapes[style.marker]}</svg>"

@@ -7,28 +7,28 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from vlmadapt.compare.compare import Findings, Planned
+from vlmadapt.compare.compare import Results, PlannedRun
 from vlmadapt.compare.cost import costs
 from vlmadapt.compare.index import State
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import data_name
-from vlmadapt.compare.table import Table
+from vlmadapt.compare.tables import Table
 
 
-def show(findings: Findings, where: str) -> None:
+def show(results: Results, where: str) -> None:
     """Tables, statistics, notes, and where they are written."""
     console = _console()
-    for table in findings.tables:
+    for table in results.tables:
         console.print(_rich(table))
-    for line in statistics_lines(findings.statistics):
+    for line in statistics_lines(results.statistics):
         console.print(line, soft_wrap=True)
     console.print()
-    for note in findings.notes:
+    for note in results.notes:
         console.print(note, soft_wrap=True, style="dim")
     console.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
 
 
-def show_plan(planned: Sequence[Planned]) -> None:
+def show_plan(planned: Sequence[PlannedRun]) -> None:
     """The runs of a comparison, how far they are, and what is known of their cost."""
     table = RichTable()
     for heading in ("method", "data", "shots", "seed", "recipe", "state", "epochs", "training time"):
@@ -36,10 +36,10 @@ def show_plan(planned: Sequence[Planned]) -> None:
     total = 0.0
     unknown = 0
     for p, cost in zip(planned, costs(planned), strict=True):
-        s = p.cell.settings
+        s = p.spec.settings
         unknown += cost.seconds is None
         total += cost.seconds or 0.0
-        recipe = ", ".join(p.cell.recipe) or "defaults"
+        recipe = ", ".join(p.spec.recipe) or "defaults"
         time = "" if p.state is State.DONE else "unknown" if cost.seconds is None else _duration(cost.seconds)
         epochs = "" if p.state is State.DONE else "by shots" if cost.epochs is None else str(cost.epochs)
         table.add_row(s.method, data_name(s.data), str(s.shots or "all"), str(s.seed), recipe, p.state, epochs, time)

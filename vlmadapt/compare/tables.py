@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row, Spread
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, MeanStd
 from vlmadapt.compare.published import match
-from vlmadapt.compare.published_table import Published
+from vlmadapt.compare.published import Published
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
 
@@ -32,7 +32,7 @@ class Table:
     best: tuple[frozenset[int], ...]
 
 
-def make_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
+def make_tables(comparison: Comparison, rows: Sequence[ResultRow]) -> list[Table]:
     """A table for each data set and number of shots."""
     kinds = dict.fromkeys((row.data, row.shots) for row in rows)
     return [
@@ -41,7 +41,7 @@ def make_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
     ]
 
 
-def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequence[Row]) -> Table:
+def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequence[ResultRow]) -> Table:
     name = data[0] if len(data) == 1 else f"average of {len(data)} data sets"
     title = f"{comparison.protocol} on {name}, {comparison.backbone}, {shots_text(shots)}"
     published = [match(row, comparison) for row in rows]
@@ -59,7 +59,7 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
     return Table(title, headings, lines, tuple(best for _, _, best in columns))
 
 
-def _costs(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
     return [
         ("trainable", ["" if row.parameters is None else f"{row.parameters:,}" for row in rows]),
         ("ms / step", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
@@ -69,17 +69,17 @@ def _costs(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _spread(row: Row, metric: str) -> str:
+def _spread(row: ResultRow, metric: str) -> str:
     spread = row.accuracy.get(metric)
-    return "" if spread is None else spread_text(spread)
+    return "" if spread is None else mean_std_text(spread)
 
 
-def spread_text(spread: Spread) -> str:
+def mean_std_text(spread: MeanStd) -> str:
     """Mean and deviation."""
-    return f"{spread.mean:.2f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.2f}")
+    return f"{spread.mean:.2f}" + ("" if spread.std is None else f" ± {spread.std:.2f}")
 
 
-def _published(row: Row, metric: str, published: Published | None) -> str:
+def _published(row: ResultRow, metric: str, published: Published | None) -> str:
     if published is None or metric not in published.values:
         return ""
     value = published.values[metric]
@@ -88,7 +88,7 @@ def _published(row: Row, metric: str, published: Published | None) -> str:
     return f"{value:.2f}{mark}{ours}"
 
 
-def _best(rows: Sequence[Row], metric: str) -> frozenset[int]:
+def _best(rows: Sequence[ResultRow], metric: str) -> frozenset[int]:
     values = {i: round(row.accuracy[metric].mean, 2) for i, row in enumerate(rows) if metric in row.accuracy}
     if len(values) < 2:
         return frozenset()
