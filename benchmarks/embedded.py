@@ -26,7 +26,7 @@ from statistics import mean, stdev
 import torch
 
 from vlmadapt import evaluate, registry
-from vlmadapt.compare.aggregate import HARMONIC, ResultRow, MeanStd, main_metric
+from vlmadapt.compare.aggregate import HARMONIC, MeanStd, ResultRow, main_metric
 from vlmadapt.compare.compare import Results, compare
 from vlmadapt.compare.formats import markdown
 from vlmadapt.compare.record import Comparison

@@ -36,7 +36,7 @@ def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pyte
 
     main(arguments(world, tmp_path / "again", "clip,coop", "--reuse", str(out / "runs"), "--dry_run"))
     said = capsys.readouterr()
-    assert "0 of 2 runs are still to be done" in said.out
+    assert "0 of 2 runs remain to be done" in said.out
     main(arguments(world, tmp_path / "again", "clip,coop", "--reuse", str(out / "runs")))
     assert not (tmp_path / "again" / "runs").exists()
     capsys.readouterr()
@@ -51,7 +51,7 @@ def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pyte
 def test_other_settings_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World.make(tmp_path)
     main(arguments(world, tmp_path / "compared", "clip,coop", "--dry_run"))
-    assert "2 of 2 runs are still to be done" in capsys.readouterr().out
+    assert "2 of 2 runs remain to be done" in capsys.readouterr().out
     assert not (tmp_path / "compared").exists()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.compare import fake
-from vlmadapt.compare.aggregate import ResultRow, MeanStd
+from vlmadapt.compare.aggregate import MeanStd, ResultRow
 from vlmadapt.compare.compare import make_results
 from vlmadapt.compare.published import match
 from vlmadapt.compare.record import Comparison
@@ -68,6 +68,6 @@ def test_exactly_the_known_numbers_do_not_follow_from_their_columns() -> None:
 def test_flawed_numbers_stay_and_are_marked(tmp_path: Path) -> None:
     results = make_results(fake.comparison(tmp_path, ("clip", "mmrl"), ("dtd",), backbone=VIT))
     (table,) = results.tables
-    published = dict(zip(table.columns, table.rows[1], strict=True))["published HM (ours is)"]
+    published = dict(zip(table.columns, table.rows[1], strict=True))["published HM (difference)"]
     assert published.startswith("73.82* (")
     assert any(note.startswith("* mmrl: HM 73.82") and "73.92" in note for note in results.notes)

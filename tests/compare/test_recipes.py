@@ -34,7 +34,7 @@ def test_a_method_without_files_keeps_its_defaults() -> None:
 def test_a_recipe_for_something_else_is_noted() -> None:
     settings = CompareSettings(["clip-lora"], protocol="base-to-novel", recipe="paper", seeds=[1])
     (spec,) = run_specs(settings)
-    assert spec.note == "published for few-shot"
+    assert spec.note == "recipe published for few-shot"
 
 
 def test_the_grid_has_every_combination_and_common_settings_win() -> None:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from vlmadapt.compare.aggregate import ResultRow, MeanStd
+from vlmadapt.compare.aggregate import MeanStd, ResultRow
 from vlmadapt.report import charts
 from vlmadapt.report.style import series_styles
 
@@ -41,7 +41,12 @@ def test_names_at_the_ends_of_lines_are_in_the_order_of_the_lines() -> None:
 def test_a_log_axis_of_costs_has_ticks_for_nothing_and_for_powers_of_ten() -> None:
     parameters = {"clip": 0, "coop": 512, "mmrl": 938_240}
     rows = [row(method, parameters=count) for method, count in parameters.items()]
-    assert ticks(charts.against_cost(rows, "all", "parameters", series_styles(list(parameters))).axes[0]) == [0, 1e3, 1e4, 1e5]
+    assert ticks(charts.against_cost(rows, "all", "parameters", series_styles(list(parameters))).axes[0]) == [
+        0,
+        1e3,
+        1e4,
+        1e5,
+    ]
 
 
 def test_costs_that_are_alike_stand_on_a_linear_axis() -> None:

@@ -1,4 +1,4 @@
-"""What a comparison will cost, as far as that is known before it is run."""
+"""Estimated training time of a comparison, from finished runs of the same kind."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vlmadapt.runs.run import Run
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a run that has still to be done.
+    """Estimated cost of a run.
 
     Attributes:
-        epochs: passes over the support set; None where they follow from the number of images.
-        seconds: of training, by a finished run of the same method; None where there is none.
+        epochs: passes over the support set; None if they follow from the number of images.
+        seconds: training time of a finished run of the same kind; None if there is none.
     """
 
     epochs: int | None
@@ -24,7 +24,7 @@ class Cost:
 
 
 def costs(planned: Sequence[PlannedRun]) -> list[Cost]:
-    """One for each run, in order; finished ones cost nothing."""
+    """Cost of each run, in order; 0 for finished ones."""
     known: dict[tuple[str, int], float] = {}
     for p in planned:
         result = Run(p.folder).result() if p.state is State.DONE else None
@@ -37,7 +37,7 @@ def costs(planned: Sequence[PlannedRun]) -> list[Cost]:
 
 
 def _kind(planned: PlannedRun) -> tuple[str, int]:
-    """Runs of one kind cost about the same: they take the same number of steps."""
+    """Runs of one kind take the same number of steps."""
     settings = planned.spec.settings
     return f"{settings.method} {settings.data}", settings.shots
 

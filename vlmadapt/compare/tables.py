@@ -1,13 +1,12 @@
-"""The result as one table of words, whatever it is then written as."""
+"""Results as tables of text, independent of the file format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, MeanStd
-from vlmadapt.compare.published import match
-from vlmadapt.compare.published import Published
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow
+from vlmadapt.compare.published import Published, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
 
@@ -20,10 +19,10 @@ class Table:
     """One table.
 
     Attributes:
-        title: what was measured on what.
+        title: protocol, data, backbone and shots.
         columns: headings; the first is the method.
         rows: a text for each column.
-        best: for each column the rows with the best accuracy, where it is one.
+        best: for each column, the rows with the best accuracy; empty for columns without accuracies.
     """
 
     title: str
@@ -48,10 +47,10 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     columns: list[tuple[str, list[str], frozenset[int]]] = [("method", [row.method for row in rows], frozenset())]
     for metric in metrics:
-        columns.append((TITLES.get(metric, metric), [_spread(row, metric) for row in rows], _best(rows, metric)))
+        columns.append((TITLES.get(metric, metric), [_accuracy(row, metric) for row in rows], _best(rows, metric)))
         if any(p and metric in p.values for p in published):
             texts = [_published(row, metric, p) for row, p in zip(rows, published, strict=True)]
-            columns.append((f"published {TITLES.get(metric, metric)} (ours is)", texts, frozenset()))
+            columns.append((f"published {TITLES.get(metric, metric)} (difference)", texts, frozenset()))
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
     headings = tuple(heading for heading, _, _ in columns)
@@ -69,17 +68,12 @@ def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _spread(row: ResultRow, metric: str) -> str:
-    spread = row.accuracy.get(metric)
-    return "" if spread is None else mean_std_text(spread)
-
-
-def mean_std_text(spread: MeanStd) -> str:
-    """Mean and deviation."""
-    return f"{spread.mean:.2f}" + ("" if spread.std is None else f" ± {spread.std:.2f}")
+def _accuracy(row: ResultRow, metric: str) -> str:
+    return str(row.accuracy[metric]) if metric in row.accuracy else ""
 
 
 def _published(row: ResultRow, metric: str, published: Published | None) -> str:
+    """Published value, with a mark if it is flawed, and the difference of ours from it."""
     if published is None or metric not in published.values:
         return ""
     value = published.values[metric]

@@ -13,7 +13,7 @@ from vlmadapt.compare.settings import data_name
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import write_text
 from vlmadapt.report.content import make_charts, make_mistakes
-from vlmadapt.report.style import series_styles, marker_svg
+from vlmadapt.report.style import marker_svg, series_styles
 from vlmadapt.report.thumbnails import thumbnail
 
 

@@ -82,8 +82,8 @@ class Run:
         Raises:
             PluginError: it is not; the message names it.
         """
-        made_by = self._read(ENVIRONMENT, json.loads)["method"]
-        if gone := registry.missing(made_by["name"], made_by["distribution"], made_by["version"]):
+        made_by = self._read(ENVIRONMENT, _parse_maker)
+        if gone := registry.missing(*made_by):
             raise PluginError(f"'{self.folder}' was made by {gone}")
 
     def manifest(self) -> dict[str, Any]:
@@ -170,6 +170,12 @@ def _parse_result(text: str) -> dict[str, Any]:
 
 def _parse_environment(text: str) -> dict[str, Any]:
     return _object(text, {"python": str, "gpu": (str, NoneType), "threads": int, "libraries": dict})
+
+
+def _parse_maker(text: str) -> tuple[str, str, str]:
+    """Name, distribution and version of the method."""
+    method = _object(text, {"method": dict})["method"]
+    return method["name"], method["distribution"], method["version"]
 
 
 def _parse_answers(text: str) -> list[dict[str, Any]]:
