@@ -10,6 +10,8 @@ import pytest
 from tests.world import World
 from vlmadapt.cli.main import main
 from vlmadapt.compare.record import Comparison
+from vlmadapt.runs.lock import exclusive
+from vlmadapt.runs.run import Run
 
 
 def arguments(world: World, out: Path, methods: str, *more: str) -> list[str]:
@@ -31,6 +33,8 @@ def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pyte
     assert found["clip"].result() and found["coop"].result()
     assert found["mmrl"].error is not None and "layer" in found["mmrl"].error
     assert found["mmrl"].error in (out / "table.md").read_text()
+    assert "coop: warm-up shortened from 1 to 0 epochs" in (out / "table.md").read_text()
+    assert Run(found["coop"].folder).metrics()[0]["lr"] > 1e-3
     answers = json.loads((found["coop"].folder / "answers.json").read_text())
     assert [group["name"] for group in answers] == ["base", "novel"]
 
@@ -53,6 +57,15 @@ def test_other_settings_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFix
     main(arguments(world, tmp_path / "compared", "clip,coop", "--dry_run"))
     assert "2 of 2 runs remain to be done" in capsys.readouterr().out
     assert not (tmp_path / "compared").exists()
+
+
+def test_a_comparison_has_one_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World.make(tmp_path)
+    with exclusive(tmp_path / "compared"), pytest.raises(SystemExit) as stopped:
+        main(arguments(world, tmp_path / "compared", "clip"))
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "in use by process" in error and error.count("\n") == 1
+    assert not (tmp_path / "compared" / "runs").exists()
 
 
 @pytest.mark.parametrize(

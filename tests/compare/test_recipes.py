@@ -50,6 +50,28 @@ def test_common_epochs_do_not_train_what_is_solved() -> None:
     assert [(c.settings.recipe.epochs, c.settings.recipe.batch_size) for c in run_specs(settings)] == [(0, 7), (0, 7)]
 
 
+def test_a_shorter_training_has_a_shorter_warmup_and_says_so() -> None:
+    common = CompareSettings(["coop", "maple", "linear-probe"], seeds=[1], train={"epochs": 1})
+    coop, maple, probe = run_specs(common)
+    for spec in (coop, maple):
+        assert (spec.settings.recipe.epochs, spec.settings.recipe.warmup_epochs) == (1, 0)
+        assert not spec.settings.recipe.only_warmup
+        assert spec.note == "warm-up shortened from 1 to 0 epochs, in proportion to the training"
+    assert "warm-up" not in probe.note
+
+
+def test_a_longer_training_keeps_its_warmup_and_what_is_asked_for_wins() -> None:
+    (longer,) = run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": 500}))
+    (asked,) = run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": 1, "warmup_epochs": 1}))
+    assert (longer.settings.recipe.warmup_epochs, longer.note) == (1, "")
+    assert (asked.settings.recipe.warmup_epochs, asked.note) == (1, "")
+
+
+def test_common_epochs_that_are_no_number_are_refused() -> None:
+    with pytest.raises((VlmadaptError, TypeError)):
+        list(run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": "many"})))
+
+
 def test_common_epochs_replace_steps() -> None:
     (spec,) = run_specs(CompareSettings(["clip-lora"], seeds=[1], train={"epochs": 2}))
     assert spec.settings.recipe.with_epochs(16.0, 5).epochs == 2

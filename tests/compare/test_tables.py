@@ -9,11 +9,13 @@ from statistics import mean, stdev
 import pytest
 
 from tests.compare import fake
+from vlmadapt.cli.tables.compare import show
 from vlmadapt.compare.aggregate import make_rows
 from vlmadapt.compare.compare import make_results, write_results
 from vlmadapt.compare.record import Comparison, comparison_of
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.accuracy import harmonic_mean
+from vlmadapt.report.report import render
 
 
 def test_means_and_deviations_are_over_seeds(tmp_path: Path) -> None:
@@ -58,6 +60,34 @@ def test_latex_and_markdown_escape_what_they_must(tmp_path: Path) -> None:
     write_results(make_results(made), made, tmp_path)
     assert r"a\_b" in (tmp_path / "table.tex").read_text()
     assert r"| c\|d |" in (tmp_path / "table.md").read_text()
+
+
+HOSTILE = ("=cmd|'/c calc'!A1", "<script>alert(1)</script>", "[bold]b[/bold]", "@x", "-y", "+z", "a$b$c")
+
+
+def test_names_are_shown_and_never_obeyed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = fake.comparison(tmp_path / "runs-of-names", ("clip",), seeds=(1,))
+    entries = [replace(made.entries[0], method=name) for name in HOSTILE]
+    made = replace(made, entries=tuple(entries))
+    results = make_results(made)
+    write_results(results, made, tmp_path)
+    rows = list(csv.reader((tmp_path / "table.csv").read_text().splitlines()))
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert [row[0].removeprefix("'") for row in rows[1:]] == list(HOSTILE)
+    text = (tmp_path / "table.md").read_text()
+    assert "<script" not in text and "&lt;script&gt;" in text and r"\|" in text
+    show(results, "here")
+    shown = capsys.readouterr().out
+    assert "[bold]b[/bold]" in shown and "<script>" in shown
+    page = render(made, results)
+    assert "<script" not in page and "[bold]b[/bold]" in page
+
+
+def test_negative_differences_stay_numbers(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"), ("dtd",), backbone="ViT-B-16:openai")
+    write_results(make_results(made), made, tmp_path)
+    differences = [row["base_difference"] for row in csv.DictReader((tmp_path / "table.csv").read_text().splitlines())]
+    assert all(difference == "" or float(difference) for difference in differences) and any(differences)
 
 
 def test_failed_runs_are_counted_and_explained(tmp_path: Path) -> None:

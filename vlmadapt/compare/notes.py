@@ -85,7 +85,7 @@ def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]
     jobs = comparison.settings.get("jobs", 1)
     spread = "mean ± sample standard deviation over seeds" if any(len(row.seeds) > 1 for row in rows) else "one seed"
     harmonic = "; HM is the harmonic mean of the two means" if any(HARMONIC in row.accuracy for row in rows) else ""
-    yield f"Accuracy in percent, {spread}{harmonic}. Peak memory is that of the GPU or, without one, of the whole process."
+    yield f"Accuracy in percent, {spread}{harmonic}. Peak memory is that of the GPU, without one that of the process."
     if jobs > 1:
         yield f"{jobs} runs at the same time; times are those of a shared machine."
 

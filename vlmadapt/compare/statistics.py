@@ -122,32 +122,35 @@ def _over_images(comparison: Comparison, others: Sequence[str], shots: int, metr
         base = correct[comparison.methods[0]]
         for method in others:
             other = correct[method]
-            if base and other and _same_images(base, other):
-                intervals.append(_image_interval(method, data, base, other, metric))
+            groups = _counted_groups(metric, base)
+            if groups and all(len(base.get(name, ())) == len(other.get(name, ())) > 0 for name in groups):
+                difference = _image_interval(base, other, groups, harmonic=metric == HARMONIC)
+                intervals.append(Interval(method, f"test images of {_tested(data, metric)}", *difference))
     return intervals
 
 
-def _same_images(a: Correct, b: Correct) -> bool:
-    return {name: len(values) for name, values in a.items()} == {name: len(values) for name, values in b.items()}
+def _counted_groups(metric: str, correct: Correct) -> list[str]:
+    """Tested groups whose images a metric counts; a run tests the data it was trained on first, then its targets."""
+    return {HARMONIC: ["base", "novel"], TARGETS: list(correct)[1:]}.get(metric, [metric])
 
 
-def _image_interval(method: str, data: str, base: Correct, other: Correct, metric: str) -> Interval:
+def _image_interval(
+    base: Correct, other: Correct, groups: Sequence[str], *, harmonic: bool
+) -> tuple[float, float, float]:
+    """Difference of two methods on the same test images, and the ends of its bootstrap interval."""
     import numpy as np
     from scipy.stats import bootstrap
 
-    # A run tests the data it was trained on first, then its targets.
-    names = {HARMONIC: ["base", "novel"], TARGETS: list(base)[1:]}.get(metric, [metric])
-
     def score(of: Correct, indices: Sequence[NDArray[np.int64]], axis: int) -> NDArray[np.float64]:
-        means = [100 * of[name][index].mean(axis=axis) for name, index in zip(names, indices, strict=True)]
-        if metric == HARMONIC:
+        means = [100 * of[name][index].mean(axis=axis) for name, index in zip(groups, indices, strict=True)]
+        if harmonic:
             return len(means) / sum(1 / np.maximum(m, 1e-9) for m in means)
         return np.mean(means, axis=0)
 
     def difference(*indices: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
         return score(other, indices, axis) - score(base, indices, axis)
 
-    indices = tuple(np.arange(len(base[name])) for name in names)
+    indices = tuple(np.arange(len(base[name])) for name in groups)
     found = bootstrap(
         indices,
         difference,
@@ -158,9 +161,7 @@ def _image_interval(method: str, data: str, base: Correct, other: Correct, metri
         rng=np.random.default_rng(0),
     )
     low, high = found.confidence_interval
-    return Interval(
-        method, f"test images of {_tested(data, metric)}", float(difference(*indices, axis=-1)), float(low), float(high)
-    )
+    return float(difference(*indices, axis=-1)), float(low), float(high)
 
 
 def _tested(data: str, metric: str) -> str:
@@ -200,11 +201,9 @@ def _over_data_sets(
             f"the smallest possible p after Holm-Bonferroni is {min(smallest, 1):.2g}."
         )
         return intervals, {}, refusals
-    return (
-        intervals,
-        holm_bonferroni({m: float(wilcoxon(d).pvalue) for m, d in differences.items() if d.any()}),
-        refusals,
-    )
+    # A method without any difference has p 1 and still counts as a comparison.
+    p_values = {m: float(wilcoxon(values).pvalue) if values.any() else 1.0 for m, values in differences.items()}
+    return intervals, holm_bonferroni(p_values), refusals
 
 
 def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
@@ -216,7 +215,7 @@ def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def holm_bonferroni(p_values: dict[str, float]) -> dict[str, float]:
-    """Holm-Bonferroni adjusted p-values: of m values, the i-th smallest times m - i + 1, never decreasing, at most 1."""
+    """Holm-Bonferroni adjusted p-values: the i-th smallest of m times m - i + 1, never decreasing, at most 1."""
     adjusted: dict[str, float] = {}
     least = 0.0
     for i, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):

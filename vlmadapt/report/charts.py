@@ -1,4 +1,4 @@
-"""The charts of a comparison's numbers."""
+"""Charts of the results of a comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow
 from vlmadapt.compare.statistics import Interval
 from vlmadapt.report.labels import LINE, label_ends, label_points
-from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, SeriesStyle, new_chart
+from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, SeriesStyle, new_chart, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 SeriesStyles = dict[str, SeriesStyle]
 Cost = Literal["parameters", "time"]
 FAR = 20
-"""How many times the smallest the largest cost is from where on a log scale is used."""
+"""Ratio of the largest to the smallest cost above which the axis is logarithmic."""
 
 
 def metric_title(metric: str) -> str:
     """An axis label."""
     names = {HARMONIC: "harmonic mean", "base": "base classes", "novel": "novel classes", "all": "accuracy",
              TARGETS: "average of targets"}  # fmt: skip
-    return f"{names.get(metric, metric)} (%)"
+    return f"{names.get(metric, plain(metric))} (%)"
 
 
 def base_against_novel(rows: Sequence[ResultRow], styles: SeriesStyles) -> Figure:
-    """A point for each method, with deviations over seeds, over contours of equal harmonic mean."""
+    """A point for each method with standard deviations over seeds, and contours of equal harmonic mean."""
     figure, axes = new_chart()
     for row in rows:
         base, novel, style = row.accuracy["base"], row.accuracy["novel"], styles[row.method]
@@ -55,18 +55,18 @@ def _contours(axes: Axes) -> None:
 
 
 def dots(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) -> Figure:
-    """A line for each method with its accuracy on one data set, best on top, with deviations over seeds."""
+    """A line for each method with its accuracy on one data set and standard deviation over seeds, best on top."""
     ordered = sorted(rows, key=lambda row: row.accuracy[metric].mean)
     figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
     for height, row in enumerate(ordered):
-        spread, style = row.accuracy[metric], styles[row.method]
+        score, style = row.accuracy[metric], styles[row.method]
         for other, filled in (("base", True), ("novel", False)):
             if metric == HARMONIC and other in row.accuracy:
                 face = style.colour if filled else "none"
                 mean = row.accuracy[other].mean
                 axes.plot(mean, height, "o", color=style.colour, markerfacecolor=face, markersize=3.5)
-        axes.errorbar(spread.mean, height, xerr=spread.std, color=style.colour, marker=style.marker, markersize=7)
-    axes.set_yticks(range(len(ordered)), [row.method for row in ordered])
+        axes.errorbar(score.mean, height, xerr=score.std, color=style.colour, marker=style.marker, markersize=7)
+    axes.set_yticks(range(len(ordered)), [plain(row.method) for row in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     small = "\nsmall dots: base filled, novel open" if metric == HARMONIC else ""
     axes.set_xlabel(metric_title(metric) + small)
@@ -95,13 +95,13 @@ def shot_curves(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) ->
 
 
 def against_cost(rows: Sequence[ResultRow], metric: str, cost: Cost, styles: SeriesStyles) -> Figure:
-    """Accuracy against trainable parameters or time per step; what trains nothing stands at 0."""
+    """Accuracy against trainable parameters or time per step; methods without training are at 0."""
     figure, axes = new_chart()
     points = []
     for row in rows:
-        spread, style, at = row.accuracy[metric], styles[row.method], _cost(row, cost)
-        axes.errorbar(at, spread.mean, yerr=spread.std, color=style.colour, marker=style.marker, markersize=7)
-        points.append((row.method, at, spread.mean, style.colour))
+        score, style, at = row.accuracy[metric], styles[row.method], _cost(row, cost)
+        axes.errorbar(at, score.mean, yerr=score.std, color=style.colour, marker=style.marker, markersize=7)
+        points.append((row.method, at, score.mean, style.colour))
     positive = [at for _, at, _, _ in points if at]
     if positive and max(positive) > FAR * min(positive):
         _logarithmic(axes, min(positive), max(positive))
@@ -124,7 +124,7 @@ def _cost(row: ResultRow, cost: Cost) -> float:
 
 
 def differences(intervals: Sequence[Interval], reference: str, metric: str, styles: SeriesStyles) -> Figure:
-    """How much better each method is than the reference, with its bootstrap interval."""
+    """Difference of each method from the reference, with its bootstrap interval."""
     ordered = sorted(intervals, key=lambda interval: interval.difference)
     figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
     axes.axvline(0, color=INK, linewidth=1)
@@ -132,14 +132,14 @@ def differences(intervals: Sequence[Interval], reference: str, metric: str, styl
         style = styles[found.method]
         axes.plot([found.low, found.high], [height, height], color=style.colour, linewidth=2)
         axes.plot(found.difference, height, color=style.colour, marker=style.marker, markersize=7)
-    axes.set_yticks(range(len(ordered)), [interval.method for interval in ordered])
+    axes.set_yticks(range(len(ordered)), [plain(interval.method) for interval in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
-    axes.set_xlabel(f"{metric_title(metric).removesuffix(' (%)')} above {reference} (points)")
+    axes.set_xlabel(f"{metric_title(metric).removesuffix(' (%)')} above {plain(reference)} (points)")
     return figure
 
 
 def training_curves(history: dict[str, list[tuple[int, float]]], what: str, styles: SeriesStyles) -> Figure:
-    """A number by epoch, a line for each method; epochs as parts of each method's training."""
+    """A metric by epoch, a line for each method; epochs in percent of each method's training."""
     figure, axes = _lines(len(history))
     ends = []
     for method, values in history.items():
@@ -156,12 +156,12 @@ def training_curves(history: dict[str, list[tuple[int, float]]], what: str, styl
 
 
 def _lines(count: int) -> tuple[Figure, Axes]:
-    """An empty chart, high enough for the names of so many lines one below the other."""
+    """An empty chart, high enough for the names of `count` lines."""
     return new_chart(WIDTH, max(HEIGHT, 1 + count * LINE / 72))
 
 
 def _widen(axes: Axes) -> None:
-    """Room for names around the points; a single point gets a range at all."""
+    """Make room for names around the points, and a range around a single point."""
     axes.margins(0.14)
     for low, high, put in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
         if axes.get_xscale() == "linear" and high - low < 2:

@@ -1,8 +1,7 @@
-"""What stands on the page, section by section."""
+"""Sections of the page: charts and mistakes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +14,19 @@ from vlmadapt.report import charts
 from vlmadapt.report.charts import SeriesStyles
 from vlmadapt.report.mistakes import Mistakes, find_mistakes
 from vlmadapt.report.style import to_svg
-from vlmadapt.runs.run import METRICS, Run
+from vlmadapt.runs.run import Run
 
 MANY = 24
-"""Methods times data sets above which mistakes are shown for the reference and the best method alone."""
+"""Methods times data sets above which mistakes are shown only for the reference and the best method."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with what it says above it.
+    """A chart with its heading.
 
     Attributes:
         title: heading.
-        svg: inline.
+        svg: inline SVG.
     """
 
     title: str
@@ -36,7 +35,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class MistakesOf:
-    """Mistakes of a method on a data set, for a heading."""
+    """Mistakes of a method on a data set."""
 
     method: str
     data: str
@@ -45,7 +44,7 @@ class MistakesOf:
 
 
 def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) -> Iterator[Chart]:
-    """All charts that the numbers allow."""
+    """All charts that the results allow."""
     rows = [row for row in results.rows if row.accuracy]
     metric = main_metric(rows)
     most = max(comparison.shots, default=0)
@@ -68,9 +67,9 @@ def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) 
 def _charts(
     rows: Sequence[ResultRow], all_shots: Sequence[ResultRow], metric: str, styles: SeriesStyles, whole: bool
 ) -> Iterator[tuple[str, str, Any]]:
-    """Name, heading and figure of the charts of one data set: all of them, or those that differ most by data set.
+    """Name, heading and figure of the charts of one data set, all of them only if `whole`.
 
-    A single row is in the table already.
+    A single row has no charts, because it is in the table already.
     """
     if len(all_shots) == 1:
         return
@@ -85,7 +84,7 @@ def _charts(
 
 
 def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[tuple[str, str, Any]]:
-    """What was resampled, heading and figure of the intervals."""
+    """Resampled unit, heading and figure of the intervals."""
     for found in results.statistics or ():
         every = [*found.images, *found.datasets] if found.shots == shots else []
         for over in dict.fromkeys(interval.over for interval in every):
@@ -95,7 +94,7 @@ def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[t
 
 
 def make_mistakes(comparison: Comparison, results: Results) -> Iterator[MistakesOf]:
-    """The reference and the best method first, then the others where there are not too many."""
+    """Mistakes of the best method and the reference first, then of the others unless there are too many."""
     metric = main_metric(results.rows)
     most = max(comparison.shots, default=0)
     for data in comparison.data:
@@ -111,7 +110,7 @@ def make_mistakes(comparison: Comparison, results: Results) -> Iterator[Mistakes
 
 
 def _by_data(rows: Sequence[ResultRow]) -> Iterator[tuple[tuple[str, ...], list[ResultRow]]]:
-    """Rows by data set, the average first."""
+    """Rows by data set, the average over data sets first."""
     kinds = sorted(dict.fromkeys(row.data for row in rows), key=lambda data: -len(data))
     for kind in kinds:
         yield kind, [row for row in rows if row.data == kind]
@@ -120,14 +119,12 @@ def _by_data(rows: Sequence[ResultRow]) -> Iterator[tuple[tuple[str, ...], list[
 def _history(
     comparison: Comparison, data: str, shots: int, what: str, scale: float
 ) -> dict[str, list[tuple[int, float]]]:
-    """A number by epoch for each method, of its first run that logged it."""
+    """A metric by epoch for each method, of its first run that logged it."""
     found: dict[str, list[tuple[int, float]]] = {}
     for method in comparison.methods:
         for entry in comparison.of(method, data, shots):
-            path = Run(entry.folder).folder / METRICS
-            if method not in found and path.is_file():
-                lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-                values = [(line["epoch"], scale * line[what]) for line in lines if what in line]
-                if values:
-                    found[method] = values
+            values = [(epoch["epoch"], scale * epoch[what]) for epoch in Run(entry.folder).metrics() if what in epoch]
+            if values:
+                found[method] = values
+                break
     return found

@@ -1,4 +1,4 @@
-"""A comparison, or runs of `fit`, as one HTML file that needs nothing else."""
+"""`report`: a comparison, or runs of `fit`, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from vlmadapt.report.thumbnails import thumbnail
 
 
 def report(folders: Sequence[Path], out: Path) -> Path:
-    """Write the page.
+    """Write the report.
 
     Args:
-        folders: one comparison, or runs.
-        out: the file.
+        folders: folder of one comparison, or run folders.
+        out: file to be written.
 
     Raises:
-        VlmadaptError: there is nothing to report, or matplotlib or jinja2 is missing.
+        VlmadaptError: no run is finished, a file is damaged, or matplotlib or jinja2 is missing.
     """
     comparison = open_comparison(folders)
     results = make_results(comparison)
     if not any(row.accuracy for row in results.rows):
-        raise VlmadaptError(f"no run of '{folders[0]}' is finished; there is nothing to report yet.")
+        raise VlmadaptError(f"no run of '{folders[0]}' is finished yet; nothing to report.")
     write_text(out, render(comparison, results))
     return out
 
 
 def open_comparison(folders: Sequence[Path]) -> Comparison:
-    """One comparison, or runs taken as one.
+    """Open a comparison, or treat runs as one.
 
     Raises:
-        VlmadaptError: a folder holds neither, or a comparison is mixed with something else.
+        VlmadaptError: a folder holds neither, or a comparison is given together with other folders.
     """
     compared = [folder for folder in folders if (folder / COMPARISON).is_file()]
     if not compared:
@@ -50,7 +50,7 @@ def open_comparison(folders: Sequence[Path]) -> Comparison:
 
 
 def render(comparison: Comparison, results: Results) -> str:
-    """The page as HTML."""
+    """Render the report as HTML."""
     try:
         from jinja2 import Environment
     except ImportError as error:
