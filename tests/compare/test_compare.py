@@ -45,6 +45,15 @@ def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "again" / "runs").exists()
     capsys.readouterr()
 
+    result_file = found["coop"].folder / "result.json"
+    kept = result_file.read_text()
+    result_file.write_text(kept[:20])
+    with pytest.raises(SystemExit):
+        main(arguments(world, tmp_path / "third", "clip,coop", "--reuse", str(out / "runs"), "--dry_run"))
+    error = capsys.readouterr().err
+    assert f"'{result_file}' is damaged" in error and error.count("\n") == 1
+    result_file.write_text(kept)
+
     page = tmp_path / "page.html"
     main(["report", str(out), "--out", str(page)])
     text = page.read_text()
