@@ -128,13 +128,17 @@ def test_no_child_outlives_the_comparison_however_it_ends(tmp_path: Path, number
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], env={**os.environ, "PYTHONPATH": search})
     wait_for(lambda: len(list(tmp_path.glob("*/pid"))) == 2, 120)
     children = [int(pid) for path in tmp_path.glob("*/pid") for pid in path.read_text().split()]
-    parent.send_signal(number)
-    if number is not signal.SIGKILL:  # `two` does not end when asked; the second request kills it
-        time.sleep(1.5)
+    try:
         parent.send_signal(number)
-    parent.wait(20)
-    wait_for(lambda: not any(alive(pid) for pid in children), 20)
-    assert not (tmp_path / "three").exists()
+        if number is not signal.SIGKILL:  # `two` does not end when asked; the second request kills it
+            time.sleep(1.5)
+            parent.send_signal(number)
+        parent.wait(20)
+        wait_for(lambda: not any(alive(pid) for pid in children), 20)
+        assert not (tmp_path / "three").exists()
+    finally:
+        for pid in (pid for pid in [parent.pid, *children] if alive(pid)):
+            os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
