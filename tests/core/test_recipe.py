@@ -26,6 +26,7 @@ def test_steps_per_shot_become_whole_epochs() -> None:
 )
 def test_a_training_of_warmup_alone_is_told_from_others(recipe: Recipe, only: bool) -> None:
     assert recipe.only_warmup is only
+    assert ("use more --train.epochs" in recipe.warmup_advice) is only
 
 
 @pytest.mark.parametrize(

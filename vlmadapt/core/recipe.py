@@ -61,6 +61,16 @@ class Recipe:
         """Whether warm-up fills all epochs, so that the schedule at `lr` never starts."""
         return self.epochs > 0 and not self.steps_per_shot and self.warmup_epochs >= self.cycle
 
+    @property
+    def warmup_advice(self) -> str:
+        """End of a message about the training: advice if all of it is warm-up, else empty."""
+        if not self.only_warmup:
+            return ""
+        return (
+            "; all epochs are warm-up, so the method stays close to its start: use more --train.epochs, or "
+            "--train.warmup_epochs 0"
+        )
+
     def shortened_warmup(self, epochs: int) -> int:
         """Warm-up epochs in proportion for a training of `epochs`; at least one epoch of each cycle is left to train.
 

@@ -157,14 +157,8 @@ def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> 
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
         f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.epochs} epochs of batches of "
-        f"{settings.recipe.batch_size}{_ONLY_WARMUP if settings.recipe.only_warmup else ''}"
+        f"{settings.recipe.batch_size}{settings.recipe.warmup_advice}"
     )
-
-
-_ONLY_WARMUP = (
-    "; all epochs are warm-up, so the method stays close to its start: use more --train.epochs, or "
-    "--train.warmup_epochs 0"
-)
 
 
 def _texts(classifier: Classifier) -> list[str]:
