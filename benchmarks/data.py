@@ -1,8 +1,8 @@
-"""Whether loading keeps up: images decoded, augmented and fed a second, on photographs of the usual size.
+"""Throughput of data loading: images decoded, augmented and fed per second, on photographs of the usual size.
 
     python benchmarks/data.py                         # 512 JPEG files of 500 x 375 pixels with random content
 
-Decoding is paid once where the few-shot set is kept in memory, augmentation at every step.
+A few-shot set is decoded once and kept in memory; it is augmented at every step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def photographs(folder: Path, count: int) -> list[Example]:
 
 
 def rate(images: int, work: Callable[[], object]) -> float:
-    """Images a second."""
+    """Images per second."""
     began = time.perf_counter()
     work()
     return images / (time.perf_counter() - began)

@@ -1,12 +1,12 @@
-"""The embedded head-to-head: every registered method on the data set and backbone that come with the package.
+"""Embedded head-to-head: every registered method on the data set and backbone that come with the package.
 
     python benchmarks/embedded.py                    # docs/embedded.md, its picture, and the table in the README
-    python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/look --readme ''            # just a look
+    python benchmarks/embedded.py --methods clip,coop --seeds 1 --docs /tmp/style --readme ''            # just a style
 
-Each method is trained twice for each seed: on the base classes, and on all classes. Protocols that train alike share
-these runs: what was trained on the base classes is tested on them and the novel ones, on all of them together, and in
-the other style; what was trained on all classes is tested on them and, for domain generalisation, in the other style.
-Runs are kept in `--out`; an interrupted benchmark goes on from there.
+Each method is trained twice for each seed: on the base classes and on all classes. Protocols with the same training
+share these runs. Runs on the base classes are tested on the base and the novel classes, on all classes together, and in
+the other style; runs on all classes are tested on them and, for domain generalization, in the other style. Runs are
+kept in `--out`, and an interrupted benchmark continues there.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import torch
 
 from vlmadapt import evaluate, registry
-from vlmadapt.compare.aggregate import HARMONIC, Row, Spread, main_metric
-from vlmadapt.compare.compare import Findings, compare
+from vlmadapt.compare.aggregate import HARMONIC, MeanStd, ResultRow, main_metric
+from vlmadapt.compare.compare import Results, compare
 from vlmadapt.compare.formats import markdown
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import CompareSettings
-from vlmadapt.compare.table import Table, spread_text
+from vlmadapt.compare.tables import Table
 from vlmadapt.core.build import method_class
 from vlmadapt.data.splits import Protocol
 from vlmadapt.files import write_json
 from vlmadapt.report.charts import dots
-from vlmadapt.report.style import looks, to_png
+from vlmadapt.report.style import series_styles, to_png
 
 REFERENCE, OTHER_STYLE = "clip", "openmoji-outline"
-Found = tuple[Comparison, Findings]
+Found = tuple[Comparison, Results]
 
 
 @dataclass(frozen=True)
 class Test:
-    """Another way to test finished runs; the arguments are those of `vlmadapt.evaluate`."""
+    """Another test of finished runs, with the arguments of `vlmadapt.evaluate`."""
 
     data: str | None = None
     protocol: Protocol | None = None
@@ -58,7 +58,7 @@ class Test:
         return evaluate(folder, data=self.data, protocol=self.protocol, role=self.role)[1]
 
     def of(self, method: str) -> Test:
-        """As it can be asked of a method: none that knows its training classes alone answers for unseen ones."""
+        """The test as a method supports it: one that knows only its training classes cannot be told they are unseen."""
         return replace(self, role=None) if bound(method) else self
 
 
@@ -75,7 +75,7 @@ TESTED_OTHERWISE: dict[Protocol, dict[str, tuple[Test, str]]] = {
     },
     "few-shot": {"outline": (SHIFTED, OTHER_STYLE)},
 }
-"""By the protocol that was trained for: column -> the test, and which of its numbers."""
+"""For each training protocol: column -> the test, and the name of its result."""
 
 PAGE = """# Embedded head-to-head
 
@@ -129,18 +129,18 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", help="by default all that are registered")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--epochs", type=int, default=4, help="of every method on the base classes")
-    parser.add_argument("--few-shot-epochs", type=int, default=2, help="of every method on all classes")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of every method on the base classes")
+    parser.add_argument("--few-shot-epochs", type=int, default=2, help="epochs of every method on all classes")
     parser.add_argument("--batch", type=int, default=16, help="images per step of every method")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     parser.add_argument("--out", default="runs/embedded", help="folder of the comparisons")
     parser.add_argument("--docs", default="docs", help="folder of the page and its pictures")
-    parser.add_argument("--readme", default="README.md", help="file that the small table goes into; '' for none")
+    parser.add_argument("--readme", default="README.md", help="file for the small table; '' for none")
     return parser.parse_args()
 
 
 def bound(method: str) -> bool:
-    """It answers for its training classes alone."""
+    """Whether a method answers only for its training classes."""
     return "unseen-classes" in method_class(method).limitations
 
 
@@ -157,7 +157,7 @@ def run(given: argparse.Namespace, methods: list[str], protocol: Protocol, epoch
 
 
 def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Comparison) -> Table:
-    """Test the runs of a comparison in other ways; what was found is kept in a file."""
+    """Test the runs of a comparison in other ways; results are kept in a file."""
     columns = TESTED_OTHERWISE[protocol]
     folders = {method: finished(comparison, method) for method in comparison.methods}
     tests = {test for test, _ in columns.values()}
@@ -168,7 +168,7 @@ def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Co
         values = [[known[test.of(method).key(folder)][number] for folder in own] for test, number in columns.values()]
         if own:
             means.append([round(mean(v), 2) for v in values])
-            rows.append((method, *(spread_text(Spread(mean(v), stdev(v) if len(v) > 1 else None)) for v in values)))
+            rows.append((method, *(str(MeanStd.of(v)) for v in values)))
     best = [
         frozenset(i for i, value in enumerate(column) if value == max(column)) for column in zip(*means, strict=True)
     ]
@@ -181,7 +181,7 @@ def finished(comparison: Comparison, method: str) -> list[Path]:
 
 
 def tested(asked: Sequence[tuple[Test, Path]], kept: Path, jobs: int) -> dict[str, dict[str, float]]:
-    """The numbers of each test of each run, by its key."""
+    """Results of each test of each run, by key."""
     known: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
     missing = [(test, folder) for test, folder in asked if test.key(folder) not in known]
     context = multiprocessing.get_context("spawn")
@@ -195,8 +195,8 @@ def tested(asked: Sequence[tuple[Test, Path]], kept: Path, jobs: int) -> dict[st
 
 def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[Protocol, Table]) -> None:
     docs = Path(given.docs)
-    (comparison, findings), (_, few_shot) = found["base-to-novel"], found["few-shot"]
-    draw(comparison, findings, docs / "images" / "embedded.png")
+    (comparison, results), (_, few_shot) = found["base-to-novel"], found["few-shot"]
+    draw(comparison, results, docs / "images" / "embedded.png")
     page = PAGE.format(
         command=" ".join(["python benchmarks/embedded.py", *sys.argv[1:]]),
         data=", ".join(comparison.data),
@@ -206,8 +206,8 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
             f"on all classes, in batches of {given.batch}, without warm-up, in float32; all other settings are those "
             "of its `uniform` recipe."
         ),
-        base_to_novel=markdown(findings.tables, findings.notes),
-        statistics="\n".join(f"- {line}" for line in statistics_lines(findings.statistics)),
+        base_to_novel=markdown(results.tables, results.notes),
+        statistics="\n".join(f"- {line}" for line in statistics_lines(results.statistics)),
         transferred=markdown([others["base-to-novel"]], []),
         few_shot=markdown(few_shot.tables, few_shot.notes),
         shifted=markdown([others["few-shot"]], []),
@@ -215,30 +215,30 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
     (docs / "embedded.md").write_text(page.strip() + "\n", encoding="utf-8")
     if given.readme:
         readme = Path(given.readme)
-        table = small_table(findings.rows, few_shot.rows)
+        table = small_table(results.rows, few_shot.rows)
         text = IN_README.sub(lambda marks: marks[1] + table + marks[2], readme.read_text(encoding="utf-8"))
         readme.write_text(text, encoding="utf-8")
 
 
-def draw(comparison: Comparison, findings: Findings, path: Path) -> None:
-    """The main number of each method, and a line at the reference."""
-    metric = main_metric(findings.rows)
-    rows = [row for row in findings.rows if metric in row.accuracy]
-    figure = dots(rows, metric, looks(comparison.methods))
+def draw(comparison: Comparison, results: Results, path: Path) -> None:
+    """Draw the main accuracy of each method, and a line at the reference."""
+    metric = main_metric(results.rows)
+    rows = [row for row in results.rows if metric in row.accuracy]
+    figure = dots(rows, metric, series_styles(comparison.methods))
     reference = next((row.accuracy[metric].mean for row in rows if row.method == REFERENCE), None)
     if reference is not None:
         figure.axes[0].axvline(reference, color="0.5", linestyle="dashed", linewidth=1, zorder=0)
     to_png(figure, path)
 
 
-def small_table(base_to_novel: Sequence[Row], few_shot: Sequence[Row]) -> str:
+def small_table(base_to_novel: Sequence[ResultRow], few_shot: Sequence[ResultRow]) -> str:
     """Means and deviations of all methods, without costs."""
     of_base = {row.method: row.accuracy for row in base_to_novel}
     lines = ["| method | base | novel | HM | all classes, few-shot |", "|---|---:|---:|---:|---:|"]
     for row in few_shot:
         known = of_base.get(row.method, {})
-        cells = [spread_text(known[name]) if name in known else "" for name in ("base", "novel", HARMONIC)]
-        lines.append(" | ".join([f"| `{row.method}`", *cells, f"{spread_text(row.accuracy['all'])} |"]))
+        cells = [str(known[name]) if name in known else "" for name in ("base", "novel", HARMONIC)]
+        lines.append(" | ".join([f"| `{row.method}`", *cells, f"{row.accuracy['all']} |"]))
     return "\n".join(lines) + "\n"
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/openmoji_settings.py mmrl++ --options reg_weight=0.5,1,2 --train epochs=10,20
 
-Neither a test image nor any image of a novel class is looked at. The 17 base classes are cut in two halves, their
-training and validation images in three parts: one half of the classes is trained on with two parts of its images, and
-tested on the third part (seen) and on all images of the other half (unseen). Both halves and all three parts take
-their turn, so that every number is the mean of six runs. Results are kept in `--out`; what is there is not run again.
+No test image and no image of a novel class is used. The 17 base classes are split into two halves, their training and
+validation images into three parts. A method trains on two parts of the images of one half, and is tested on the third
+part (seen) and on all images of the other half (unseen). Both halves and all three parts take turns, so every number is
+the mean of six runs. Results are kept in `--out` and not computed again.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from vlmadapt.files import write_json
 
 PARTS = 3
 TURNS = tuple(product(range(2), range(PARTS)))
-"""Which half of the base classes is trained on, and which part of its images is kept back."""
+"""The half of the base classes to train on, and the part of its images to hold out."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method")
-    parser.add_argument("--options", nargs="*", default=[], metavar="NAME=VALUE,VALUE", help="of the method")
-    parser.add_argument("--train", nargs="*", default=[], metavar="NAME=VALUE,VALUE", help="of its recipe")
+    parser.add_argument("--options", nargs="*", default=[], metavar="NAME=VALUE,VALUE", help="options of the method")
+    parser.add_argument("--train", nargs="*", default=[], metavar="NAME=VALUE,VALUE", help="training settings")
     parser.add_argument("--out", type=Path, default=Path("runs/openmoji-settings.json"))
     given = parser.parse_args()
     known: dict[str, list[float]] = json.loads(given.out.read_text()) if given.out.is_file() else {}
@@ -83,7 +83,7 @@ def cross_validated(
 def one_turn(
     images: dict[str, list[Path]], method: str, options: dict[str, Any], train: dict[str, Any], half: int, part: int
 ) -> tuple[float, float]:
-    """Accuracy on seen and on unseen classes where one half of the classes is trained on."""
+    """Accuracy on seen and on unseen classes after training on one half of the classes."""
     seen = list(images)[half::2]
     with tempfile.TemporaryDirectory() as folder:
         table, split = Path(folder) / "base.csv", Path(folder) / "split.yaml"
@@ -110,7 +110,7 @@ def one_turn(
 
 
 def show(known: dict[str, list[float]]) -> None:
-    """All settings tried, the best first."""
+    """Print all settings tried, the best first."""
     table = Table(title="cross-validated on the base classes of openmoji")
     for column in ("HM", "seen", "unseen", "settings"):
         table.add_column(column, justify="left" if column == "settings" else "right")

@@ -1,4 +1,4 @@
-"""What the plan saves: the work of published code and the planned one side by side on a ViT-B/16 with random weights.
+"""Cost of a training step as published code computes it and as planned, on a ViT-B/16 with random weights.
 
     python benchmarks/plan.py --methods mmrl,mmrl++,coop,maple --classes 100 --batch 4
     python benchmarks/plan.py --methods mmrl --classes 10,100,397,1000 --picture docs/images/plan-classes.png
@@ -6,10 +6,10 @@
     python benchmarks/plan.py --methods mmrl --plans planned,planned-pack,planned-shared-prefix
     python benchmarks/plan.py --methods mmrl --classes 1000,21000 --plans planned,planned/500
 
-`PLAN/N` takes N classes at a time (`--class_chunk N`); beyond ImageNet's names, classes are called by pairs of them.
-Steps of the plans alternate within one run, with a matrix product between them, so that whatever else the machine does
-meets all of them. Memory is taken in a process of its own for each plan; a plan that would need more than there is, by
-what it needed for fewer classes, is left out. FLOPs are counted by torch, attention as the products it consists of.
+`PLAN/N` takes N classes at a time (`--class_chunk N`). After ImageNet's names, classes are named by pairs of them.
+Steps of the plans alternate within one run, with a matrix product between them, so that other load on the machine
+affects all of them. Memory is measured in a separate process for each plan; a plan that would need more than the
+machine has, extrapolated from fewer classes, is left out. FLOPs are counted by torch, attention as its matrix products.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from vlmadapt.roles import SEEN
 from vlmadapt.runs.memory import peak_memory
 
 OFFICIAL = "reference+keep-teacher+keep-text"
-"""What published code computes: every layer of every token at each step, but hand-written texts once, and in testing
-all texts once."""
+"""The work of published code: every layer of every token at each step, but hand-written texts once, and in testing all
+texts once."""
 
 NAMES = {OFFICIAL: "as published code"}
 
 TESTED = 16
-"""Images at once in testing."""
+"""Images per batch in testing."""
 
 Work = tuple[str, int, int, int | None]
-"""Method, classes, batch, and the first touched layer where it is not the published one."""
+"""Method, classes, batch size, and the first touched layer, None for the published one."""
 
 
 @dataclass
 class Cost:
-    """What a plan costs a method at a number of classes; `first_layer` where not the published one is touched first."""
+    """Cost of a method under a plan at a number of classes; `first_layer` is None for the published one."""
 
     method: str
     classes: int
@@ -72,7 +72,7 @@ class Cost:
 
     @property
     def work(self) -> Work:
-        """What was done, whichever the plan."""
+        """The measured work, without the plan."""
         return self.method, self.classes, self.batch, self.first_layer
 
 
@@ -113,8 +113,8 @@ class Setup:
         options = {} if first_layer is None else {"layers": list(range(first_layer, backbone.image.depth + 1))}
         torch.manual_seed(0)
         method = build_method(name, backbone, Task(self.names, templates), options)
-        rules, _, chunk = plan.partition("/")
-        self.classifier = Classifier(backbone, method, templates, rules, int(chunk or 0))
+        name_of_plan, _, chunk = plan.partition("/")
+        self.classifier = Classifier(backbone, method, templates, name_of_plan, int(chunk or 0))
         self.trainer = PlainTrainer(method)
         noise = torch.Generator().manual_seed(1)
         self.images = torch.randn(batch, 3, *backbone.image.size, generator=noise)
@@ -123,8 +123,8 @@ class Setup:
 
     def step(self) -> float:
         method = self.classifier.method.train()
-        x = self.classifier.forward(self.images, self.names, self.labels)
-        return float(total(method.training_step(x, self.trainer)).detach())
+        fwd = self.classifier.forward(self.images, self.names, self.labels)
+        return float(total(method.training_step(fwd, self.trainer)).detach())
 
     def score(self) -> None:
         self.classifier.scores(self.tested, self.names, SEEN)
@@ -157,7 +157,7 @@ def counted(work: Callable[[], object]) -> float:
 def measure(backbone: Backbone, work: Work, plans: list[str], rounds: int) -> list[Cost]:
     setups = {plan: Setup(backbone, work, plan) for plan in plans}
     for setup in setups.values():
-        setup.step()  # fills the caches: what is paid once is not part of a step
+        setup.step()  # fills the caches, which is not part of a later step
     steps: dict[str, list[float]] = {plan: [] for plan in plans}
     scores: dict[str, list[float]] = {plan: [] for plan in plans}
     rates: dict[str, list[float]] = {plan: [] for plan in plans}
@@ -169,7 +169,7 @@ def measure(backbone: Backbone, work: Work, plans: list[str], rounds: int) -> li
             steps[plan].append(time.perf_counter() - began)
             rates[plan].append(matrix_product_rate())
     for setup in setups.values():
-        setup.score()  # text features are computed anew behind a step and kept from then on
+        setup.score()  # text features are computed once after a step and then kept
     for _ in range(rounds):
         for plan, setup in setups.items():
             scores[plan].append(timed(setup.score))
@@ -198,7 +198,7 @@ def report_memory(work: Work, plan: str, threads: int) -> None:
 
 
 def fits(plan: str, work: Work, costs: list[Cost]) -> bool:
-    """Whether a plan's memory, grown with the classes, is at hand."""
+    """Whether the memory of a plan, extrapolated to the number of classes, is available."""
     name, classes, batch, first_layer = work
     smaller = [c for c in costs if (c.method, c.batch, c.first_layer, c.plan) == (name, batch, first_layer, plan)]
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

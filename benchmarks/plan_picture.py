@@ -1,8 +1,8 @@
-"""What each plan computes, as a picture: tokens that go through each block in a training step.
+"""Picture of what each plan computes: tokens that go through each block in a training step.
 
     python benchmarks/plan_picture.py --method mmrl --classes 100 --batch 4 --out docs/images/plan.png
 
-Counted while steps run, on towers of ViT-B/16's depth and row lengths but small width.
+Counted while steps run, on towers with the depth and sequence lengths of ViT-B/16 but small width.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ import open_clip
 import torch
 
 from vlmadapt import Backbone
-from vlmadapt.core import engine
+from vlmadapt.core import run_tower
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task, total
+from vlmadapt.core.packing import Packing
+from vlmadapt.core.sequences import Sequences
 
-GRAPH, PLAIN, KEPT, LENT = "with a graph", "without a graph", "kept from the first step", "keys and values only"
-COLOURS = {GRAPH: "#b3452c", PLAIN: "#e0a387", LENT: "#cfd6dd", KEPT: "#7f93a8"}
+GRAPH, PLAIN, KEPT, SUPPLIED = "with a graph", "without a graph", "kept from the first step", "keys and values only"
+COLOURS = {GRAPH: "#b3452c", PLAIN: "#e0a387", SUPPLIED: "#cfd6dd", KEPT: "#7f93a8"}
 Counts = Counter[tuple[str, int, str]]
 """Tokens by tower, block and kind."""
 
@@ -40,35 +42,34 @@ def thin_backbone() -> Backbone:
 
 @contextmanager
 def counting(backbone: Backbone) -> Iterator[Counts]:
-    """Tokens that go through each block while it lasts."""
+    """Tokens that go through each block during a `with` block."""
     counts: Counts = Counter()
-    places = {id(b): (side, i) for side, tower in (("text", backbone.text), ("image", backbone.image))
-              for i, b in enumerate(tower.blocks)}  # fmt: skip
-    whole, last = engine.run_block, engine.run_last_block
+    positions = {id(b): (side, i) for side, tower in (("text", backbone.text), ("image", backbone.image))
+                 for i, b in enumerate(tower.blocks)}  # fmt: skip
+    in_full, for_reads = run_tower.run_block, run_tower.run_last_block
 
-    def tokens(rows: Any, layout: Any) -> int:
-        own = rows.own.shape[1] * rows.own.shape[2] if layout.real is None else len(layout.real)
-        return rows.own.shape[0] * own + rows.shared.shape[0] * rows.prefix
+    def tokens(x: Sequences, packing: Packing) -> int:
+        return x.suffix.shape[0] * sum(bucket.size for bucket in packing.buckets) + x.prefix.shape[0] * x.map.prefix_len
 
-    def run_block(block: Any, rows: Any, layout: Any, adapters: Any) -> Any:
-        out = whole(block, rows, layout, adapters)
-        counts[*places[id(block)], GRAPH if out.own.requires_grad else PLAIN] += tokens(rows, layout)
+    def run_block(block: Any, x: Sequences, packing: Packing, adapters: Any) -> Sequences:
+        out = in_full(block, x, packing, adapters)
+        counts[*positions[id(block)], GRAPH if out.suffix.requires_grad else PLAIN] += tokens(x, packing)
         return out
 
-    def run_last_block(block: Any, rows: Any, layout: Any, adapters: Any, reads: Any) -> Any:
-        out = last(block, rows, layout, adapters, reads)
+    def run_last_block(block: Any, x: Sequences, packing: Packing, adapters: Any, reads: Any) -> Any:
+        out = for_reads(block, x, packing, adapters, reads)
         read = sum(t.shape[0] * t.shape[1] * t.shape[2] for t in out.values())
         graph = any(t.requires_grad for t in out.values())
-        counts[*places[id(block)], GRAPH if graph else PLAIN] += read
-        counts[*places[id(block)], LENT] += tokens(rows, layout) - read
+        counts[*positions[id(block)], GRAPH if graph else PLAIN] += read
+        counts[*positions[id(block)], SUPPLIED] += tokens(x, packing) - read
         return out
 
-    with patch.object(engine, "run_block", run_block), patch.object(engine, "run_last_block", run_last_block):
+    with patch.object(run_tower, "run_block", run_block), patch.object(run_tower, "run_last_block", run_last_block):
         yield counts
 
 
 def count(method: str, classes: int, batch: int, plan: str) -> Counts:
-    """Tokens of a later step, with those that only the first one computed as `KEPT`."""
+    """Tokens of the second step; those that only the first step computed count as `KEPT`."""
     torch.manual_seed(0)
     backbone, names, templates = thin_backbone(), tuple(open_clip.IMAGENET_CLASSNAMES[:classes]), ("a photo of a {}.",)
     built = build_method(method, backbone, Task(names, templates))

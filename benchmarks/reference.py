@@ -1,9 +1,9 @@
-"""Whether the reference plan is a fair one: the towers run by it and by open_clip's own forward, side by side.
+"""Time of the reference plan against open_clip's own forward, to show that the baseline of all speed-ups is fair.
 
     python benchmarks/reference.py --classes 100 --batch 4
 
-Both push the same embedded rows, 77 tokens a class and 197 an image, through all 12 blocks of ViT-B/16 and gradients
-back to the rows. Published code does so too, with the same modules as open_clip.
+Both run the same embedded tokens, 77 per class and 197 per image, through all 12 blocks of ViT-B/16, and gradients back
+to the tokens. Published code does the same, with the same modules as open_clip.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ from torch import Tensor
 from vlmadapt import Backbone
 from vlmadapt.core.backbone import ImageTower, TextTower
 from vlmadapt.core.block import run_block
-from vlmadapt.core.layout import lay_out
-from vlmadapt.core.sequences import Rows
+from vlmadapt.core.packing import pack
+from vlmadapt.core.sequences import Sequences
+from vlmadapt.core.token_map import TokenMap, image_map
 
 ForwardPass = Callable[[Tensor], Tensor]
 
 
-def by_reference(tower: TextTower | ImageTower, end: Tensor | None) -> ForwardPass:
-    """All blocks on rows (N, T, width), as the engine runs them with every rule off."""
+def by_reference(tower: TextTower | ImageTower, pool: Tensor | None) -> ForwardPass:
+    """All blocks on tokens (N, T, width), as the engine runs them without optimisations."""
 
     def forward(tokens: Tensor) -> Tensor:
-        rows = Rows.of(tokens[None] if tower.causal else tokens[:, None], end, {})
-        layout = lay_out(rows, tower.causal, pack=False)
+        n, length = tokens.shape[:2]
+        if tower.causal:
+            x = Sequences.of(tokens[None], TokenMap(rows=n, prefix_len=0, length=length, pool=pool))
+        else:
+            x = Sequences.of(tokens[:, None], image_map(length))
+        packing = pack(x.map, tokens.device, causal=tower.causal, by_length=False)
         for block in tower.blocks:
-            rows = run_block(block, rows, layout, ())
-        return rows.own.reshape(tokens.shape)
+            x = run_block(block, x, packing, ())
+        return x.whole().reshape(tokens.shape)
 
     return forward
 
@@ -65,12 +70,12 @@ def main() -> None:
     text, image = backbone.text, backbone.image
     ids = text.tokenize([f"a photo of a {name}." for name in open_clip.IMAGENET_CLASSNAMES[: given.classes]])
     works = {
-        f"text, {given.classes} rows": (
+        f"text, {given.classes} sequences": (
             text.embed(ids),
             by_reference(text, text.end(ids)),
             lambda tokens: model.transformer(tokens, attn_mask=model.attn_mask),
         ),
-        f"image, {given.batch} rows": (
+        f"image, {given.batch} sequences": (
             image.embed(torch.randn(given.batch, 3, 224, 224)),
             by_reference(image, None),
             model.visual.transformer,

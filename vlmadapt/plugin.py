@@ -7,7 +7,7 @@ What each entry-point group takes: `vlmadapt.methods` a class derived from `Meth
 `Dataset`; `vlmadapt.backbones` a function without arguments that returns what `--backbone` takes.
 """
 
-from vlmadapt.compare.published_table import Published
+from vlmadapt.compare.published import Published
 from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
 from vlmadapt.core.forward import ForwardPass, similarity
 from vlmadapt.core.hooks import (

@@ -10,6 +10,8 @@ import pytest
 from tests.world import World
 from vlmadapt.cli.main import main
 from vlmadapt.compare.record import Comparison
+from vlmadapt.runs.lock import exclusive
+from vlmadapt.runs.run import Run
 
 
 def arguments(world: World, out: Path, methods: str, *more: str) -> list[str]:
@@ -31,15 +33,26 @@ def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pyte
     assert found["clip"].result() and found["coop"].result()
     assert found["mmrl"].error is not None and "layer" in found["mmrl"].error
     assert found["mmrl"].error in (out / "table.md").read_text()
+    assert "coop: warm-up shortened from 1 to 0 epochs" in (out / "table.md").read_text()
+    assert Run(found["coop"].folder).metrics()[0]["lr"] > 1e-3
     answers = json.loads((found["coop"].folder / "answers.json").read_text())
     assert [group["name"] for group in answers] == ["base", "novel"]
 
     main(arguments(world, tmp_path / "again", "clip,coop", "--reuse", str(out / "runs"), "--dry_run"))
     said = capsys.readouterr()
-    assert "0 of 2 runs are still to be done" in said.out
+    assert "0 of 2 runs remain to be done" in said.out
     main(arguments(world, tmp_path / "again", "clip,coop", "--reuse", str(out / "runs")))
     assert not (tmp_path / "again" / "runs").exists()
     capsys.readouterr()
+
+    result_file = found["coop"].folder / "result.json"
+    kept = result_file.read_text()
+    result_file.write_text(kept[:20])
+    with pytest.raises(SystemExit):
+        main(arguments(world, tmp_path / "third", "clip,coop", "--reuse", str(out / "runs"), "--dry_run"))
+    error = capsys.readouterr().err
+    assert f"'{result_file}' is damaged" in error and error.count("\n") == 1
+    result_file.write_text(kept)
 
     page = tmp_path / "page.html"
     main(["report", str(out), "--out", str(page)])
@@ -51,8 +64,17 @@ def test_a_comparison_runs_fails_reuses_and_reports(tmp_path: Path, capsys: pyte
 def test_other_settings_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World.make(tmp_path)
     main(arguments(world, tmp_path / "compared", "clip,coop", "--dry_run"))
-    assert "2 of 2 runs are still to be done" in capsys.readouterr().out
+    assert "2 of 2 runs remain to be done" in capsys.readouterr().out
     assert not (tmp_path / "compared").exists()
+
+
+def test_a_comparison_has_one_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World.make(tmp_path)
+    with exclusive(tmp_path / "compared"), pytest.raises(SystemExit) as stopped:
+        main(arguments(world, tmp_path / "compared", "clip"))
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "in use by process" in error and error.count("\n") == 1
+    assert not (tmp_path / "compared" / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.compare import fake
-from vlmadapt.compare.aggregate import Row, Spread
-from vlmadapt.compare.compare import find
+from vlmadapt.compare.aggregate import MeanStd, ResultRow
+from vlmadapt.compare.compare import make_results
 from vlmadapt.compare.published import match
 from vlmadapt.compare.record import Comparison
 from vlmadapt_published import mmrl_paper
@@ -18,8 +18,8 @@ def compared(protocol: str = "base-to-novel", backbone: str = VIT) -> Comparison
     return Comparison(protocol, backbone, "paper", (), {})
 
 
-def row(method: str = "mmrl", data: tuple[str, ...] = ("dtd",), shots: int = 16) -> Row:
-    return Row(method, data, shots, (1,), {"harmonic_mean": Spread(73.0)})
+def row(method: str = "mmrl", data: tuple[str, ...] = ("dtd",), shots: int = 16) -> ResultRow:
+    return ResultRow(method, data, shots, (1,), {"harmonic_mean": MeanStd(73.0)})
 
 
 def test_a_published_number_is_found() -> None:
@@ -39,7 +39,7 @@ def test_a_published_number_is_found() -> None:
         (row(data=("dtd", "eurosat")), compared()),
     ],
 )
-def test_nothing_is_claimed_where_anything_differs(other_row: Row, comparison: Comparison) -> None:
+def test_nothing_is_claimed_where_anything_differs(other_row: ResultRow, comparison: Comparison) -> None:
     assert match(other_row, comparison) is None
 
 
@@ -66,8 +66,8 @@ def test_exactly_the_known_numbers_do_not_follow_from_their_columns() -> None:
 
 
 def test_flawed_numbers_stay_and_are_marked(tmp_path: Path) -> None:
-    findings = find(fake.comparison(tmp_path, ("clip", "mmrl"), ("dtd",), backbone=VIT))
-    (table,) = findings.tables
-    published = dict(zip(table.columns, table.rows[1], strict=True))["published HM (ours is)"]
+    results = make_results(fake.comparison(tmp_path, ("clip", "mmrl"), ("dtd",), backbone=VIT))
+    (table,) = results.tables
+    published = dict(zip(table.columns, table.rows[1], strict=True))["published HM (difference)"]
     assert published.startswith("73.82* (")
-    assert any(note.startswith("* mmrl: HM 73.82") and "73.92" in note for note in findings.notes)
+    assert any(note.startswith("* mmrl: HM 73.82") and "73.92" in note for note in results.notes)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vlmadapt.compare.recipes import configs, find_recipe
-from vlmadapt.compare.settings import CompareSettings, cells
+from vlmadapt.compare.settings import CompareSettings, run_specs
 from vlmadapt.errors import VlmadaptError
 
 
@@ -33,13 +33,13 @@ def test_a_method_without_files_keeps_its_defaults() -> None:
 
 def test_a_recipe_for_something_else_is_noted() -> None:
     settings = CompareSettings(["clip-lora"], protocol="base-to-novel", recipe="paper", seeds=[1])
-    (cell,) = cells(settings)
-    assert cell.note == "published for few-shot"
+    (spec,) = run_specs(settings)
+    assert spec.note == "recipe published for few-shot"
 
 
 def test_the_grid_has_every_combination_and_common_settings_win() -> None:
     settings = CompareSettings(["maple", "coop"], ["openmoji"], seeds=[1, 2], shots=[1, 4], train={"epochs": 2})
-    grid = list(cells(settings))
+    grid = list(run_specs(settings))
     assert len({(c.settings.method, c.settings.shots, c.settings.seed) for c in grid}) == len(grid) == 8
     assert {c.settings.recipe.epochs for c in grid} == {2}
     assert [c.settings.seed for c in grid] == [1, 1, 1, 1, 2, 2, 2, 2]
@@ -47,18 +47,40 @@ def test_the_grid_has_every_combination_and_common_settings_win() -> None:
 
 def test_common_epochs_do_not_train_what_is_solved() -> None:
     settings = CompareSettings(["linear-probe", "tip-adapter"], seeds=[1], train={"epochs": 2, "batch_size": 7})
-    assert [(c.settings.recipe.epochs, c.settings.recipe.batch_size) for c in cells(settings)] == [(0, 7), (0, 7)]
+    assert [(c.settings.recipe.epochs, c.settings.recipe.batch_size) for c in run_specs(settings)] == [(0, 7), (0, 7)]
+
+
+def test_a_shorter_training_has_a_shorter_warmup_and_says_so() -> None:
+    common = CompareSettings(["coop", "maple", "linear-probe"], seeds=[1], train={"epochs": 1})
+    coop, maple, probe = run_specs(common)
+    for spec in (coop, maple):
+        assert (spec.settings.recipe.epochs, spec.settings.recipe.warmup_epochs) == (1, 0)
+        assert not spec.settings.recipe.only_warmup
+        assert spec.note == "warm-up shortened from 1 to 0 epochs, in proportion to the training"
+    assert "warm-up" not in probe.note
+
+
+def test_a_longer_training_keeps_its_warmup_and_what_is_asked_for_wins() -> None:
+    (longer,) = run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": 500}))
+    (asked,) = run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": 1, "warmup_epochs": 1}))
+    assert (longer.settings.recipe.warmup_epochs, longer.note) == (1, "")
+    assert (asked.settings.recipe.warmup_epochs, asked.note) == (1, "")
+
+
+def test_common_epochs_that_are_no_number_are_refused() -> None:
+    with pytest.raises((VlmadaptError, TypeError)):
+        list(run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": "many"})))
 
 
 def test_common_epochs_replace_steps() -> None:
-    (cell,) = cells(CompareSettings(["clip-lora"], seeds=[1], train={"epochs": 2}))
-    assert cell.settings.recipe.with_epochs(16.0, 5).epochs == 2
+    (spec,) = run_specs(CompareSettings(["clip-lora"], seeds=[1], train={"epochs": 2}))
+    assert spec.settings.recipe.with_epochs(16.0, 5).epochs == 2
 
 
 def test_a_file_for_one_method_replaces_its_recipe(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("method: {name: coop, tokens: 3}\n")
-    grid = list(cells(CompareSettings(["clip", "coop"], seeds=[1], method_configs=[str(own)])))
+    grid = list(run_specs(CompareSettings(["clip", "coop"], seeds=[1], method_configs=[str(own)])))
     assert [c.settings.options.get("tokens") for c in grid] == [None, 3]
     assert grid[1].recipe == (str(own),)
 

@@ -9,21 +9,21 @@ import pytest
 from tests.compare import fake
 from vlmadapt.compare.aggregate import make_rows
 from vlmadapt.compare.answers import read_correct
-from vlmadapt.compare.compare import find
+from vlmadapt.compare.compare import make_results
 from vlmadapt.compare.record import Comparison
-from vlmadapt.compare.statistics import Statistics, holm
+from vlmadapt.compare.statistics import Statistics, holm_bonferroni
 
 SIX = ("a", "b", "c", "d", "e", "f")
 
 
 def statistics_of(comparison: Comparison) -> Statistics:
-    found = find(comparison).statistics
+    found = make_results(comparison).statistics
     assert found is not None
     return found[0]
 
 
-def test_holm_on_numbers_worked_by_hand() -> None:
-    assert holm({"x": 0.01, "y": 0.04, "z": 0.03}) == pytest.approx({"x": 0.03, "z": 0.06, "y": 0.06})
+def test_holm_bonferroni_on_numbers_worked_by_hand() -> None:
+    assert holm_bonferroni({"x": 0.01, "y": 0.04, "z": 0.03}) == pytest.approx({"x": 0.03, "z": 0.06, "y": 0.06})
 
 
 def test_image_intervals_hold_the_difference_and_are_paired(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_few_runs_claim_nothing(tmp_path: Path) -> None:
     found = statistics_of(fake.comparison(tmp_path, ("clip", "mmrl"), ("a", "b"), seeds=(1,)))
     assert not found.datasets and not found.p_values and not found.ranks
     said = " ".join(found.refusals)
-    assert "from 2 data sets" in said and "no Wilcoxon test" in said and "with 1 seed " in said
+    assert "2 data sets cannot show" in said and "no Wilcoxon test" in said and "with 1 seed " in said
 
 
 def test_many_data_sets_give_intervals_ranks_and_a_test(tmp_path: Path) -> None:
@@ -96,8 +96,34 @@ def test_many_data_sets_give_intervals_ranks_and_a_test(tmp_path: Path) -> None:
     assert found.refusals == ()
 
 
+def test_ranks_are_averaged_over_data_sets_and_ties_share_theirs(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop", "mmrl"), SIX[:5], seeds=(1,))
+    scores = {"clip": (5, 5, 1, 1, 5), "coop": (4, 4, 2, 2, 5), "mmrl": (3, 3, 3, 3, 5)}
+    for entry in made.entries:
+        path = entry.folder / "result.json"
+        value = float(scores[entry.method][SIX.index(entry.data)])
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": {"all": value}}))
+    # clip 1 1 3 3 2, coop 2 2 2 2 2, mmrl 3 3 1 1 2
+    assert statistics_of(made).ranks == pytest.approx({"clip": 2.0, "coop": 2.0, "mmrl": 2.0})
+    path = made.of("mmrl", "a", 16)[0].folder / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": {"all": 9.0}}))
+    # in the first data set now mmrl 1, clip 2, coop 3
+    assert statistics_of(made).ranks == pytest.approx({"clip": 11 / 5, "coop": 11 / 5, "mmrl": 8 / 5})
+
+
+def test_a_method_without_any_difference_still_counts_as_a_comparison(tmp_path: Path) -> None:
+    seven = (*SIX, "g")
+    made = fake.comparison(tmp_path, ("clip", "coop", "mmrl"), seven, seeds=(1,))
+    for entry in made.entries:
+        path = entry.folder / "result.json"
+        value = 50.0 + (1.0 + seven.index(entry.data)) * (entry.method == "mmrl")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": {"all": value}}))
+    # the exact two-sided p of seven positive differences is 2 / 2^7, times two comparisons
+    assert statistics_of(made).p_values == pytest.approx({"mmrl": 4 / 2**7, "coop": 1.0})
+
+
 def test_a_failed_reference_is_said_and_not_worked_around(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path, ("clip", "mmrl"))
     for entry in made.of("clip", "alpha", 16):
         (entry.folder / "result.json").unlink()
-    assert any("nothing is compared with clip" in line for line in statistics_of(made).refusals)
+    assert any("no comparison with clip" in line for line in statistics_of(made).refusals)

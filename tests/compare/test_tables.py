@@ -9,11 +9,13 @@ from statistics import mean, stdev
 import pytest
 
 from tests.compare import fake
+from vlmadapt.cli.tables.compare import show
 from vlmadapt.compare.aggregate import make_rows
-from vlmadapt.compare.compare import find, write_findings
+from vlmadapt.compare.compare import make_results, write_results
 from vlmadapt.compare.record import Comparison, comparison_of
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.accuracy import harmonic_mean
+from vlmadapt.report.report import render
 
 
 def test_means_and_deviations_are_over_seeds(tmp_path: Path) -> None:
@@ -23,7 +25,7 @@ def test_means_and_deviations_are_over_seeds(tmp_path: Path) -> None:
     base = [result["accuracy"]["base"] for result in results if result]
     assert row.seeds == (1, 2, 3)
     assert row.accuracy["base"].mean == pytest.approx(mean(base))
-    assert row.accuracy["base"].deviation == pytest.approx(stdev(base))
+    assert row.accuracy["base"].std == pytest.approx(stdev(base))
     expected = harmonic_mean(row.accuracy["base"].mean, row.accuracy["novel"].mean)
     assert row.accuracy["harmonic_mean"].mean == pytest.approx(expected)
 
@@ -39,8 +41,8 @@ def test_averages_need_every_data_set(tmp_path: Path) -> None:
 
 def test_files_say_the_same_and_carry_recipe_splits_and_versions(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path)
-    findings = find(made)
-    write_findings(findings, made, tmp_path)
+    results = make_results(made)
+    write_results(results, made, tmp_path)
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
     content = json.loads((tmp_path / "table.json").read_text())
     assert [row["method"] for row in rows] == [row["method"] for row in content["rows"]] == ["clip", "coop", "mmrl++"]
@@ -55,25 +57,53 @@ def test_files_say_the_same_and_carry_recipe_splits_and_versions(tmp_path: Path)
 
 def test_latex_and_markdown_escape_what_they_must(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path, ("a_b", "c|d"), seeds=(1,))
-    write_findings(find(made), made, tmp_path)
+    write_results(make_results(made), made, tmp_path)
     assert r"a\_b" in (tmp_path / "table.tex").read_text()
     assert r"| c\|d |" in (tmp_path / "table.md").read_text()
+
+
+HOSTILE = ("=cmd|'/c calc'!A1", "<script>alert(1)</script>", "[bold]b[/bold]", "@x", "-y", "+z", "a$b$c")
+
+
+def test_names_are_shown_and_never_obeyed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = fake.comparison(tmp_path / "runs-of-names", ("clip",), seeds=(1,))
+    entries = [replace(made.entries[0], method=name) for name in HOSTILE]
+    made = replace(made, entries=tuple(entries))
+    results = make_results(made)
+    write_results(results, made, tmp_path)
+    rows = list(csv.reader((tmp_path / "table.csv").read_text().splitlines()))
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert [row[0].removeprefix("'") for row in rows[1:]] == list(HOSTILE)
+    text = (tmp_path / "table.md").read_text()
+    assert "<script" not in text and "&lt;script&gt;" in text and r"\|" in text
+    show(results, "here")
+    shown = capsys.readouterr().out
+    assert "[bold]b[/bold]" in shown and "<script>" in shown
+    page = render(made, results)
+    assert "<script" not in page and "[bold]b[/bold]" in page
+
+
+def test_negative_differences_stay_numbers(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"), ("dtd",), backbone="ViT-B-16:openai")
+    write_results(make_results(made), made, tmp_path)
+    differences = [row["base_difference"] for row in csv.DictReader((tmp_path / "table.csv").read_text().splitlines())]
+    assert all(difference == "" or float(difference) for difference in differences) and any(differences)
 
 
 def test_failed_runs_are_counted_and_explained(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path)
     entries = [replace(e, error="it broke.") if (e.method, e.seed) == ("coop", 2) else e for e in made.entries]
-    findings = find(replace(made, entries=tuple(entries)))
-    cells = dict(zip(findings.tables[0].columns, findings.tables[0].rows[1], strict=True))
+    results = make_results(replace(made, entries=tuple(entries)))
+    cells = dict(zip(results.tables[0].columns, results.tables[0].rows[1], strict=True))
     assert cells["seeds"] == "2 (1 failed)"
-    assert "Failed: coop on alpha, seed 2: it broke." in findings.notes
+    assert "Failed: coop on alpha, seed 2: it broke." in results.notes
 
 
 def test_different_machines_are_told(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path)
     path = made.entries[0].folder / "environment.json"
     path.write_text(path.read_text().replace('"gpu": null', '"gpu": "H100"'))
-    assert any("times cannot be compared" in note for note in find(made).notes)
+    assert any("times cannot be compared" in note for note in make_results(made).notes)
 
 
 def test_a_comparison_can_be_moved(tmp_path: Path) -> None:

@@ -70,13 +70,13 @@ def test_the_page_is_the_same_again(page: Path) -> None:
 def test_single_runs_are_reported(tmp_path: Path) -> None:
     run = fake.run(tmp_path / "run", "coop", "alpha", 16, 1, 0.7)
     text = report([run], tmp_path / "report.html").read_text()
-    assert "What can be said" not in text and "training accuracy" in text
+    assert "<h2>Statistics" not in text and "training accuracy" in text
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path, ("clip",), seeds=(1,))
     (made.entries[0].folder / "result.json").unlink()
-    with pytest.raises(VlmadaptError, match="nothing to report yet"):
+    with pytest.raises(VlmadaptError, match="nothing to report"):
         report([tmp_path], tmp_path / "report.html")
     with pytest.raises(VlmadaptError, match="does not exist"):
         report([tmp_path / "nowhere"], tmp_path / "report.html")

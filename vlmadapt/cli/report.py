@@ -9,7 +9,7 @@ from vlmadapt.cli.parsing import new_parser, parse
 
 def run(arguments: list[str]) -> None:
     """Parse, write the page."""
-    parser = new_parser("report", "Make one HTML page, which needs nothing else, of runs or of a comparison.")
+    parser = new_parser("report", "Write a comparison, or runs, as one self-contained HTML page.")
     parser.add_argument("folders", type=str, nargs="+", help="the folder of a comparison, or run folders")
     parser.add_argument("--out", type=str, default="report.html", help="file to be written")
     given = parse(parser, arguments)

@@ -1,4 +1,4 @@
-"""Numbers of runs that differ by their seed, brought together."""
+"""Means and standard deviations over seeds, and averages over data sets."""
 
 from __future__ import annotations
 
@@ -14,35 +14,43 @@ HARMONIC, TARGETS = "harmonic_mean", "target_average"
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A number over seeds: its mean, and its sample standard deviation where there are two or more."""
+class MeanStd:
+    """Mean over seeds, and sample standard deviation if there are two seeds or more."""
 
     mean: float
-    deviation: float | None = None
+    std: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> MeanStd:
+        """Mean and sample standard deviation of at least one value."""
+        return cls(mean(values), stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + ("" if self.std is None else f" ± {self.std:.2f}")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method on one data set, or on the average of all, with one number of shots.
+class ResultRow:
+    """Results of a method on one data set, or on the average of all, at one number of shots.
 
     Attributes:
         method: registered name.
         data: data sets averaged over, mostly one.
         shots: training images per class.
-        seeds: that have numbers.
-        accuracy: percent by group; the harmonic mean is that of the means, as in the papers.
-        parameters: trainable scalars.
-        step_seconds: of a training step; None without training.
-        memory: most bytes in use, over the runs.
-        images_per_second: in testing.
-        errors: of the runs that failed.
+        seeds: seeds that have results.
+        accuracy: percent by tested group; the harmonic mean is that of the means, as in the papers.
+        parameters: number of trainable scalars.
+        step_seconds: seconds per training step; None without training.
+        memory: peak memory in bytes, the largest of the runs.
+        images_per_second: test images per second.
+        errors: messages of the runs that failed.
     """
 
     method: str
     data: tuple[str, ...]
     shots: int
     seeds: tuple[int, ...]
-    accuracy: dict[str, Spread]
+    accuracy: dict[str, MeanStd]
     parameters: int | None = None
     step_seconds: float | None = None
     memory: int | None = None
@@ -50,8 +58,8 @@ class Row:
     errors: tuple[str, ...] = field(default=())
 
 
-def make_rows(comparison: Comparison) -> list[Row]:
-    """Rows by data set and shots, and averages at the end where there are several data sets."""
+def make_rows(comparison: Comparison) -> list[ResultRow]:
+    """Rows by data set and shots; averages at the end if there are several data sets."""
     rows = [
         _row(comparison, method, data, shots)
         for data in comparison.data
@@ -61,25 +69,25 @@ def make_rows(comparison: Comparison) -> list[Row]:
     return [*rows, *_averages(comparison, rows)]
 
 
-def main_metric(rows: Sequence[Row]) -> str:
-    """What methods are ranked by: the harmonic mean, or the average over targets, else what was tested last."""
+def main_metric(rows: Sequence[ResultRow]) -> str:
+    """The metric that ranks methods: the harmonic mean or the average over targets, else the last tested group."""
     names = [name for row in rows for name in row.accuracy]
     return next((name for name in (HARMONIC, TARGETS) if name in names), names[-1] if names else "all")
 
 
-def _row(comparison: Comparison, method: str, data: str, shots: int) -> Row:
+def _row(comparison: Comparison, method: str, data: str, shots: int) -> ResultRow:
     entries = comparison.of(method, data, shots)
     errors = tuple(f"seed {entry.seed}: {entry.error}" for entry in entries if entry.error)
-    results = [(entry.seed, result) for entry in entries if (result := entry.result()) is not None]
-    found = [result for _, result in results]
-    if not found:
-        return Row(method, (data,), shots, (), {}, errors=errors)
+    results = {entry.seed: result for entry in entries if (result := entry.result()) is not None}
+    if not results:
+        return ResultRow(method, (data,), shots, (), {}, errors=errors)
+    found = list(results.values())
     steps = [r["seconds_per_step"] for r in found if r["seconds_per_step"] is not None]
-    return Row(
+    return ResultRow(
         method=method,
         data=(data,),
         shots=shots,
-        seeds=tuple(seed for seed, _ in results),
+        seeds=tuple(results),
         accuracy=_accuracy(found),
         parameters=max(r["trainable_parameters"] for r in found),
         step_seconds=mean(steps) if steps else None,
@@ -89,13 +97,14 @@ def _row(comparison: Comparison, method: str, data: str, shots: int) -> Row:
     )
 
 
-def _accuracy(results: Sequence[dict[str, Any]]) -> dict[str, Spread]:
-    by_name = {name: [r["accuracy"][name] for r in results] for name in results[0]["accuracy"]}
-    return _with_harmonic_mean({name: _spread(values) for name, values in by_name.items()})
+def _accuracy(results: Sequence[dict[str, Any]]) -> dict[str, MeanStd]:
+    """Means over seeds of the groups that all runs tested."""
+    common = [name for name in results[0]["accuracy"] if all(name in r["accuracy"] for r in results)]
+    return _with_harmonic_mean({name: MeanStd.of([r["accuracy"][name] for r in results]) for name in common})
 
 
-def _averages(comparison: Comparison, rows: Sequence[Row]) -> list[Row]:
-    """Averages over data sets, for methods that have numbers on all of them."""
+def _averages(comparison: Comparison, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Averages over data sets, for methods that have results on all of them."""
     if len(comparison.data) < 2:
         return []
     averages = []
@@ -108,10 +117,10 @@ def _averages(comparison: Comparison, rows: Sequence[Row]) -> list[Row]:
     return averages
 
 
-def _average(rows: Sequence[Row], names: Sequence[str]) -> Row:
-    means = {name: Spread(mean(row.accuracy[name].mean for row in rows)) for name in names}
+def _average(rows: Sequence[ResultRow], names: Sequence[str]) -> ResultRow:
+    means = {name: MeanStd(mean(row.accuracy[name].mean for row in rows)) for name in names}
     steps = [row.step_seconds for row in rows if row.step_seconds is not None]
-    return Row(
+    return ResultRow(
         method=rows[0].method,
         data=tuple(row.data[0] for row in rows),
         shots=rows[0].shots,
@@ -122,13 +131,9 @@ def _average(rows: Sequence[Row], names: Sequence[str]) -> Row:
     )
 
 
-def _with_harmonic_mean(accuracy: dict[str, Spread]) -> dict[str, Spread]:
+def _with_harmonic_mean(accuracy: dict[str, MeanStd]) -> dict[str, MeanStd]:
     """Replace the mean of harmonic means by the harmonic mean of the means, so that it follows from its columns."""
-    if HARMONIC not in accuracy:
+    if not {HARMONIC, "base", "novel"} <= accuracy.keys():
         return accuracy
     value = harmonic_mean(accuracy["base"].mean, accuracy["novel"].mean)
-    return {**accuracy, HARMONIC: Spread(value, accuracy[HARMONIC].deviation)}
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(mean(values), stdev(values) if len(values) > 1 else None)
+    return {**accuracy, HARMONIC: MeanStd(value, accuracy[HARMONIC].std)}

@@ -1,37 +1,91 @@
-"""Which test images runs answered rightly."""
+"""Answers of runs to single test images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.record import Entry
-from vlmadapt.runs.run import Run
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.runs.run import ANSWERS, DATA, Run
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Correct = dict[str, "NDArray[np.float64]"]
-"""By group, for each test image the part of the seeds that answered it rightly, (images,)."""
+"""By tested group, the fraction of seeds that answered each test image correctly, (images,)."""
+
+
+@dataclass(frozen=True)
+class GroupAnswers:
+    """Answers of one run to the test images of one group of classes.
+
+    Attributes:
+        name: name of the group.
+        classes: class names.
+        images: files of the test images, relative to the folder of the data.
+        labels: index of the correct class of each image.
+        chosen: index of the class answered for each image.
+        confidence: probability of each answer.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: tuple[str, ...]
+    labels: tuple[int, ...]
+    chosen: tuple[int, ...]
+    confidence: tuple[float, ...]
+
+
+def read_answers(run: Run) -> list[GroupAnswers]:
+    """Answers of a run by group; empty if the run did not keep them.
+
+    Raises:
+        VlmadaptError: `answers.json` or `data.json` is damaged, or they do not belong together.
+    """
+    kept = run.answers()
+    if kept is None:
+        return []
+    tested = {group["name"]: group for group in run.manifest()["test"]}
+    try:
+        return [_group(tested[answers["name"]], answers) for answers in kept]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise VlmadaptError(f"'{run.folder / ANSWERS}' does not fit {DATA}; the run cannot be used.") from error
+
+
+def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupAnswers:
+    """Images and labels of a group with the answers to them.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: they do not fit.
+    """
+    images, labels = zip(*tested["examples"], strict=True)
+    chosen, confidence = tuple(answers["chosen"]), tuple(answers["confidence"])
+    if not len(images) == len(chosen) == len(confidence):
+        raise ValueError("numbers of images and answers differ")
+    if not all(0 <= index < len(tested["classes"]) for index in (*labels, *chosen)):
+        raise IndexError("a class index is out of range")
+    return GroupAnswers(tested["name"], tuple(tested["classes"]), images, labels, chosen, confidence)
 
 
 def read_correct(entries: Sequence[Entry]) -> Correct:
-    """Averaged over runs that differ by their seed; empty where a run did not keep its answers."""
+    """Correctness averaged over runs that differ only in their seed; empty if a run did not keep its answers."""
     import numpy as np
 
-    runs = [_run_correct(entry) for entry in entries if entry.result() is not None]
-    if not runs or any(not run or run.keys() != runs[0].keys() for run in runs):
+    runs = [_correct(entry) for entry in entries if entry.result() is not None]
+    if not runs or any(not run or _sizes(run) != _sizes(runs[0]) for run in runs):
         return {}
     return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
 
 
-def _run_correct(entry: Entry) -> Correct:
+def _correct(entry: Entry) -> Correct:
     import numpy as np
 
-    run = Run(entry.folder)
-    answers = run.answers()
-    if answers is None:
-        return {}
-    labels = {group["name"]: [label for _, label in group["examples"]] for group in run.manifest()["test"]}
-    return {a["name"]: (np.array(a["chosen"]) == np.array(labels[a["name"]])).astype(float) for a in answers}
+    groups = read_answers(Run(entry.folder))
+    return {group.name: (np.array(group.chosen) == np.array(group.labels)).astype(float) for group in groups}
+
+
+def _sizes(correct: Correct) -> dict[str, int]:
+    return {name: len(values) for name, values in correct.items()}

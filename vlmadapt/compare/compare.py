@@ -1,4 +1,4 @@
-"""A comparison from its settings to its tables: what is missing is run, what is there is reused."""
+"""Comparisons: run what is missing, reuse finished runs, write the tables."""
 
 from __future__ import annotations
 
@@ -7,102 +7,109 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlmadapt.compare import formats
-from vlmadapt.compare.aggregate import Row, make_rows
-from vlmadapt.compare.index import Hashes, Pool, State, state
+from vlmadapt.compare.aggregate import ResultRow, make_rows
+from vlmadapt.compare.index import RunIndex, SplitHashes, State, state
 from vlmadapt.compare.launch import Job, run_all
 from vlmadapt.compare.notes import make_notes
 from vlmadapt.compare.record import Comparison, Entry
-from vlmadapt.compare.settings import Cell, CompareSettings, cells
+from vlmadapt.compare.settings import CompareSettings, RunSpec, run_specs
 from vlmadapt.compare.statistics import Statistics, statistics
-from vlmadapt.compare.table import Table, make_tables
+from vlmadapt.compare.tables import Table, make_tables
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.errors import DataError
 from vlmadapt.files import write_json, write_text
+from vlmadapt.runs.lock import exclusive
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A run of the grid.
+class PlannedRun:
+    """A run of the grid with its folder and state.
 
     Attributes:
-        cell: what it does.
-        folder: where it is, or will be.
-        state: how far it is.
-        error: why it cannot be run.
+        spec: settings and recipe of the run.
+        folder: existing or future run folder.
+        state: progress of the run.
+        error: reason why the run is impossible, None if it is possible.
     """
 
-    cell: Cell
+    spec: RunSpec
     folder: Path
     state: State
     error: str | None = None
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a comparison came to.
+class Results:
+    """Results of a comparison.
 
     Attributes:
-        rows: the numbers.
-        tables: the same for people.
-        notes: what belongs under every table.
-        statistics: one for each number of shots; None without scipy.
+        rows: results by method, data set and number of shots.
+        tables: the same as tables of text.
+        notes: notes below every table.
+        statistics: statistics for each number of shots; None without scipy.
     """
 
-    rows: list[Row]
+    rows: list[ResultRow]
     tables: list[Table]
     notes: list[str]
     statistics: list[Statistics] | None
 
 
-def plan(settings: CompareSettings) -> list[Planned]:
-    """Every run of a comparison; nothing is run. Runs whose data cannot be had say so.
+def plan(settings: CompareSettings) -> list[PlannedRun]:
+    """List the runs of a comparison without executing them; runs whose data is missing carry an error.
 
     Raises:
-        VlmadaptError: anything else that the user can mend, like an unknown method or setting.
+        VlmadaptError: any other mistake of the user, like an unknown method or setting.
     """
     settings.check()
-    grid = list(cells(settings))
-    hashes = Hashes()
-    pool = Pool(
+    specs = list(run_specs(settings))
+    hashes = SplitHashes()
+    index = RunIndex(
         settings.folder / "runs",
         map(Path, settings.reuse),
         lambda: load_backbone(settings.backbone).fingerprint(),
     )
     planned = []
-    for cell in grid:
+    for spec in specs:
         try:
-            folder = pool.folder(cell, hashes.of(cell.settings))
-            planned.append(Planned(cell, folder, state(folder)))
+            folder = index.folder(spec, hashes.of(spec.settings))
+            planned.append(PlannedRun(spec, folder, state(folder)))
         except DataError as error:
-            planned.append(Planned(cell, pool.own, State.IMPOSSIBLE, str(error)))
+            planned.append(PlannedRun(spec, index.own, State.IMPOSSIBLE, str(error)))
     return planned
 
 
-def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Findings]:
+def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Results]:
     """Run what is missing and write the tables.
 
     Args:
-        settings: of the comparison.
-        jobs: runs at the same time.
+        settings: settings of the comparison.
+        jobs: number of runs at the same time.
 
     Returns:
-        The comparison, in which runs that failed say why, and what it came to.
+        The comparison, with the errors of failed runs, and its results.
 
     Raises:
-        VlmadaptError: see `plan`; or data cannot be had.
-        KeyboardInterrupt: a signal asked to stop; everything is saved, the same call goes on.
+        VlmadaptError: see `plan`; or data is missing, or another process works on the same comparison.
+        KeyboardInterrupt: a signal asked to stop; everything is saved, and the same call continues.
     """
-    reporter = Reporter()
     planned = plan(settings)
     for impossible in (p.error for p in planned if p.error):
         raise DataError(impossible)
+    with exclusive(settings.folder):
+        return _compare(settings, planned, jobs)
+
+
+def _compare(settings: CompareSettings, planned: Sequence[PlannedRun], jobs: int) -> tuple[Comparison, Results]:
+    """`compare` in a folder that this process owns."""
+    reporter = Reporter()
     errors: dict[Path, str | None] = {}
     record = {**settings.to_json(), "jobs": jobs}
-    waiting = [Job(p.cell.title, replace(p.cell.settings, out=str(p.folder))) for p in planned if p.state != State.DONE]
+    waiting = [Job(p.spec.title, replace(p.spec.settings, out=str(p.folder))) for p in planned if p.state != State.DONE]
     if len(waiting) < len(planned):
-        reporter.say(f"{len(planned) - len(waiting)} of {len(planned)} runs are there already.")
+        reporter.say(f"{len(planned) - len(waiting)} of {len(planned)} runs are already finished.")
     _record(settings, planned, errors, record).write(settings.folder)
 
     def done(job: Job, error: str | None) -> None:
@@ -114,41 +121,44 @@ def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Findi
     with reporter.bar("comparing", len(waiting)):
         complete = run_all(waiting, jobs, done)
     comparison = _record(settings, planned, errors, record)
-    findings = find(comparison)
-    write_findings(findings, comparison, settings.folder)
+    results = make_results(comparison)
+    write_results(results, comparison, settings.folder)
     if not complete:
-        reporter.say("stopped; what was done is kept, the same command goes on.")
+        reporter.say("stopped; all progress is saved, and the same command continues.")
         raise KeyboardInterrupt
-    return comparison, findings
+    return comparison, results
 
 
-def find(comparison: Comparison) -> Findings:
-    """Tables, notes and statistics of the runs that have numbers."""
+def make_results(comparison: Comparison) -> Results:
+    """Rows, tables, notes and statistics of the finished runs."""
     rows = make_rows(comparison)
     try:
         found = [statistics(comparison, rows, shots) for shots in comparison.shots]
     except ImportError:
         found = None
-    return Findings(rows, make_tables(comparison, rows), make_notes(comparison, rows), found)
+    return Results(rows, make_tables(comparison, rows), make_notes(comparison, rows), found)
 
 
-def write_findings(findings: Findings, comparison: Comparison, folder: Path) -> None:
-    """`table.csv`, `.md`, `.tex` and `.json`."""
-    rows, tables, notes = findings.rows, findings.tables, findings.notes
+def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
+    """Write `table.csv`, `.md`, `.tex` and `.json`."""
+    rows, tables, notes = results.rows, results.tables, results.notes
     write_text(folder / "table.csv", formats.csv_table(comparison, rows, notes))
     write_text(folder / "table.md", formats.markdown(tables, notes))
     write_text(folder / "table.tex", formats.latex(tables, notes))
-    said = None if findings.statistics is None else [s.to_json() for s in findings.statistics]
-    write_json(folder / "table.json", {**formats.as_json(comparison, rows, notes), "statistics": said})
+    found = None if results.statistics is None else [s.to_json() for s in results.statistics]
+    write_json(folder / "table.json", {**formats.as_json(comparison, rows, notes), "statistics": found})
 
 
 def _record(
-    settings: CompareSettings, planned: Sequence[Planned], errors: Mapping[Path, str | None], record: dict[str, object]
+    settings: CompareSettings,
+    planned: Sequence[PlannedRun],
+    errors: Mapping[Path, str | None],
+    record: dict[str, object],
 ) -> Comparison:
     entries = tuple(
-        Entry(s.method, s.data, s.shots, s.seed, p.folder, p.cell.recipe, p.cell.note, errors.get(p.folder))
+        Entry(s.method, s.data, s.shots, s.seed, p.folder, p.spec.recipe, p.spec.note, errors.get(p.folder))
         for p in planned
-        for s in (p.cell.settings,)
+        for s in (p.spec.settings,)
     )
     return Comparison(settings.protocol, settings.backbone, settings.recipe, entries, record)
 

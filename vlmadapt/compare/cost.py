@@ -1,30 +1,30 @@
-"""What a comparison will cost, as far as that is known before it is run."""
+"""Estimated training time of a comparison, from finished runs of the same kind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.compare import Planned
+from vlmadapt.compare.compare import PlannedRun
 from vlmadapt.compare.index import State
 from vlmadapt.runs.run import Run
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a run that has still to be done.
+    """Estimated cost of a run.
 
     Attributes:
-        epochs: passes over the support set; None where they follow from the number of images.
-        seconds: of training, by a finished run of the same method; None where there is none.
+        epochs: passes over the support set; None if they follow from the number of images.
+        seconds: training time of a finished run of the same kind; None if there is none.
     """
 
     epochs: int | None
     seconds: float | None
 
 
-def costs(planned: Sequence[Planned]) -> list[Cost]:
-    """One for each run, in order; finished ones cost nothing."""
+def costs(planned: Sequence[PlannedRun]) -> list[Cost]:
+    """Cost of each run, in order; 0 for finished ones."""
     known: dict[tuple[str, int], float] = {}
     for p in planned:
         result = Run(p.folder).result() if p.state is State.DONE else None
@@ -36,12 +36,12 @@ def costs(planned: Sequence[Planned]) -> list[Cost]:
     ]  # fmt: skip
 
 
-def _kind(planned: Planned) -> tuple[str, int]:
-    """Runs of one kind cost about the same: they take the same number of steps."""
-    settings = planned.cell.settings
+def _kind(planned: PlannedRun) -> tuple[str, int]:
+    """Runs of one kind take the same number of steps."""
+    settings = planned.spec.settings
     return f"{settings.method} {settings.data}", settings.shots
 
 
-def _epochs(planned: Planned) -> int | None:
-    train = planned.cell.settings.train
+def _epochs(planned: PlannedRun) -> int | None:
+    train = planned.spec.settings.train
     return None if train["steps_per_shot"] else train["epochs"]

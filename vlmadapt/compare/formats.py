@@ -1,61 +1,62 @@
-"""Tables as files: CSV, Markdown, LaTeX and JSON."""
+"""Tables as files: CSV, Markdown, LaTeX and JSON. Names in them are shown, never obeyed as markup or formulas."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vlmadapt.compare.aggregate import Row
+from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.published import match
 from vlmadapt.compare.record import Comparison
-from vlmadapt.compare.table import Table
+from vlmadapt.compare.tables import Table
 
 LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
 })  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of a text that spreadsheets take for a formula."""
 
 
 def markdown(tables: Sequence[Table], notes: Sequence[str]) -> str:
-    """GitHub's tables, the best accuracies in bold."""
+    """GitHub tables with the best accuracies in bold."""
     parts = []
     for table in tables:
-        lines = [table.columns, ("---", *["---:"] * (len(table.columns) - 1))]
-        lines += [_bold(table, i, "**{}**") for i in range(len(table.rows))]
-        cells = [[text.replace("|", r"\|") for text in line] for line in lines]
-        parts.append(f"**{table.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in cells))
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
+        lines = [list(map(_markdown, table.columns)), ["---", *["---:"] * (len(table.columns) - 1)]]
+        lines += [_bold(table, i, [_markdown(text) for text in row], "**{}**") for i, row in enumerate(table.rows)]
+        parts.append(f"**{_markdown(table.title)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join([*parts, "\n".join(f"- {_markdown(note)}" for note in notes)]) + "\n"
 
 
 def latex(tables: Sequence[Table], notes: Sequence[str]) -> str:
-    """`tabular`s with booktabs' rules, the best accuracies in bold, and the notes as comments below."""
+    """`tabular`s with booktabs rules, the best accuracies in bold, and the notes as comments below."""
     parts = []
     for table in tables:
-        rows = [[text.translate(LATEX) for text in row] for row in table.rows]
-        safe = Table(table.title, table.columns, tuple(map(tuple, rows)), table.best)
-        lines = [f"% {table.title}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
-        lines += [" & ".join(text.translate(LATEX) for text in table.columns) + r" \\", r"\midrule"]
-        lines += [" & ".join(_bold(safe, i, r"\textbf{{{}}}")) + r" \\" for i in range(len(rows))]
+        lines = [f"% {_one_line(table.title)}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}"]
+        lines += [r"\toprule", " & ".join(map(_latex, table.columns)) + r" \\", r"\midrule"]
+        for i, row in enumerate(table.rows):
+            lines.append(" & ".join(_bold(table, i, list(map(_latex, row)), r"\textbf{{{}}}")) + r" \\")
         parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
-    return "\n\n".join([*parts, "\n".join(f"% {note}" for note in notes)]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"% {_one_line(note)}" for note in notes)]) + "\n"
 
 
-def csv_table(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """A line for each method, data set and number of shots, with plain numbers; the notes are in the last column."""
+def csv_table(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[str]) -> str:
+    """A line for each method, data set and number of shots, with plain numbers; the last column holds the notes."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     lines = [_flat(comparison, row, metrics) | {"notes": " ".join(notes)} for row in rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else ["method"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_neutral, lines[0] if lines else ["method"]))
+    writer.writerows(map(_neutral, line.values()) for line in lines)
     return text.getvalue()
 
 
-def as_json(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str]) -> dict[str, Any]:
-    """Everything there is, for programs."""
+def as_json(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[str]) -> dict[str, Any]:
+    """All results, for programs."""
     found = []
     for row in rows:
         published = match(row, comparison)
@@ -65,7 +66,7 @@ def as_json(comparison: Comparison, rows: Sequence[Row], notes: Sequence[str]) -
     return {**kind, "rows": found, "notes": list(notes)}
 
 
-def _flat(comparison: Comparison, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dict[str, Any]:
     published = match(row, comparison)
     line: dict[str, Any] = {
         "method": row.method,
@@ -77,16 +78,33 @@ def _flat(comparison: Comparison, row: Row, metrics: Sequence[str]) -> dict[str,
         "failed": len(row.errors),
     }
     for metric in metrics:
-        spread = row.accuracy.get(metric)
+        ours = row.accuracy.get(metric)
         value = published.values.get(metric) if published else None
-        line[metric] = None if spread is None else round(spread.mean, 4)
-        line[f"{metric}_deviation"] = None if spread is None or spread.deviation is None else round(spread.deviation, 4)
+        line[metric] = None if ours is None else round(ours.mean, 4)
+        line[f"{metric}_std"] = None if ours is None or ours.std is None else round(ours.std, 4)
         line[f"{metric}_published"] = value
-        line[f"{metric}_difference"] = None if spread is None or value is None else round(spread.mean - value, 4)
+        line[f"{metric}_difference"] = None if ours is None or value is None else round(ours.mean - value, 4)
     costs = ("parameters", "step_seconds", "memory", "images_per_second")
     return line | {name: getattr(row, name) for name in costs} | {"recipe": comparison.recipe}
 
 
-def _bold(table: Table, row: int, form: str) -> tuple[str, ...]:
-    pairs = zip(table.rows[row], table.best, strict=True)
-    return tuple(form.format(text) if row in best else text for text, best in pairs)
+def _bold(table: Table, row: int, texts: Sequence[str], form: str) -> list[str]:
+    pairs = zip(texts, table.best, strict=True)
+    return [form.format(text) if row in best else text for text, best in pairs]
+
+
+def _neutral(cell: Any) -> Any:
+    """A cell that no spreadsheet evaluates; numbers stay as they are."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def _markdown(text: str) -> str:
+    return html.escape(_one_line(text), quote=False).replace("|", r"\|")
+
+
+def _latex(text: str) -> str:
+    return _one_line(text).translate(LATEX)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Runs that are there already, found by what they did and not by how they are called."""
+"""Index of existing runs, looked up by a hash of settings and data instead of folder name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from vlmadapt.compare.settings import Cell, fingerprint
+from vlmadapt.compare.settings import RunSpec, fingerprint
 from vlmadapt.core.adapter import read_config
 from vlmadapt.data.splits import manifest
 from vlmadapt.errors import AdapterError, DataError, VlmadaptError
@@ -20,7 +20,7 @@ from vlmadapt.runs.settings import FitSettings
 
 
 class State(StrEnum):
-    """How far a run is."""
+    """Progress of a run."""
 
     DONE = "done"
     STARTED = "to be resumed"
@@ -28,13 +28,13 @@ class State(StrEnum):
     IMPOSSIBLE = "lacks its data"
 
 
-class Pool:
+class RunIndex:
     """Run folders by their fingerprint.
 
     Args:
-        own: folder that new runs go to.
-        others: folders with runs that may be reused.
-        weights: hash of the backbone as it is now; asked for only where there is something to reuse.
+        own: folder for new runs.
+        others: folders of runs that may be reused.
+        weights: returns the hash of the current backbone weights; called only if there is a run to reuse.
     """
 
     def __init__(self, own: Path, others: Iterable[Path], weights: Callable[[], str]):
@@ -50,19 +50,23 @@ class Pool:
             found = fingerprint(run.settings().to_config(), run.manifest()["sha256"])
             self._known[found].append(run.folder)
 
-    def folder(self, cell: Cell, data_sha256: str) -> Path:
-        """Where a cell's run is, or will be."""
-        mark = fingerprint(cell.settings.to_config(), data_sha256)
-        known = sorted(self._known[mark], key=lambda folder: state(folder) is not State.DONE)
+    def folder(self, spec: RunSpec, data_sha256: str) -> Path:
+        """Existing or future folder of a run.
+
+        Raises:
+            VlmadaptError: the result of an existing run is damaged.
+        """
+        found = fingerprint(spec.settings.to_config(), data_sha256)
+        known = sorted(self._known[found], key=lambda folder: state(folder) is not State.DONE)
         fitting = [folder for folder in known if weights_of(folder) in (None, self._weights())]
         if fitting:
             return fitting[0]
-        new = self.own / cell.folder_name(mark)
+        new = self.own / spec.folder_name(found)
         return new.with_name(f"{new.name}-{self._weights()[:8]}") if known else new
 
 
 def weights_of(folder: Path) -> str | None:
-    """Hash of the backbone that a run was trained on, None where it has not got so far as to say it."""
+    """Hash of the backbone weights that a run was trained on; None if it has not saved its adapter yet."""
     try:
         return read_config(Run(folder).adapter).backbone["sha256"]
     except AdapterError:
@@ -70,27 +74,31 @@ def weights_of(folder: Path) -> str | None:
 
 
 def state(folder: Path) -> State:
-    """How far the run in a folder is."""
+    """Progress of the run in a folder.
+
+    Raises:
+        VlmadaptError: its result is damaged.
+    """
     if not (folder / CONFIG).is_file():
         return State.MISSING
     return State.DONE if Run(folder).result() is not None else State.STARTED
 
 
-class Hashes:
-    """The hash of the data that each run will use; every data set is read once."""
+class SplitHashes:
+    """Hashes of the splits that runs use; every data set is read once."""
 
     def __init__(self) -> None:
         self._inputs: dict[str, Inputs | DataError] = {}
         self._known: dict[tuple[str, int, int], str] = {}
 
     def of(self, settings: FitSettings) -> str:
-        """The SHA-256 of the split.
+        """SHA-256 of a run's split.
 
         Args:
-            settings: of a run; of one comparison, so that they differ by method, data, shots and seed alone.
+            settings: settings of a run; runs of one comparison differ only in method, data, shots and seed.
 
         Raises:
-            DataError: the data cannot be had, or not cut as the protocol says.
+            DataError: the data is missing or cannot be split as the protocol requires.
         """
         key = (settings.data, settings.shots, settings.seed)
         if key not in self._known:

@@ -1,25 +1,22 @@
-"""What every table says of itself: recipe, data, versions, and what is to be known of its numbers."""
+"""Notes below every table: recipe, splits, weights, versions, flaws of published numbers, errors."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-from vlmadapt.compare.aggregate import HARMONIC, Row
+from vlmadapt.compare.aggregate import HARMONIC, ResultRow
 from vlmadapt.compare.index import weights_of
 from vlmadapt.compare.published import broken_plugins, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
-from vlmadapt.compare.table import FLAW, TITLES
-from vlmadapt.runs.run import ENVIRONMENT, Run
+from vlmadapt.compare.tables import FLAW, TITLES
+from vlmadapt.runs.run import Run
 
 NAMED = ("vlmadapt", "torch", "open_clip_torch")
 
 
-def make_notes(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
-    """One line each."""
+def make_notes(comparison: Comparison, rows: Sequence[ResultRow]) -> list[str]:
+    """All notes, one line each."""
     return [
         *_recipe(comparison),
         *_splits(comparison),
@@ -38,8 +35,8 @@ def _recipe(comparison: Comparison) -> Iterator[str]:
     yield f"Recipe: {comparison.recipe}{changed}."
     by_default = [m for m in comparison.methods if any(e.method == m and not e.recipe for e in comparison.entries)]
     if by_default and comparison.settings:
-        yield f"Own defaults, for there is no {comparison.recipe} recipe: {', '.join(by_default)}."
-    for note in dict.fromkeys(f"{e.method}: recipe {e.note}" for e in comparison.entries if e.note):
+        yield f"No {comparison.recipe} recipe, so the method's defaults: {', '.join(by_default)}."
+    for note in dict.fromkeys(f"{e.method}: {e.note}" for e in comparison.entries if e.note):
         yield f"{note}."
 
 
@@ -66,14 +63,14 @@ def _weights(comparison: Comparison) -> Iterator[str]:
     if known:
         yield f"Backbone: {comparison.backbone}, weights {', '.join(known)} (SHA-256)."
     if len(known) > 1:
-        yield "These runs were made on different weights; their accuracies cannot be compared."
+        yield "These runs used different weights; their accuracies cannot be compared."
 
 
 def _versions(comparison: Comparison) -> Iterator[str]:
-    found = [_environment(entry.folder) for entry in comparison.entries if entry.result()]
+    found = [Run(entry.folder).environment() for entry in comparison.entries if entry.result()]
     kinds = dict.fromkeys(
         ", ".join([
-            *(f"{name} {e['libraries'][name]}" for name in NAMED),
+            *(f"{name} {e['libraries'].get(name, 'unknown')}" for name in NAMED),
             f"Python {e['python']}",
             e["gpu"] or f"CPU, {e['threads']} thread{'s' * (e['threads'] > 1)}",
         ])
@@ -81,29 +78,25 @@ def _versions(comparison: Comparison) -> Iterator[str]:
     )  # fmt: skip
     yield from (f"Versions: {kind}." for kind in kinds)
     if len(kinds) > 1:
-        yield "These runs were made with different versions or machines; times cannot be compared."
+        yield "These runs used different versions or machines; times cannot be compared."
 
 
-def _environment(folder: Path) -> dict[str, Any]:
-    return json.loads((Run(folder).folder / ENVIRONMENT).read_text(encoding="utf-8"))
-
-
-def _numbers(comparison: Comparison, rows: Sequence[Row]) -> Iterator[str]:
+def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]:
     jobs = comparison.settings.get("jobs", 1)
     spread = "mean ± sample standard deviation over seeds" if any(len(row.seeds) > 1 for row in rows) else "one seed"
     harmonic = "; HM is the harmonic mean of the two means" if any(HARMONIC in row.accuracy for row in rows) else ""
-    yield f"Accuracy in percent, {spread}{harmonic}. Peak memory is that of the whole process or of the GPU."
+    yield f"Accuracy in percent, {spread}{harmonic}. Peak memory is that of the GPU, without one that of the process."
     if jobs > 1:
         yield f"{jobs} runs at the same time; times are those of a shared machine."
 
 
-def _published(comparison: Comparison, rows: Sequence[Row]) -> Iterator[str]:
+def _published(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]:
     found = [(row, numbers) for row in rows if (numbers := match(row, comparison))]
     yield from broken_plugins()
     yield from dict.fromkeys(f"Published: {numbers.source}." for _, numbers in found)
     for row, numbers in found:
         for name, expected in numbers.flaws.items():
             yield (
-                f"{FLAW} {row.method}: {TITLES.get(name, name)} {numbers.values[name]:.2f} is as published, though it "
-                f"follows to be {expected:.2f} from the numbers published with it."
+                f"{FLAW} {row.method}: {TITLES.get(name, name)} {numbers.values[name]:.2f} is as published, "
+                f"but the numbers published with it give {expected:.2f}."
             )

@@ -1,17 +1,43 @@
-"""Published numbers beside measured ones, where protocol, data, shots and backbone are the same."""
+"""Published numbers, shown next to measured ones if protocol, data, shots and backbone are the same."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 from vlmadapt import registry
-from vlmadapt.compare.aggregate import Row
-from vlmadapt.compare.published_table import Published
+from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.record import Comparison
 
 
-def match(row: Row, comparison: Comparison) -> Published | None:
-    """What was published for a row, None where nothing was."""
+@dataclass(frozen=True)
+class Published:
+    """Accuracies of one method that a paper reports; an entry point of `vlmadapt.published` gives a sequence of these.
+
+    Attributes:
+        source: paper and table that print them.
+        method: registered name of the method.
+        protocol: evaluation protocol.
+        data: registered names of the data sets averaged over, mostly a single one.
+        backbones: names under which the backbone of the paper is loaded.
+        shots: training images per class.
+        values: percent by tested group, named as in a run's result ('base', 'novel', 'harmonic_mean', 'all').
+        flaws: for each value that contradicts the values it is computed from, the value that they give.
+    """
+
+    source: str
+    method: str
+    protocol: str
+    data: frozenset[str]
+    backbones: frozenset[str]
+    shots: int
+    values: Mapping[str, float]
+    flaws: Mapping[str, float] = field(default_factory=dict)
+
+
+def match(row: ResultRow, comparison: Comparison) -> Published | None:
+    """The published numbers for a row, None if there are none."""
     for found in _read()[0]:
         same_run = (found.method, found.protocol, found.shots) == (row.method, comparison.protocol, row.shots)
         if same_run and found.data == frozenset(row.data) and comparison.backbone in found.backbones:
@@ -20,7 +46,7 @@ def match(row: Row, comparison: Comparison) -> Published | None:
 
 
 def broken_plugins() -> tuple[str, ...]:
-    """Why some published numbers could not be read."""
+    """Messages of the plugins whose published numbers could not be read."""
     return _read()[1]
 
 
@@ -31,6 +57,6 @@ def _read() -> tuple[tuple[Published, ...], tuple[str, ...]]:
     for plugin in registry.plugins(registry.PUBLISHED):
         try:
             found += plugin.load()()
-        except Exception as error:  # whatever a plugin does wrong must not cost a comparison its tables
-            broken.append(f"{plugin}: {error}")
+        except Exception as error:  # a broken plugin must not cost a comparison its tables
+            broken.append(f"{plugin}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     return tuple(found), tuple(broken)

@@ -1,4 +1,4 @@
-"""Which settings files make up a method's recipe for a data set, a protocol and a number of shots."""
+"""Recipes: the settings files of a method for a data set, a protocol and a number of shots."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vlmadapt.errors import VlmadaptError
 
 RecipeName = Literal["uniform", "paper"]
 TRAINED_AS = {"all-classes": "base-to-novel", "domain-generalization": "cross-dataset"}
-"""Protocols that are trained like another one and tested differently."""
+"""Protocols that train like another one and test differently."""
 
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """What settings files say of a method.
+    """Settings of a method, merged from files.
 
     Attributes:
-        options: of the method.
-        train: recipe settings.
-        files: where they are from, in order; empty where the method's own defaults are used.
-        made_for: protocol and shots that the files were published for, as far as they say.
+        options: options of the method.
+        train: training settings.
+        files: the files, in order; empty if the method's defaults are used.
+        made_for: protocol and shots that the files were published for, if they name them.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class MethodSettings:
     made_for: dict[str, Any] = field(default_factory=dict)
 
     def with_file(self, path: Path, label: str) -> MethodSettings:
-        """The same with a file on top; a file that names its method is complete and replaces all before it."""
+        """Add a file; one that names its method is complete and replaces all files before it."""
         content = read_settings(path)
         method = dict(content.get("method") or {})
         before = MethodSettings() if method.pop("name", None) else self
@@ -49,11 +49,11 @@ class MethodSettings:
 
 
 def find_recipe(method: str, name: RecipeName, data: str, protocol: str, shots: int) -> MethodSettings:
-    """A method's recipe; its own defaults, which are the published ones, where there is no file for it.
+    """A method's recipe; without a file, the method's defaults, which are the published ones.
 
-    'uniform' is one file for everything. 'paper' starts from `paper.yaml` and goes on with what there is for the
-    protocol, for its number of shots, and for the data set; settings published for transfer are complete, for they are
-    for ImageNet alone.
+    'uniform' is one file for everything. 'paper' starts from `paper.yaml` and adds the files for the protocol, for its
+    number of shots, and for the data set, if they exist. Settings published for transfer are complete, because they
+    are for ImageNet alone.
     """
     found = MethodSettings()
     for label in _files(method.rpartition(":")[2], name, data, TRAINED_AS.get(protocol, protocol), shots):
@@ -77,33 +77,33 @@ def _files(method: str, name: RecipeName, data: str, protocol: str, shots: int) 
 
 
 def configs() -> Path:
-    """The folder of settings files: inside an installed package, beside it in a checkout."""
+    """The folder of settings files: inside an installed package, next to the package in a checkout."""
     package = Path(vlmadapt.__file__).parent
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """A settings file of `fit`.
+    """Read a settings file of `fit`.
 
     Raises:
-        VlmadaptError: it cannot be read or is not one.
+        VlmadaptError: the file cannot be read or is no settings file.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise VlmadaptError(f"the settings file '{path}' cannot be read: {str(error).splitlines()[0]}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("method") or {}, dict):
-        raise VlmadaptError(f"'{path}' is no settings file of `vlmadapt fit`: it needs `method: {{name: NAME}}`.")
+        raise VlmadaptError(f"'{path}' is not a settings file of `vlmadapt fit`; it needs `method: {{name: NAME}}`.")
     return content
 
 
 def named_method(path: Path) -> str:
-    """The method that a settings file is for.
+    """Name of the method in a settings file.
 
     Raises:
-        VlmadaptError: it names none.
+        VlmadaptError: the file names none.
     """
     name = (read_settings(path).get("method") or {}).get("name")
     if not name:
-        raise VlmadaptError(f"'{path}' does not say which method it is for; write `method: {{name: NAME}}`.")
+        raise VlmadaptError(f"'{path}' names no method; write `method: {{name: NAME}}`.")
     return str(name)

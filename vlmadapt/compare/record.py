@@ -1,4 +1,4 @@
-"""A comparison on disk: which runs belong to it, where they are, and what went wrong."""
+"""The file of a comparison: its runs, their folders and their errors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Entry:
         method: registered name.
         data: data set or folder.
         shots: training images per class, 0 for all.
-        seed: of the run.
-        folder: of the run.
-        recipe: the settings files it was started with; none means the method's defaults.
-        note: where its recipe was published for something else.
-        error: why it has no numbers.
+        seed: random seed.
+        folder: run folder.
+        recipe: settings files of its recipe; none means the method's defaults.
+        note: differences between its recipe and the published one.
+        error: message of a failed run, None if it has not failed.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Entry:
     error: str | None = None
 
     def result(self) -> dict[str, Any] | None:
-        """The run's numbers, None where it has none yet."""
+        """Results of the run, None if it has none."""
         return Run(self.folder).result() if self.error is None else None
 
 
@@ -50,11 +50,11 @@ class Comparison:
     """Runs that are compared.
 
     Attributes:
-        protocol: of all runs.
-        backbone: of all runs.
+        protocol: protocol of all runs.
+        backbone: backbone of all runs.
         recipe: name of the recipes.
-        entries: its runs.
-        settings: what `vlmadapt compare` was asked for.
+        entries: the runs.
+        settings: settings of `vlmadapt compare`.
     """
 
     protocol: str
@@ -65,25 +65,25 @@ class Comparison:
 
     @property
     def methods(self) -> list[str]:
-        """In the order asked for; the first is the reference."""
+        """Methods in the order requested; the first is the reference."""
         return list(dict.fromkeys(entry.method for entry in self.entries))
 
     @property
     def data(self) -> list[str]:
-        """Data sets in the order asked for."""
+        """Data sets in the order requested."""
         return list(dict.fromkeys(entry.data for entry in self.entries))
 
     @property
     def shots(self) -> list[int]:
-        """In the order asked for."""
+        """Numbers of shots in the order requested."""
         return list(dict.fromkeys(entry.shots for entry in self.entries))
 
     def of(self, method: str, data: str, shots: int) -> list[Entry]:
-        """The runs that differ by their seed alone."""
+        """Runs that differ only in their seed."""
         return [e for e in self.entries if (e.method, e.data, e.shots) == (method, data, shots)]
 
     def write(self, folder: Path) -> None:
-        """Keep it; run folders are written relative to the comparison's, so that both can be moved together."""
+        """Write the file; run folders are relative to the comparison's, so that both can be moved together."""
         content = asdict(self)
         for entry in content["entries"]:
             entry["folder"] = Path(os.path.relpath(entry["folder"], folder)).as_posix()
@@ -91,10 +91,10 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: Path) -> Comparison:
-        """What `write` wrote.
+        """Read the file that `write` wrote.
 
         Raises:
-            VlmadaptError: it is missing or damaged.
+            VlmadaptError: the file is missing or damaged.
         """
         path = folder / COMPARISON
         try:
@@ -105,12 +105,13 @@ class Comparison:
                 for e in content.pop("entries")
             )
             return cls(entries=entries, **content)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise VlmadaptError(f"'{path}' cannot be read: {error}.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise VlmadaptError(f"'{path}' is damaged ({cause}); the comparison cannot be used.") from error
 
 
 def comparison_of(folders: Sequence[Path]) -> Comparison:
-    """Runs of `fit` as a comparison.
+    """Treat runs of `fit` as a comparison.
 
     Raises:
         VlmadaptError: a folder holds no run, or the runs differ in protocol or backbone.

@@ -1,4 +1,4 @@
-"""The statistics of a comparison as sentences: what can be claimed, and what cannot."""
+"""Statistics of a comparison as sentences, with the claims that the data does not support."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Statistics
-from vlmadapt.compare.table import TITLES
+from vlmadapt.compare.tables import TITLES
 
 
 def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
-    """What can be said, and what cannot; of single data sets only where it is all there is."""
+    """One sentence for each interval, test and refusal; single data sets only if there are no intervals over all."""
     if statistics is None:
         yield NEEDS_SCIPY
         return
@@ -27,5 +27,5 @@ def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
             yield f"{prefix}average ranks: {', '.join(f'{name} {rank:.2f}' for name, rank in ordered)}"
         if found.p_values:
             pairs = ", ".join(f"{name} {p:.3g}" for name, p in found.p_values.items())
-            yield f"{prefix}Wilcoxon against {found.reference}, p after Holm: {pairs}"
+            yield f"{prefix}Wilcoxon against {found.reference}, p after Holm-Bonferroni: {pairs}"
         yield from (f"{prefix}{refusal}" for refusal in found.refusals)

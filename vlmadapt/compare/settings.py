@@ -1,4 +1,4 @@
-"""What a comparison runs: a grid of methods, data sets, shots and seeds."""
+"""Settings of a comparison, and the grid of runs they ask for: methods x data sets x shots x seeds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from vlmadapt.compare.recipes import RecipeName, find_recipe, named_method
+from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe, named_method
 from vlmadapt.core.build import method_class
+from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
@@ -24,10 +25,10 @@ TRAINED_LIKE = {
     "cross-dataset": {"few-shot"},
     "domain-generalization": {"few-shot", "cross-dataset"},
 }
-"""Protocols that train as others do and differ in what they test."""
+"""Protocols that train like others and differ in what they test."""
 
-NOT_THE_NUMBERS = ("out", "workers", "data_root")
-"""Settings that a run's numbers do not depend on."""
+IRRELEVANT = ("out", "workers", "data_root")
+"""Settings that results do not depend on."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,21 @@ class CompareSettings:
 
     Args:
         methods: registered names; the first is the reference that the others are compared with.
-        data: registered data sets or folders of images per class.
-        protocol: of every run.
-        seeds: of every method on every data set.
-        targets: data sets, with commas between, that cross-dataset and domain-generalization test on.
+        data: registered data sets, or folders with one subfolder of images per class.
+        protocol: evaluation protocol of every run.
+        seeds: seeds of every method on every data set.
+        targets: data sets, separated by commas, that cross-dataset and domain-generalization test on.
         class_split: YAML file with the lists `seen` and `unseen` of class names, for the protocol custom.
-        data_root: folder that registered data sets lie in; by default $VLMADAPT_DATA.
-        shots: training images per class; several give curves.
-        val_shots: validation images per class for methods that choose by them, never more than shots; 0 for all.
-        backbone: of every run.
-        recipe: 'uniform' is one setting for everything, 'paper' what was published for protocol and data set; a method
-            without such settings keeps its defaults.
+        data_root: folder of the registered data sets; by default $VLMADAPT_DATA.
+        shots: training images per class; several numbers give few-shot curves.
+        val_shots: validation images per class for methods that use them, never more than shots; 0 for all.
+        backbone: backbone of every run.
+        recipe: 'uniform' for one setting on everything, 'paper' for the settings published for protocol and data set; a
+            method without such settings uses its defaults.
         method_configs: settings files of `fit`, each of which replaces the recipe of the method it names.
-        train: training settings for all methods, over what recipes and files say.
-        reuse: folders with runs to be taken where settings and data agree.
-        skip_corrupt: leave broken images out instead of refusing to start.
+        train: training settings for all methods, over those of recipes and files.
+        reuse: folders with runs to be reused if settings and data agree.
+        skip_corrupt: skip broken images instead of refusing to start.
         workers: processes that load images, in each run.
         out: folder of the comparison; by default `runs/compare-DATA-PROTOCOL-RECIPE`.
     """
@@ -75,16 +76,16 @@ class CompareSettings:
 
     @property
     def folder(self) -> Path:
-        """Where the comparison is kept."""
+        """Folder of the comparison."""
         names = "+".join(data_name(data) for data in self.data)
         return Path(self.out or Path("runs") / f"compare-{names}-{self.protocol}-{self.recipe}")
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written to `comparison.json`."""
+        """Content for `comparison.json`."""
         return asdict(self)
 
     def check(self) -> None:
-        """Refuse what cannot be run.
+        """Validate lists and settings files.
 
         Raises:
             VlmadaptError: a list is empty or has an entry twice, or a settings file is for a method not compared.
@@ -102,13 +103,13 @@ class CompareSettings:
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSpec:
     """One run of the grid.
 
     Attributes:
-        settings: resolved, but for its folder.
-        recipe: the files its method's settings are from; none means the method's defaults.
-        note: where the recipe was published for something else than it is used for.
+        settings: resolved settings, except for the folder.
+        recipe: settings files of the method's recipe; none means the method's defaults.
+        note: differences between the recipe and the published one.
     """
 
     settings: FitSettings
@@ -117,38 +118,40 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Name of the run in messages."""
         s = self.settings
         return f"{s.method} on {data_name(s.data)}, {shots_text(s.shots)}, seed {s.seed}"
 
-    def folder_name(self, print_of_it: str) -> str:
-        """Of its run folder."""
+    def folder_name(self, fingerprint: str) -> str:
+        """Name of the run folder."""
         s = self.settings
-        name = f"{s.method}-{data_name(s.data)}-{s.shots or 'all'}shot-seed{s.seed}-{print_of_it[:8]}"
+        name = f"{s.method}-{data_name(s.data)}-{s.shots or 'all'}shot-seed{s.seed}-{fingerprint[:8]}"
         return re.sub(r"[^\w.+-]", "-", name)
 
 
-def cells(settings: CompareSettings) -> Iterator[Cell]:
-    """The grid, seed by seed, so that an interrupted comparison has something of every method.
+def run_specs(settings: CompareSettings) -> Iterator[RunSpec]:
+    """The grid, seed by seed, so that an interrupted comparison has results of every method.
 
     Raises:
         VlmadaptError: a method or one of its settings is unknown.
     """
     first = settings.seeds[0]
-    grid = [_cell(settings, *at, first) for at in product(settings.data, settings.shots, settings.methods)]
+    grid = [_run_spec(settings, *at, first) for at in product(settings.data, settings.shots, settings.methods)]
     for seed in settings.seeds:
-        yield from (replace(cell, settings=replace(cell.settings, seed=seed)) for cell in grid)
+        yield from (replace(spec, settings=replace(spec.settings, seed=seed)) for spec in grid)
 
 
-def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> Cell:
+def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> RunSpec:
     recipe = find_recipe(method, settings.recipe, data, settings.protocol, shots)
     for path in map(Path, settings.method_configs):
         if named_method(path) == method:
             recipe = recipe.with_file(path, str(path))
+    published = make_recipe(method_class(method).recipe, recipe.train)
+    changes = _common_changes(published, settings.train)
     run = FitSettings(
         method=method,
         options=recipe.options,
-        train=_train(method, recipe.train, settings.train),
+        train={**recipe.train, **changes},
         data=data,
         backbone=settings.backbone,
         protocol=settings.protocol,
@@ -162,40 +165,61 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
         workers=settings.workers,
         out="run",
     )
-    used = {"protocol": {settings.protocol, *TRAINED_LIKE.get(settings.protocol, ())}, "shots": {shots}}
+    notes = [*_published_for(recipe, settings.protocol, shots), *_shortened(published, changes, settings.train)]
+    return RunSpec(run.resolved(), recipe.files, "; ".join(notes))
+
+
+def _common_changes(published: Recipe, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings for all methods, as they apply to one recipe.
+
+    Common epochs replace a number of steps and shorten the warm-up in proportion; a method that is solved rather than
+    trained ignores them.
+    """
+    changes = dict(common)
+    if "epochs" not in changes:
+        return changes
+    if not (published.epochs or published.steps_per_shot):
+        del changes["epochs"]
+        return changes
+    changes.setdefault("steps_per_shot", 0)
+    if isinstance(changes["epochs"], int):  # anything else is refused with the recipe
+        changes.setdefault("warmup_epochs", published.shortened_warmup(changes["epochs"]))
+    return changes
+
+
+def _published_for(recipe: MethodSettings, protocol: str, shots: int) -> Iterator[str]:
+    """A note if the recipe was published for another protocol or number of shots."""
+    used = {"protocol": {protocol, *TRAINED_LIKE.get(protocol, ())}, "shots": {shots}}
     differs = [f"{value} {key}" if key == "shots" else str(value)
                for key, value in recipe.made_for.items() if value not in used[key]]  # fmt: skip
-    return Cell(run.resolved(), recipe.files, f"published for {', '.join(differs)}" if differs else "")
+    if differs:
+        yield f"recipe published for {', '.join(differs)}"
 
 
-def _train(method: str, own: Mapping[str, Any], for_all: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with the settings for all methods; one that is solved instead of trained is not trained for that."""
-    recipe = make_recipe(method_class(method).recipe, own)
-    changes = dict(for_all)
-    if "epochs" in changes and not (recipe.epochs or recipe.steps_per_shot):
-        del changes["epochs"]
-    elif "epochs" in changes:
-        changes.setdefault("steps_per_shot", 0)  # the other way to say how long
-    return {**own, **changes}
+def _shortened(published: Recipe, changes: Mapping[str, Any], common: Mapping[str, Any]) -> Iterator[str]:
+    """A note if common epochs shortened the warm-up."""
+    warmup = changes.get("warmup_epochs", published.warmup_epochs)
+    if "warmup_epochs" not in common and warmup != published.warmup_epochs:
+        yield f"warm-up shortened from {published.warmup_epochs} to {warmup} epochs, in proportion to the training"
 
 
 def shots_text(shots: int) -> str:
-    """How many training images per class, for people."""
+    """Number of training images per class, for people."""
     return f"{shots or 'all'} shot{'s' * (shots != 1)}"
 
 
 @cache
 def data_name(data: str) -> str:
-    """`short_name` of a data set; it looks through all that are installed, so once is enough."""
+    """`short_name` of a data set, cached because it searches all installed data sets."""
     return short_name(data)
 
 
 def fingerprint(config: Mapping[str, Any], data_sha256: str) -> str:
-    """What two runs have in common that must give the same numbers: their settings and their data.
+    """Fingerprint of everything that a run's results depend on: settings and data.
 
     Args:
-        config: as a run folder keeps it.
-        data_sha256: of its manifest.
+        config: settings as a run folder stores them.
+        data_sha256: hash of the run's split.
     """
-    said = {key: value for key, value in config.items() if key not in NOT_THE_NUMBERS}
-    return hashlib.sha256(json.dumps([said, data_sha256], sort_keys=True).encode()).hexdigest()
+    relevant = {key: value for key, value in config.items() if key not in IRRELEVANT}
+    return hashlib.sha256(json.dumps([relevant, data_sha256], sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the numbers of a comparison allow to be said, and what they do not."""
+"""Bootstrap intervals, Wilcoxon tests and ranks, and explicit refusals if there is too little data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row, main_metric
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
 from vlmadapt.compare.answers import Correct, read_correct
 from vlmadapt.compare.record import Comparison
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
+"""Fewest seeds for a statement about training again."""
 ENOUGH_DATA = 5
-"""Data sets below which an interval over data sets, or an average rank, says nothing."""
+"""Fewest data sets for an interval over data sets or an average rank."""
 NEEDS_SCIPY = "Statistics need scipy: pip install 'vlmadapt[report]'."
 
 
 @dataclass(frozen=True)
 class Interval:
-    """How much a method is better than the reference, in percentage points.
+    """Difference of a method from the reference in percentage points, with a bootstrap interval.
 
     Attributes:
-        method: compared with the reference.
-        over: what was resampled: the test images of a data set, or the data sets.
-        difference: measured.
-        low: end of the 95 % bootstrap interval.
-        high: its other end.
+        method: method compared with the reference.
+        over: resampled units: the test images of a data set, or the data sets.
+        difference: measured difference.
+        low: lower end of the 95 % bootstrap interval.
+        high: upper end of the interval.
     """
 
     method: str
@@ -43,17 +44,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one number of shots.
+    """Statistics at one number of shots.
 
     Attributes:
         shots: training images per class.
-        metric: what is compared.
-        reference: what the others are compared with.
+        metric: name of the compared accuracy.
+        reference: method that the others are compared with.
         images: intervals over the test images of each data set.
         datasets: intervals over the data sets.
         ranks: average rank of each method over the data sets, 1 is best; empty for few data sets.
-        p_values: of Wilcoxon's signed-rank test against the reference over the data sets, adjusted by Holm.
-        refusals: what cannot be said, and why.
+        p_values: of Wilcoxon's signed-rank test against the reference over the data sets, Holm-Bonferroni
+            adjusted.
+        refusals: statements that the data does not support, and why.
     """
 
     shots: int
@@ -66,12 +68,12 @@ class Statistics:
     refusals: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written beside the table."""
+        """Content for `table.json`."""
         return asdict(self)
 
 
-def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Statistics:
-    """Intervals first, tests after, and a sentence for everything that few runs cannot show.
+def statistics(comparison: Comparison, rows: Sequence[ResultRow], shots: int) -> Statistics:
+    """Compute intervals and tests, and explain each one that too few runs do not allow.
 
     Raises:
         ImportError: scipy is not installed.
@@ -85,8 +87,8 @@ def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Stati
     seeds = min((len(row.seeds) for row in singles), default=0)
     if seeds < ENOUGH_SEEDS:
         refusals.append(
-            f"with {seeds} seed{'s' * (seeds != 1)} the intervals hold for these trained models; how training again "
-            f"would change the order cannot be said; it takes {ENOUGH_SEEDS} seeds or more."
+            f"with {seeds} seed{'s' * (seeds != 1)} the intervals hold for these trained models only; a statement "
+            f"about training again takes {ENOUGH_SEEDS} seeds or more."
         )
     return Statistics(
         shots,
@@ -100,8 +102,8 @@ def statistics(comparison: Comparison, rows: Sequence[Row], shots: int) -> Stati
     )
 
 
-def _complete_scores(comparison: Comparison, rows: Sequence[Row], metric: str) -> dict[str, NDArray[np.float64]]:
-    """Scores of the methods that have one on every data set, in the order of the data sets."""
+def _complete_scores(comparison: Comparison, rows: Sequence[ResultRow], metric: str) -> dict[str, NDArray[np.float64]]:
+    """Scores (data sets,) of the methods that have one on every data set."""
     import numpy as np
 
     found = {(row.method, row.data[0]): row.accuracy[metric].mean for row in rows}
@@ -113,41 +115,44 @@ def _complete_scores(comparison: Comparison, rows: Sequence[Row], metric: str) -
 
 
 def _over_images(comparison: Comparison, others: Sequence[str], shots: int, metric: str) -> list[Interval]:
-    """Paired intervals: the same resampled images for both methods, groups resampled apart, seeds averaged."""
+    """Paired intervals: the same resampled images for both methods, each group resampled separately, seeds averaged."""
     intervals = []
     for data in comparison.data:
         correct = {method: read_correct(comparison.of(method, data, shots)) for method in comparison.methods}
         base = correct[comparison.methods[0]]
         for method in others:
             other = correct[method]
-            if base and other and _same_images(base, other):
-                intervals.append(_image_interval(method, data, base, other, metric))
+            groups = _counted_groups(metric, base)
+            if groups and all(len(base.get(name, ())) == len(other.get(name, ())) > 0 for name in groups):
+                difference = _image_interval(base, other, groups, harmonic=metric == HARMONIC)
+                intervals.append(Interval(method, f"test images of {_tested(data, metric)}", *difference))
     return intervals
 
 
-def _same_images(a: Correct, b: Correct) -> bool:
-    return {name: len(values) for name, values in a.items()} == {name: len(values) for name, values in b.items()}
+def _counted_groups(metric: str, correct: Correct) -> list[str]:
+    """Tested groups whose images a metric counts; a run tests the data it was trained on first, then its targets."""
+    return {HARMONIC: ["base", "novel"], TARGETS: list(correct)[1:]}.get(metric, [metric])
 
 
-def _image_interval(method: str, data: str, base: Correct, other: Correct, metric: str) -> Interval:
+def _image_interval(
+    base: Correct, other: Correct, groups: Sequence[str], *, harmonic: bool
+) -> tuple[float, float, float]:
+    """Difference of two methods on the same test images, and the ends of its bootstrap interval."""
     import numpy as np
     from scipy.stats import bootstrap
 
-    # A run tests the data it was trained on first, then its targets.
-    names = {HARMONIC: ["base", "novel"], TARGETS: list(base)[1:]}.get(metric, [metric])
-
     def score(of: Correct, indices: Sequence[NDArray[np.int64]], axis: int) -> NDArray[np.float64]:
-        means = [100 * of[name][index].mean(axis=axis) for name, index in zip(names, indices, strict=True)]
-        if metric == HARMONIC:
+        means = [100 * of[name][index].mean(axis=axis) for name, index in zip(groups, indices, strict=True)]
+        if harmonic:
             return len(means) / sum(1 / np.maximum(m, 1e-9) for m in means)
         return np.mean(means, axis=0)
 
     def difference(*indices: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
         return score(other, indices, axis) - score(base, indices, axis)
 
-    places = tuple(np.arange(len(base[name])) for name in names)
+    indices = tuple(np.arange(len(base[name])) for name in groups)
     found = bootstrap(
-        places,
+        indices,
         difference,
         n_resamples=RESAMPLES,
         batch=100,
@@ -156,13 +161,11 @@ def _image_interval(method: str, data: str, base: Correct, other: Correct, metri
         rng=np.random.default_rng(0),
     )
     low, high = found.confidence_interval
-    return Interval(
-        method, f"test images of {_tested(data, metric)}", float(difference(*places, axis=-1)), float(low), float(high)
-    )
+    return float(difference(*indices, axis=-1)), float(low), float(high)
 
 
 def _tested(data: str, metric: str) -> str:
-    """The data set whose images a metric counts: the run's own, or its targets."""
+    """The data set whose test images a metric counts: the one trained on, or the targets."""
     if metric == TARGETS:
         return f"the targets of {data}"
     return data if metric in (HARMONIC, "base", "all", data) else metric
@@ -175,7 +178,7 @@ def _over_data_sets(
     from scipy.stats import bootstrap, wilcoxon
 
     if reference not in scores or len(scores) < 2:
-        return [], {}, [f"nothing is compared with {reference}: numbers of it or of every other method are missing."]
+        return [], {}, [f"no comparison with {reference}: results of it or of all other methods are missing."]
     others = [method for method in scores if method != reference]
     n = len(scores[reference])
     differences = {method: scores[method] - scores[reference] for method in others}
@@ -183,8 +186,8 @@ def _over_data_sets(
     intervals = []
     if n < ENOUGH_DATA:
         refusals.append(
-            f"which method is better in general cannot be said from {n} data set{'s' * (n > 1)}; it takes "
-            f"{ENOUGH_DATA} or more."
+            f"{n} data set{'s' * (n > 1)} cannot show which method is better in general; that takes {ENOUGH_DATA} or "
+            "more."
         )
     else:
         for method, values in differences.items():
@@ -195,10 +198,12 @@ def _over_data_sets(
     if smallest > 1 - CONFIDENCE:
         refusals.append(
             f"no Wilcoxon test: with {n} data set{'s' * (n > 1)} and {len(others)} comparison{'s' * (len(others) > 1)} "
-            f"the smallest p that Holm leaves is {min(smallest, 1):.2g}."
+            f"the smallest possible p after Holm-Bonferroni is {min(smallest, 1):.2g}."
         )
         return intervals, {}, refusals
-    return intervals, holm({m: float(wilcoxon(d).pvalue) for m, d in differences.items() if d.any()}), refusals
+    # A method without any difference has p 1 and still counts as a comparison.
+    p_values = {m: float(wilcoxon(values).pvalue) if values.any() else 1.0 for m, values in differences.items()}
+    return intervals, holm_bonferroni(p_values), refusals
 
 
 def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
@@ -209,8 +214,8 @@ def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
     return dict(zip(scores, map(float, ranks), strict=True))
 
 
-def holm(p_values: dict[str, float]) -> dict[str, float]:
-    """Adjust p-values for their number: the smallest times their number, the next times one less, never decreasing."""
+def holm_bonferroni(p_values: dict[str, float]) -> dict[str, float]:
+    """Holm-Bonferroni adjusted p-values: the i-th smallest of m times m - i + 1, never decreasing, at most 1."""
     adjusted: dict[str, float] = {}
     least = 0.0
     for i, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):

@@ -56,6 +56,29 @@ class Recipe:
         """Epochs of one cycle."""
         return max(self.epochs // self.cycles, 1)
 
+    @property
+    def only_warmup(self) -> bool:
+        """Whether warm-up fills all epochs, so that the schedule at `lr` never starts."""
+        return self.epochs > 0 and not self.steps_per_shot and self.warmup_epochs >= self.cycle
+
+    @property
+    def warmup_advice(self) -> str:
+        """End of a message about the training: advice if all of it is warm-up, else empty."""
+        if not self.only_warmup:
+            return ""
+        return (
+            "; all epochs are warm-up, so the method stays close to its start: use more --train.epochs, or "
+            "--train.warmup_epochs 0"
+        )
+
+    def shortened_warmup(self, epochs: int) -> int:
+        """Warm-up epochs in proportion for a training of `epochs`; at least one epoch of each cycle is left to train.
+
+        A longer training keeps the published warm-up.
+        """
+        share = round(self.warmup_epochs * epochs / max(self.epochs, 1))
+        return min(share, self.warmup_epochs, max(epochs // self.cycles, 1) - 1)
+
     def with_epochs(self, shots: float, steps: int) -> Recipe:
         """The same with `epochs` put in the place of `steps_per_shot`.
 

@@ -1,4 +1,4 @@
-"""The charts of a comparison's numbers."""
+"""Charts of the results of a comparison."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from collections.abc import Sequence
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Literal
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow
 from vlmadapt.compare.statistics import Interval
 from vlmadapt.report.labels import LINE, label_ends, label_points
-from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, Look, new_chart
+from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, SeriesStyle, new_chart, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Looks = dict[str, Look]
+SeriesStyles = dict[str, SeriesStyle]
 Cost = Literal["parameters", "time"]
 FAR = 20
-"""How many times the smallest the largest cost is from where on a log scale is used."""
+"""Ratio of the largest to the smallest cost above which the axis is logarithmic."""
 
 
 def metric_title(metric: str) -> str:
     """An axis label."""
     names = {HARMONIC: "harmonic mean", "base": "base classes", "novel": "novel classes", "all": "accuracy",
              TARGETS: "average of targets"}  # fmt: skip
-    return f"{names.get(metric, metric)} (%)"
+    return f"{names.get(metric, plain(metric))} (%)"
 
 
-def base_against_novel(rows: Sequence[Row], looks: Looks) -> Figure:
-    """A point for each method, with deviations over seeds, over contours of equal harmonic mean."""
+def base_against_novel(rows: Sequence[ResultRow], styles: SeriesStyles) -> Figure:
+    """A point for each method with standard deviations over seeds, and contours of equal harmonic mean."""
     figure, axes = new_chart()
     for row in rows:
-        base, novel, look = row.accuracy["base"], row.accuracy["novel"], looks[row.method]
-        axes.errorbar(base.mean, novel.mean, novel.deviation, base.deviation, color=look.colour, marker=look.marker,
+        base, novel, style = row.accuracy["base"], row.accuracy["novel"], styles[row.method]
+        axes.errorbar(base.mean, novel.mean, novel.std, base.std, color=style.colour, marker=style.marker,
                       markersize=7, elinewidth=1)  # fmt: skip
     _widen(axes)
     _contours(axes)
     axes.set_xlabel(metric_title("base"))
     axes.set_ylabel(metric_title("novel"))
-    points = [(r.method, r.accuracy["base"].mean, r.accuracy["novel"].mean, looks[r.method].colour) for r in rows]
+    points = [(r.method, r.accuracy["base"].mean, r.accuracy["novel"].mean, styles[r.method].colour) for r in rows]
     label_points(axes, points)
     return figure
 
@@ -54,36 +54,36 @@ def _contours(axes: Axes) -> None:
     axes.clabel(lines, fmt="HM %g", fontsize=7.5, colors=INK)
 
 
-def dots(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
-    """A line for each method with its accuracy on one data set, best on top, with deviations over seeds."""
+def dots(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) -> Figure:
+    """A line for each method with its accuracy on one data set and standard deviation over seeds, best on top."""
     ordered = sorted(rows, key=lambda row: row.accuracy[metric].mean)
     figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
     for height, row in enumerate(ordered):
-        spread, look = row.accuracy[metric], looks[row.method]
+        score, style = row.accuracy[metric], styles[row.method]
         for other, filled in (("base", True), ("novel", False)):
             if metric == HARMONIC and other in row.accuracy:
-                face = look.colour if filled else "none"
+                face = style.colour if filled else "none"
                 mean = row.accuracy[other].mean
-                axes.plot(mean, height, "o", color=look.colour, markerfacecolor=face, markersize=3.5)
-        axes.errorbar(spread.mean, height, xerr=spread.deviation, color=look.colour, marker=look.marker, markersize=7)
-    axes.set_yticks(range(len(ordered)), [row.method for row in ordered])
+                axes.plot(mean, height, "o", color=style.colour, markerfacecolor=face, markersize=3.5)
+        axes.errorbar(score.mean, height, xerr=score.std, color=style.colour, marker=style.marker, markersize=7)
+    axes.set_yticks(range(len(ordered)), [plain(row.method) for row in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     small = "\nsmall dots: base filled, novel open" if metric == HARMONIC else ""
     axes.set_xlabel(metric_title(metric) + small)
     return figure
 
 
-def shot_curves(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
+def shot_curves(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) -> Figure:
     """Accuracy against the number of shots, a line for each method."""
     figure, axes = _lines(len({row.method for row in rows}))
     ends = []
     for method in dict.fromkeys(row.method for row in rows):
         own = sorted((row for row in rows if row.method == method), key=lambda row: row.shots)
         shots, means = [row.shots for row in own], [row.accuracy[metric].mean for row in own]
-        look = looks[method]
-        errors = [row.accuracy[metric].deviation or 0.0 for row in own]
-        axes.errorbar(shots, means, yerr=errors, color=look.colour, marker=look.marker, markersize=5, elinewidth=1)
-        ends.append((method, means[-1], look.colour))
+        style = styles[method]
+        errors = [row.accuracy[metric].std or 0.0 for row in own]
+        axes.errorbar(shots, means, yerr=errors, color=style.colour, marker=style.marker, markersize=5, elinewidth=1)
+        ends.append((method, means[-1], style.colour))
     ticks = sorted({row.shots for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(shots) for shots in ticks])
@@ -94,14 +94,14 @@ def shot_curves(rows: Sequence[Row], metric: str, looks: Looks) -> Figure:
     return figure
 
 
-def against_cost(rows: Sequence[Row], metric: str, cost: Cost, looks: Looks) -> Figure:
-    """Accuracy against trainable parameters or time per step; what trains nothing stands at 0."""
+def against_cost(rows: Sequence[ResultRow], metric: str, cost: Cost, styles: SeriesStyles) -> Figure:
+    """Accuracy against trainable parameters or time per step; methods without training are at 0."""
     figure, axes = new_chart()
     points = []
     for row in rows:
-        spread, look, at = row.accuracy[metric], looks[row.method], _cost(row, cost)
-        axes.errorbar(at, spread.mean, yerr=spread.deviation, color=look.colour, marker=look.marker, markersize=7)
-        points.append((row.method, at, spread.mean, look.colour))
+        score, style, at = row.accuracy[metric], styles[row.method], _cost(row, cost)
+        axes.errorbar(at, score.mean, yerr=score.std, color=style.colour, marker=style.marker, markersize=7)
+        points.append((row.method, at, score.mean, style.colour))
     positive = [at for _, at, _, _ in points if at]
     if positive and max(positive) > FAR * min(positive):
         _logarithmic(axes, min(positive), max(positive))
@@ -119,34 +119,34 @@ def _logarithmic(axes: Axes, low: float, high: float) -> None:
     axes.minorticks_off()
 
 
-def _cost(row: Row, cost: Cost) -> float:
+def _cost(row: ResultRow, cost: Cost) -> float:
     return float(row.parameters or 0) if cost == "parameters" else 1000 * (row.step_seconds or 0.0)
 
 
-def differences(intervals: Sequence[Interval], reference: str, metric: str, looks: Looks) -> Figure:
-    """How much better each method is than the reference, with its bootstrap interval."""
+def differences(intervals: Sequence[Interval], reference: str, metric: str, styles: SeriesStyles) -> Figure:
+    """Difference of each method from the reference, with its bootstrap interval."""
     ordered = sorted(intervals, key=lambda interval: interval.difference)
     figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
     axes.axvline(0, color=INK, linewidth=1)
     for height, found in enumerate(ordered):
-        look = looks[found.method]
-        axes.plot([found.low, found.high], [height, height], color=look.colour, linewidth=2)
-        axes.plot(found.difference, height, color=look.colour, marker=look.marker, markersize=7)
-    axes.set_yticks(range(len(ordered)), [interval.method for interval in ordered])
+        style = styles[found.method]
+        axes.plot([found.low, found.high], [height, height], color=style.colour, linewidth=2)
+        axes.plot(found.difference, height, color=style.colour, marker=style.marker, markersize=7)
+    axes.set_yticks(range(len(ordered)), [plain(interval.method) for interval in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
-    axes.set_xlabel(f"{metric_title(metric).removesuffix(' (%)')} above {reference} (points)")
+    axes.set_xlabel(f"{metric_title(metric).removesuffix(' (%)')} above {plain(reference)} (points)")
     return figure
 
 
-def training_curves(history: dict[str, list[tuple[int, float]]], what: str, looks: Looks) -> Figure:
-    """A number by epoch, a line for each method; epochs as parts of each method's training."""
+def training_curves(history: dict[str, list[tuple[int, float]]], what: str, styles: SeriesStyles) -> Figure:
+    """A metric by epoch, a line for each method; epochs in percent of each method's training."""
     figure, axes = _lines(len(history))
     ends = []
     for method, values in history.items():
         epochs, numbers = [100 * epoch / values[-1][0] for epoch, _ in values], [value for _, value in values]
-        look = looks[method]
-        axes.plot(epochs, numbers, color=look.colour, linewidth=1.6, marker=look.marker, markevery=[-1], markersize=5)
-        ends.append((method, numbers[-1], look.colour))
+        style = styles[method]
+        axes.plot(epochs, numbers, color=style.colour, linewidth=1.6, marker=style.marker, markevery=[-1], markersize=5)
+        ends.append((method, numbers[-1], style.colour))
     axes.set_xlim(0, 101)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlabel("epochs done (% of each method's training)")
@@ -156,12 +156,12 @@ def training_curves(history: dict[str, list[tuple[int, float]]], what: str, look
 
 
 def _lines(count: int) -> tuple[Figure, Axes]:
-    """An empty chart, high enough for the names of so many lines one below the other."""
+    """An empty chart, high enough for the names of `count` lines."""
     return new_chart(WIDTH, max(HEIGHT, 1 + count * LINE / 72))
 
 
 def _widen(axes: Axes) -> None:
-    """Room for names around the points; a single point gets a range at all."""
+    """Make room for names around the points, and a range around a single point."""
     axes.margins(0.14)
     for low, high, put in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
         if axes.get_xscale() == "linear" and high - low < 2:

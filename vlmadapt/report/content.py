@@ -1,33 +1,32 @@
-"""What stands on the page, section by section."""
+"""Sections of the page: charts and mistakes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlmadapt.compare.aggregate import Row, main_metric
-from vlmadapt.compare.compare import Findings
+from vlmadapt.compare.aggregate import ResultRow, main_metric
+from vlmadapt.compare.compare import Results
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
 from vlmadapt.report import charts
-from vlmadapt.report.charts import Looks
+from vlmadapt.report.charts import SeriesStyles
 from vlmadapt.report.mistakes import Mistakes, find_mistakes
 from vlmadapt.report.style import to_svg
-from vlmadapt.runs.run import METRICS, Run
+from vlmadapt.runs.run import Run
 
 MANY = 24
-"""Methods times data sets above which mistakes are shown for the reference and the best method alone."""
+"""Methods times data sets above which mistakes are shown only for the reference and the best method."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with what it says above it.
+    """A chart with its heading.
 
     Attributes:
         title: heading.
-        svg: inline.
+        svg: inline SVG.
     """
 
     title: str
@@ -36,7 +35,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class MistakesOf:
-    """Mistakes of a method on a data set, for a heading."""
+    """Mistakes of a method on a data set."""
 
     method: str
     data: str
@@ -44,62 +43,62 @@ class MistakesOf:
     mistakes: Mistakes
 
 
-def make_charts(comparison: Comparison, findings: Findings, looks: Looks) -> Iterator[Chart]:
-    """All charts that the numbers allow."""
-    rows = [row for row in findings.rows if row.accuracy]
+def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) -> Iterator[Chart]:
+    """All charts that the results allow."""
+    rows = [row for row in results.rows if row.accuracy]
     metric = main_metric(rows)
     most = max(comparison.shots, default=0)
     for i, (data, found) in enumerate(_by_data(rows)):
         title = data_name(data[0]) if len(data) == 1 else f"average of {len(data)} data sets"
         shown = [row for row in found if row.shots == most]
-        for name, heading, figure in _charts(shown, found, metric, looks, whole=i == 0):
+        for name, heading, figure in _charts(shown, found, metric, styles, whole=i == 0):
             yield Chart(f"{title}: {heading}", to_svg(figure, f"{name}-{i}", f"{heading}, {title}"))
-    for i, (over, heading, figure) in enumerate(_intervals(findings, most, looks)):
+    for i, (over, heading, figure) in enumerate(_intervals(results, most, styles)):
         yield Chart(f"{heading}, {over}", to_svg(figure, f"intervals-{i}", f"{heading}, {over}"))
     for i, data_set in enumerate(comparison.data):
         for what, title, scale in (("loss", "training loss", 1.0), ("train_accuracy", "training accuracy (%)", 100.0)):
             history = _history(comparison, data_set, most, what, scale)
             if history:
-                figure = charts.training_curves(history, title, looks)
+                figure = charts.training_curves(history, title, styles)
                 heading = f"{data_name(data_set)}: {title.removesuffix(' (%)')}, first seed"
                 yield Chart(heading, to_svg(figure, f"{what}-{i}", heading))
 
 
 def _charts(
-    rows: Sequence[Row], all_shots: Sequence[Row], metric: str, looks: Looks, whole: bool
+    rows: Sequence[ResultRow], all_shots: Sequence[ResultRow], metric: str, styles: SeriesStyles, whole: bool
 ) -> Iterator[tuple[str, str, Any]]:
-    """Name, heading and figure of the charts of one data set: all of them, or those that differ most by data set.
+    """Name, heading and figure of the charts of one data set, all of them only if `whole`.
 
-    A single row is in the table already.
+    A single row has no charts, because it is in the table already.
     """
     if len(all_shots) == 1:
         return
     if whole and all({"base", "novel"} <= row.accuracy.keys() for row in rows):
-        yield "scatter", "base against novel", charts.base_against_novel(rows, looks)
-    yield "dots", charts.metric_title(metric).removesuffix(" (%)"), charts.dots(rows, metric, looks)
+        yield "scatter", "base against novel", charts.base_against_novel(rows, styles)
+    yield "dots", charts.metric_title(metric).removesuffix(" (%)"), charts.dots(rows, metric, styles)
     if len({row.shots for row in all_shots}) > 1:
-        yield "shots", "few-shot curves", charts.shot_curves(all_shots, metric, looks)
+        yield "shots", "few-shot curves", charts.shot_curves(all_shots, metric, styles)
     if whole and len(rows) > 1 and any(row.parameters for row in rows):
-        yield "parameters", "against trained parameters", charts.against_cost(rows, metric, "parameters", looks)
-        yield "time", "against time per step", charts.against_cost(rows, metric, "time", looks)
+        yield "parameters", "against trained parameters", charts.against_cost(rows, metric, "parameters", styles)
+        yield "time", "against time per step", charts.against_cost(rows, metric, "time", styles)
 
 
-def _intervals(findings: Findings, shots: int, looks: Looks) -> Iterator[tuple[str, str, Any]]:
-    """What was resampled, heading and figure of the intervals."""
-    for found in findings.statistics or ():
+def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[tuple[str, str, Any]]:
+    """Resampled unit, heading and figure of the intervals."""
+    for found in results.statistics or ():
         every = [*found.images, *found.datasets] if found.shots == shots else []
         for over in dict.fromkeys(interval.over for interval in every):
             same = [interval for interval in every if interval.over == over]
-            figure = charts.differences(same, found.reference, found.metric, looks)
+            figure = charts.differences(same, found.reference, found.metric, styles)
             yield over, "95 % bootstrap intervals", figure
 
 
-def make_mistakes(comparison: Comparison, findings: Findings) -> Iterator[MistakesOf]:
-    """The reference and the best method first, then the others where there are not too many."""
-    metric = main_metric(findings.rows)
+def make_mistakes(comparison: Comparison, results: Results) -> Iterator[MistakesOf]:
+    """Mistakes of the best method and the reference first, then of the others unless there are too many."""
+    metric = main_metric(results.rows)
     most = max(comparison.shots, default=0)
     for data in comparison.data:
-        rows = [r for r in findings.rows if r.data == (data,) and r.shots == most and metric in r.accuracy]
+        rows = [r for r in results.rows if r.data == (data,) and r.shots == most and metric in r.accuracy]
         ranked = [row.method for row in sorted(rows, key=lambda row: -row.accuracy[metric].mean)]
         methods = list(dict.fromkeys([*ranked[:1], *(m for m in comparison.methods[:1] if m in ranked), *ranked]))
         if len(comparison.methods) * len(comparison.data) > MANY:
@@ -110,8 +109,8 @@ def make_mistakes(comparison: Comparison, findings: Findings) -> Iterator[Mistak
                 yield MistakesOf(method, data_name(data), shots_text(most), found)
 
 
-def _by_data(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
-    """Rows by data set, the average first."""
+def _by_data(rows: Sequence[ResultRow]) -> Iterator[tuple[tuple[str, ...], list[ResultRow]]]:
+    """Rows by data set, the average over data sets first."""
     kinds = sorted(dict.fromkeys(row.data for row in rows), key=lambda data: -len(data))
     for kind in kinds:
         yield kind, [row for row in rows if row.data == kind]
@@ -120,14 +119,12 @@ def _by_data(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, ...], list[Row]]]
 def _history(
     comparison: Comparison, data: str, shots: int, what: str, scale: float
 ) -> dict[str, list[tuple[int, float]]]:
-    """A number by epoch for each method, of its first run that logged it."""
+    """A metric by epoch for each method, of its first run that logged it."""
     found: dict[str, list[tuple[int, float]]] = {}
     for method in comparison.methods:
         for entry in comparison.of(method, data, shots):
-            path = Run(entry.folder).folder / METRICS
-            if method not in found and path.is_file():
-                lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-                values = [(line["epoch"], scale * line[what]) for line in lines if what in line]
-                if values:
-                    found[method] = values
+            values = [(epoch["epoch"], scale * epoch[what]) for epoch in Run(entry.folder).metrics() if what in epoch]
+            if values:
+                found[method] = values
+                break
     return found

@@ -1,9 +1,11 @@
-"""Names beside points and at the ends of lines, so that none covers another."""
+"""Names next to points and at the ends of lines, placed so that none covers another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from vlmadapt.report.style import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 PLACES = ((7, 0, "left"), (-7, 0, "right"), (0, 9, "center"), (0, -9, "center"), (6, 8, "left"), (6, -8, "left"),
           (-6, 8, "right"), (-6, -8, "right"))  # fmt: skip
-"""Where a name may stand, in points from its point, and how it is aligned; the first that is free is taken."""
+"""Candidate offsets from the point in points, with the alignment of the name; the first free one is taken."""
 MARK = 4.5
 """Half the size of a marker, in points."""
 LINE = 10.5
@@ -19,34 +21,21 @@ LINE = 10.5
 
 
 def label_points(axes: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
-    """Write each (name, x, y, colour) beside its point; a name that would cover anything drawn is left out."""
-    from matplotlib.transforms import Bbox
-
+    """Write each (name, x, y, colour) next to its point; a name without a free place is left out."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
-    scale = figure.dpi / 72
-    centres = [axes.transData.transform((x, y)) for _, x, y, _ in points]
-    taken = [Bbox.from_extents(x - MARK * scale, y - MARK * scale, x + MARK * scale, y + MARK * scale)
-             for x, y in centres]  # fmt: skip
-    taken += _bars(axes)
-    taken += [text.get_window_extent() for text in axes.texts]
-    for name, x, y, colour in points:
-        for right, up, aligned in PLACES:
-            text = axes.annotate(
-                name, (x, y), (right, up), textcoords="offset points", ha=aligned, va="center", fontsize=9, color=colour
-            )
-            box = text.get_window_extent()
-            if _free(box, taken, axes):
-                taken.append(box)
-                break
-            text.remove()
+    taken = [*_markers(axes, points), *_bars(axes), *(text.get_window_extent() for text in axes.texts)]
+    for point in points:
+        box = _label_point(axes, point, taken)
+        if box is not None:
+            taken.append(box)
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
-    """Write each (name, y, colour) right of the axes, joined to the height y; the layout makes room for the names.
+    """Write each (name, y, colour) right of the axes with a line to the height y; the layout makes room for the names.
 
-    Names keep the order of their heights. All of them fit where the axes are as high as there are names.
+    Names keep the order of their heights, and all of them fit if the axes are high enough.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -58,14 +47,40 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
         highest = 1 - (len(ordered) - i - 0.5) * line
         height = max(height + line, min((y - low) / (high - low), highest))
         axes.annotate(
-            name, (1, y), (1.06, height), xycoords=("axes fraction", "data"), textcoords="axes fraction", va="center",
-            fontsize=9, color=colour, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6,
-                                                  "relpos": (0, 0.5), "shrinkA": 0},
+            plain(name), (1, y), (1.06, height), xycoords=("axes fraction", "data"), textcoords="axes fraction",
+            va="center", fontsize=9, color=colour, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6,
+                                                               "relpos": (0, 0.5), "shrinkA": 0},
         )  # fmt: skip
 
 
+def _label_point(axes: Axes, point: tuple[str, float, float, str], taken: Sequence[Bbox]) -> Bbox | None:
+    """Write a name at the first free place and return its box; None if there is no free place."""
+    name, x, y, colour = point
+    for right, up, aligned in PLACES:
+        text = axes.annotate(
+            plain(name), (x, y), (right, up), textcoords="offset points", ha=aligned, va="center", fontsize=9,
+            color=colour,
+        )  # fmt: skip
+        box = text.get_window_extent()
+        if _free(box, taken, axes):
+            return box
+        text.remove()
+    return None
+
+
+def _markers(axes: Axes, points: Sequence[tuple[str, float, float, str]]) -> list[Bbox]:
+    """Boxes of the markers of points."""
+    from matplotlib.transforms import Bbox
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    half = MARK * figure.dpi / 72
+    centres = [axes.transData.transform((x, y)) for _, x, y, _ in points]
+    return [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in centres]
+
+
 def _bars(axes: Axes) -> list[Bbox]:
-    """Where the error bars are."""
+    """Boxes of the error bars."""
     from matplotlib.collections import LineCollection
     from matplotlib.transforms import Bbox
 
@@ -75,6 +90,7 @@ def _bars(axes: Axes) -> list[Bbox]:
 
 
 def _free(box: Bbox, taken: Sequence[Bbox], axes: Axes) -> bool:
+    """Whether a box is inside the axes and overlaps nothing."""
     inside = axes.get_window_extent()
     fits = box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y0 >= inside.y0 and box.y1 <= inside.y1
     return fits and not any(box.overlaps(other) for other in taken)

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and the images that are answered wrongly with most confidence."""
+"""Confused classes, and the test images that are misclassified with most confidence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from vlmadapt.compare.answers import read_answers
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.inputs import Inputs
@@ -16,16 +17,16 @@ from vlmadapt.runs.run import Run
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that was answered wrongly.
+    """A misclassified test image.
 
     Attributes:
-        group: of classes it was tested among.
-        name: its file, relative to the data's folder.
-        image: where it lies, None where the data are not at hand.
-        actual: its class.
-        chosen: what it was taken for.
-        confidence: probability of the answer, averaged over these seeds.
-        seeds: number of runs that answered so.
+        group: name of the group of classes it was tested in.
+        name: file, relative to the folder of the data.
+        image: path, None if the data is missing.
+        actual: correct class.
+        chosen: answered class.
+        confidence: probability of the answer, averaged over the seeds.
+        seeds: number of runs that gave this answer.
     """
 
     group: str
@@ -39,13 +40,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A class that is taken for another.
+    """A class that is confused with another.
 
     Attributes:
-        actual: the class.
-        chosen: the other.
-        rate: part of the class's test images, over all runs.
-        examples: some of them, worst first.
+        actual: correct class.
+        chosen: answered class.
+        rate: fraction of the correct class's test images, over all runs.
+        examples: some of the images, worst first.
     """
 
     actual: str
@@ -56,12 +57,12 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Of one method on one data set.
+    """Mistakes of one method on one data set.
 
     Attributes:
-        runs: that kept their answers.
-        worst: wrong in most runs, then with most confidence.
-        confusions: most frequent first.
+        runs: number of runs that kept their answers.
+        worst: images misclassified in most runs, then with most confidence.
+        confusions: confused classes, most frequent first.
     """
 
     runs: int
@@ -70,7 +71,7 @@ class Mistakes:
 
 
 def find_mistakes(entries: Sequence[Entry], worst: int = 12, pairs: int = 8, examples: int = 4) -> Mistakes | None:
-    """Mistakes of runs that differ by their seed; None where none of them kept its answers."""
+    """Mistakes of runs that differ only in their seed; None if none of them kept its answers."""
     runs = [Run(entry.folder) for entry in entries if entry.result() and Run(entry.folder).answers() is not None]
     if not runs:
         return None
@@ -101,24 +102,22 @@ def _confusions(mistakes: Sequence[Mistake], totals: Counter[tuple[str, str]], e
 
 
 def _answers(run: Run) -> Iterator[tuple[str, str, Path | None, str, str, float]]:
-    """Group, file, place, class, answer and confidence of every test image."""
-    tested = {group["name"]: group for group in run.manifest()["test"]}
-    places = _places(run)
-    for answered in run.answers() or ():
-        group = tested[answered["name"]]
-        rows = zip(group["examples"], answered["chosen"], answered["confidence"], strict=True)
-        for (name, label), chosen, confidence in rows:
-            classes = group["classes"]
-            yield group["name"], name, places.get((group["name"], name)), classes[label], classes[chosen], confidence
+    """Group, file, path, class, answer and confidence of every test image."""
+    paths = _paths(run)
+    for group in read_answers(run):
+        rows = zip(group.images, group.labels, group.chosen, group.confidence, strict=True)
+        for name, label, chosen, confidence in rows:
+            path = paths.get((group.name, name))
+            yield group.name, name, path, group.classes[label], group.classes[chosen], confidence
 
 
-def _places(run: Run) -> dict[tuple[str, str], Path]:
-    """Where the run's test images lie, by group and file; empty where its data are gone or have changed."""
+def _paths(run: Run) -> dict[tuple[str, str], Path]:
+    """Paths of the run's test images by group and file; empty if its data is missing or has changed."""
     try:
         groups = Inputs.read(run.settings()).splits().groups
     except VlmadaptError:
         return {}
-    here = [example.path for group in groups for example in group.examples]
+    found = [example.path for group in groups for example in group.examples]
     listed = [(group["name"], name) for group in run.manifest()["test"] for name, _ in group["examples"]]
-    fits = len(here) == len(listed) and all(p.as_posix().endswith(n) for p, (_, n) in zip(here, listed, strict=True))
-    return dict(zip(listed, here, strict=True)) if fits else {}
+    same = len(found) == len(listed) and all(p.as_posix().endswith(n) for p, (_, n) in zip(found, listed, strict=True))
+    return dict(zip(listed, found, strict=True)) if same else {}

@@ -1,4 +1,4 @@
-"""A comparison, or runs of `fit`, as one HTML file that needs nothing else."""
+"""`report`: a comparison, or runs of `fit`, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from vlmadapt.compare.compare import Findings, find
+from vlmadapt.compare.compare import Results, make_results
 from vlmadapt.compare.record import COMPARISON, Comparison, comparison_of
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import data_name
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import write_text
 from vlmadapt.report.content import make_charts, make_mistakes
-from vlmadapt.report.style import looks, marker_svg
+from vlmadapt.report.style import marker_svg, series_styles
 from vlmadapt.report.thumbnails import thumbnail
 
 
 def report(folders: Sequence[Path], out: Path) -> Path:
-    """Write the page.
+    """Write the report.
 
     Args:
-        folders: one comparison, or runs.
-        out: the file.
+        folders: folder of one comparison, or run folders.
+        out: file to be written.
 
     Raises:
-        VlmadaptError: there is nothing to report, or matplotlib or jinja2 is missing.
+        VlmadaptError: no run is finished, a file is damaged, or matplotlib or jinja2 is missing.
     """
     comparison = open_comparison(folders)
-    findings = find(comparison)
-    if not any(row.accuracy for row in findings.rows):
-        raise VlmadaptError(f"no run of '{folders[0]}' is finished; there is nothing to report yet.")
-    write_text(out, render(comparison, findings))
+    results = make_results(comparison)
+    if not any(row.accuracy for row in results.rows):
+        raise VlmadaptError(f"no run of '{folders[0]}' is finished yet; nothing to report.")
+    write_text(out, render(comparison, results))
     return out
 
 
 def open_comparison(folders: Sequence[Path]) -> Comparison:
-    """One comparison, or runs taken as one.
+    """Open a comparison, or treat runs as one.
 
     Raises:
-        VlmadaptError: a folder holds neither, or a comparison is mixed with something else.
+        VlmadaptError: a folder holds neither, or a comparison is given together with other folders.
     """
     compared = [folder for folder in folders if (folder / COMPARISON).is_file()]
     if not compared:
@@ -49,23 +49,23 @@ def open_comparison(folders: Sequence[Path]) -> Comparison:
     return Comparison.read(compared[0])
 
 
-def render(comparison: Comparison, findings: Findings) -> str:
-    """The page as HTML."""
+def render(comparison: Comparison, results: Results) -> str:
+    """Render the report as HTML."""
     try:
         from jinja2 import Environment
     except ImportError as error:
         raise VlmadaptError("reports need jinja2: pip install 'vlmadapt[report]'.") from error
-    look = looks(comparison.methods)
+    style = series_styles(comparison.methods)
     template = (files("vlmadapt.report") / "page.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     return page.render(
         title=f"{', '.join(map(data_name, comparison.data))}: {comparison.protocol}",
         comparison=comparison,
-        legend=[(method, marker_svg(look[method])) for method in comparison.methods],
-        tables=findings.tables,
-        statistics=list(statistics_lines(findings.statistics)),
-        charts=list(make_charts(comparison, findings, look)),
-        mistakes=list(make_mistakes(comparison, findings)),
-        notes=findings.notes,
+        legend=[(method, marker_svg(style[method])) for method in comparison.methods],
+        tables=results.tables,
+        statistics=list(statistics_lines(results.statistics)),
+        charts=list(make_charts(comparison, results, style)),
+        mistakes=list(make_mistakes(comparison, results)),
+        notes=results.notes,
         thumbnail=thumbnail,
     )

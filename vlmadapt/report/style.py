@@ -1,14 +1,13 @@
-"""How every chart looks: one colour and one marker for each method, text and lines in the page's own colours."""
+"""Style of all charts: a colour and a marker for each method, text and lines in the colours of the page."""
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import replacing
@@ -21,29 +20,31 @@ COLOURS = ("#2f7ed8", "#e07b00", "#1d9a6c", "#d1495b", "#8f63c9", "#9a6a4f", "#d
 """Readable on white and on near-black."""
 MARKERS = ("o", "s", "^", "D", "v")
 INK, GRID = "#010203", "#040506"
-"""Stand for the page's text and line colours, which follow the reader's light or dark mode."""
+"""Placeholders for the text and line colours of the page, which follow the reader's light or dark mode."""
 WIDTH, HEIGHT = 4.2, 3.3
-"""Inches; small, so that text stays readable where the page is as narrow as a phone."""
+"""Inches; small, so that text stays readable on a phone."""
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+"""XML namespaces."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """Of one method, in every chart."""
+class SeriesStyle:
+    """Colour and marker of a method in every chart."""
 
     colour: str
     marker: str
 
 
-def looks(methods: Sequence[str]) -> dict[str, Look]:
-    """A look for each method: colours first, another marker for each round of colours."""
+def series_styles(methods: Sequence[str]) -> dict[str, SeriesStyle]:
+    """A style for each method; when the colours are used up, they repeat with another marker."""
     return {
-        method: Look(COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)])
+        method: SeriesStyle(COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)])
         for i, method in enumerate(methods)
     }
 
 
 def new_chart(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """An empty chart.
+    """Make an empty chart.
 
     Raises:
         VlmadaptError: matplotlib is not installed.
@@ -72,13 +73,18 @@ def new_chart(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axe
         return figure, figure.add_subplot()
 
 
+def plain(name: str) -> str:
+    """A name for a chart, in which `$` does not start a formula."""
+    return name.replace("$", r"\$")
+
+
 def to_png(figure: Figure, path: Path, width: int = 900) -> None:
-    """The chart on white, for places that do not take SVG.
+    """Draw a chart on white, for places that do not take SVG.
 
     Args:
         figure: the chart.
         path: file to be written.
-        width: in pixels.
+        width: width in pixels.
     """
     import resvg_py
 
@@ -90,22 +96,34 @@ def to_png(figure: Figure, path: Path, width: int = 900) -> None:
 
 
 def to_svg(figure: Figure, name: str, described: str) -> str:
-    """Inline SVG that takes the page's colours and the width there is.
+    """Draw a chart as inline SVG in the page's colours and font, as wide as its container.
 
     Args:
         figure: the chart.
-        name: unique on the page; keeps the ids inside apart from those of other charts.
-        described: what it shows, for those who do not see it.
+        name: name that is unique on the page; it keeps ids apart from those of other charts.
+        described: description for screen readers.
     """
-    svg = _svg(figure, name, "none")
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"font-family: [^;]*; ", "", svg)  # the page's own
-    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--line)")
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(described)}"', 1)
+    root = ElementTree.fromstring(_svg(figure, name, "none"))
+    for size in ("width", "height"):
+        root.attrib.pop(size, None)
+    root.attrib |= {"role": "img", "aria-label": described}
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        if element.tag == f"{{{SVG}}}g":
+            element.attrib.pop("id", None)  # the same in every chart, and nothing refers to them
+        if "style" in element.attrib:
+            element.attrib["style"] = _without_font(element.attrib["style"])
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return text.replace(INK, "currentColor").replace(GRID, "var(--line)")
+
+
+def _without_font(style: str) -> str:
+    """CSS declarations without the font family."""
+    declarations = [part.strip() for part in style.split(";")]
+    return "; ".join(part for part in declarations if part and not part.startswith("font-family:"))
 
 
 def _svg(figure: Figure, name: str, text_as: str) -> str:
@@ -117,7 +135,7 @@ def _svg(figure: Figure, name: str, text_as: str) -> str:
     return text.getvalue()
 
 
-def marker_svg(look: Look) -> str:
+def marker_svg(style: SeriesStyle) -> str:
     """The method's marker, for the legend."""
     shapes = {
         "o": '<circle cx="6" cy="6" r="4.5"/>',
@@ -126,5 +144,5 @@ def marker_svg(look: Look) -> str:
         "D": '<path d="M6 0.5 L11.5 6 L6 11.5 L0.5 6 Z"/>',
         "v": '<path d="M6 11 L11 1.5 L1 1.5 Z"/>',
     }
-    start = f'<svg class="marker" viewBox="0 0 12 12" fill="{look.colour}" aria-hidden="true">'
-    return f"{start}{shapes[look.marker]}</svg>"
+    start = f'<svg class="marker" viewBox="0 0 12 12" fill="{style.colour}" aria-hidden="true">'
+    return f"{start}{shapes[style.marker]}</svg>"

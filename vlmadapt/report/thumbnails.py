@@ -1,4 +1,4 @@
-"""Small pictures inside the page."""
+"""Thumbnails embedded in the page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vlmadapt.data.images import read_image
 from vlmadapt.errors import DataError
 
 SIZE = 96
-"""Pixels of the longer side; shown at two thirds of it, which is sharp on fine screens."""
+"""Pixels of the longer side; shown at two thirds of that, to be sharp on high-resolution screens."""
 
 
 @lru_cache(maxsize=1000)
 def thumbnail(path: Path) -> str | None:
-    """An image as a data URI, None where it cannot be read."""
+    """An image as a data URI, None if it cannot be read."""
     try:
         image = read_image(path)
     except DataError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,12 +22,20 @@ class Interrupted(Exception):
 
 
 ONE_REQUEST = 1.0
-"""Seconds within which signals are one request: launchers pass on the Ctrl-C that their processes have seen as well."""
+"""Seconds within which signals count as one request: launchers forward a Ctrl-C that their workers have received."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask to stop: Ctrl-C, `kill` and schedulers, a closed terminal."""
 
 
 @contextmanager
-def stop_requests() -> Iterator[list[float]]:
-    """Collect the times of SIGINT and SIGTERM instead of breaking off; a second request breaks off at once."""
+def stop_requests(on_request: Callable[[], None] = lambda: None) -> Iterator[list[float]]:
+    """Collect the times of `SIGNALS` instead of breaking off; a second request raises KeyboardInterrupt at once.
+
+    A signal that the process was started to ignore, as SIGHUP under `nohup`, stays ignored.
+
+    Args:
+        on_request: called in the main thread with the first signal.
+    """
     asked: list[float] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -37,8 +45,11 @@ def stop_requests() -> Iterator[list[float]]:
         if asked and time.monotonic() - asked[0] > ONE_REQUEST:
             raise KeyboardInterrupt
         asked.append(time.monotonic())
+        if len(asked) == 1:
+            on_request()
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in heard}
     try:
         yield asked
     finally:

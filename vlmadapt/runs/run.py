@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import torch
@@ -81,8 +82,8 @@ class Run:
         Raises:
             PluginError: it is not; the message names it.
         """
-        made_by = self._read(ENVIRONMENT, json.loads)["method"]
-        if gone := registry.missing(made_by["name"], made_by["distribution"], made_by["version"]):
+        made_by = self._read(ENVIRONMENT, _parse_maker)
+        if gone := registry.missing(*made_by):
             raise PluginError(f"'{self.folder}' was made by {gone}")
 
     def manifest(self) -> dict[str, Any]:
@@ -98,16 +99,40 @@ class Run:
         write_text(self.folder / ANSWERS, json.dumps(groups, separators=(",", ":")) + "\n")
 
     def answers(self) -> list[dict[str, Any]] | None:
-        """What `write_answers` wrote, None where there is nothing."""
-        return self._read(ANSWERS, json.loads) if (self.folder / ANSWERS).is_file() else None
+        """The groups that `write_answers` wrote, None if there are none.
+
+        Raises:
+            VlmadaptError: the file is damaged.
+        """
+        return self._read(ANSWERS, _parse_answers) if (self.folder / ANSWERS).is_file() else None
 
     def write_result(self, result: dict[str, Any]) -> None:
         """The final numbers."""
         write_json(self.folder / RESULT, result)
 
     def result(self) -> dict[str, Any] | None:
-        """The final numbers, None while there are none."""
-        return self._read(RESULT, json.loads) if (self.folder / RESULT).is_file() else None
+        """The final numbers, None while there are none.
+
+        Raises:
+            VlmadaptError: the file is damaged.
+        """
+        return self._read(RESULT, _parse_result) if (self.folder / RESULT).is_file() else None
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and machine, as `environment` describes them.
+
+        Raises:
+            VlmadaptError: the file is missing or damaged.
+        """
+        return self._read(ENVIRONMENT, _parse_environment)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs that `write_metrics` wrote; empty if there are none.
+
+        Raises:
+            VlmadaptError: the file is damaged.
+        """
+        return self._read(METRICS, _parse_metrics) if (self.folder / METRICS).is_file() else []
 
     def _read(self, name: str, parse: Callable[[str], T]) -> T:
         try:
@@ -118,9 +143,64 @@ class Run:
 
 
 def _parse_manifest(text: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(text)
-    if "sha256" not in content:
-        raise ValueError("it lists no data")
+    content = _object(text, {"sha256": str})
+    if not all(isinstance(group["examples"], list) and group["classes"] for group in content.get("test", ())):
+        raise ValueError("a tested group lists no images")
+    return content
+
+
+def _parse_result(text: str) -> dict[str, Any]:
+    number = (int, float)
+    content = _object(
+        text,
+        {
+            "accuracy": dict,
+            "trainable_parameters": int,
+            "steps": int,
+            "seconds_per_step": (*number, NoneType),
+            "test_images_per_second": number,
+            "peak_memory_bytes": number,
+            "data_sha256": str,
+        },
+    )
+    if not content["accuracy"] or not all(isinstance(value, number) for value in content["accuracy"].values()):
+        raise ValueError("its accuracies are no numbers")
+    return content
+
+
+def _parse_environment(text: str) -> dict[str, Any]:
+    return _object(text, {"python": str, "gpu": (str, NoneType), "threads": int, "libraries": dict})
+
+
+def _parse_maker(text: str) -> tuple[str, str, str]:
+    """Name, distribution and version of the method."""
+    method = _object(text, {"method": dict})["method"]
+    return method["name"], method["distribution"], method["version"]
+
+
+def _parse_answers(text: str) -> list[dict[str, Any]]:
+    content = json.loads(text)
+    if not isinstance(content, list) or not all(isinstance(group, dict) and "name" in group for group in content):
+        raise ValueError("it lists no groups")
+    return content
+
+
+def _parse_metrics(text: str) -> list[dict[str, Any]]:
+    return [_object(line, {"epoch": int}) for line in text.splitlines()]
+
+
+def _object(text: str, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """A JSON object with at least some values, of some types.
+
+    Raises:
+        ValueError: it is not.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    for name, kind in kinds.items():
+        if name not in content or not isinstance(content[name], kind):
+            raise ValueError(f"'{name}' is missing or of the wrong type")
     return content
 
 

@@ -158,7 +158,7 @@ def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> 
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
         f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.epochs} epochs of batches of "
-        f"{settings.recipe.batch_size}"
+        f"{settings.recipe.batch_size}{settings.recipe.warmup_advice}"
     )
 
 

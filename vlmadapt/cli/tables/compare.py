@@ -1,4 +1,4 @@
-"""A comparison on the terminal."""
+"""Tables of a comparison on the terminal."""
 
 from __future__ import annotations
 
@@ -6,60 +6,61 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from vlmadapt.compare.compare import Findings, Planned
+from vlmadapt.compare.compare import PlannedRun, Results
 from vlmadapt.compare.cost import costs
 from vlmadapt.compare.index import State
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import data_name
-from vlmadapt.compare.table import Table
+from vlmadapt.compare.tables import Table
 
 
-def show(findings: Findings, where: str) -> None:
-    """Tables, statistics, notes, and where they are written."""
+def show(results: Results, where: str) -> None:
+    """Print tables, statistics, notes, and where they are written."""
     console = _console()
-    for table in findings.tables:
+    for table in results.tables:
         console.print(_rich(table))
-    for line in statistics_lines(findings.statistics):
+    for line in statistics_lines(results.statistics):
         console.print(line, soft_wrap=True)
     console.print()
-    for note in findings.notes:
+    for note in results.notes:
         console.print(note, soft_wrap=True, style="dim")
     console.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
 
 
-def show_plan(planned: Sequence[Planned]) -> None:
-    """The runs of a comparison, how far they are, and what is known of their cost."""
+def show_plan(planned: Sequence[PlannedRun]) -> None:
+    """Print the runs of a comparison with their state and estimated training time."""
     table = RichTable()
     for heading in ("method", "data", "shots", "seed", "recipe", "state", "epochs", "training time"):
         table.add_column(heading)
     total = 0.0
     unknown = 0
     for p, cost in zip(planned, costs(planned), strict=True):
-        s = p.cell.settings
+        s = p.spec.settings
         unknown += cost.seconds is None
         total += cost.seconds or 0.0
-        recipe = ", ".join(p.cell.recipe) or "defaults"
+        recipe = ", ".join(p.spec.recipe) or "defaults"
         time = "" if p.state is State.DONE else "unknown" if cost.seconds is None else _duration(cost.seconds)
         epochs = "" if p.state is State.DONE else "by shots" if cost.epochs is None else str(cost.epochs)
         table.add_row(s.method, data_name(s.data), str(s.shots or "all"), str(s.seed), recipe, p.state, epochs, time)
     console = _console()
     console.print(table)
     missing = sum(p.state is not State.DONE for p in planned)
-    known = f"; training takes {_duration(total)} by finished runs" if total else ""
-    more = f", and that of {unknown} runs is unknown" if unknown and total else ""
+    known = f"; training takes about {_duration(total)}, judging by finished runs" if total else ""
+    more = f", plus {unknown} runs of unknown duration" if unknown and total else ""
     for error in dict.fromkeys(p.error for p in planned if p.error):
         console.print(error, soft_wrap=True)
-    console.print(f"{missing} of {len(planned)} runs are still to be done{known}{more}.", soft_wrap=True)
+    console.print(f"{missing} of {len(planned)} runs remain to be done{known}{more}.", soft_wrap=True)
 
 
 def _rich(table: Table) -> RichTable:
-    rich = RichTable(title=table.title, title_justify="left")
+    rich = RichTable(title=Text(table.title), title_justify="left")
     for i, heading in enumerate(table.columns):
-        rich.add_column(heading, justify="right" if i else "left")
+        rich.add_column(Text(heading), justify="right" if i else "left")
     for i, row in enumerate(table.rows):
-        styled = [f"[bold]{text}[/bold]" if i in best else text for text, best in zip(row, table.best, strict=True)]
-        rich.add_row(*styled)
+        cells = zip(row, table.best, strict=True)
+        rich.add_row(*(Text(text, "bold" if i in best else "") for text, best in cells))
     return rich
 
 
@@ -69,8 +70,8 @@ def _duration(seconds: float) -> str:
 
 
 def _console() -> Console:
-    """Tables keep their width where the output is a file."""
-    console = Console(emoji=False, highlight=False)
+    """A console that shows names as they are; tables keep their width if the output is a file."""
+    console = Console(emoji=False, highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 160
     return console

@@ -1,13 +1,12 @@
-"""The result as one table of words, whatever it is then written as."""
+"""Results as tables of text, independent of the file format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, Row, Spread
-from vlmadapt.compare.published import match
-from vlmadapt.compare.published_table import Published
+from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow
+from vlmadapt.compare.published import Published, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
 
@@ -20,10 +19,10 @@ class Table:
     """One table.
 
     Attributes:
-        title: what was measured on what.
+        title: protocol, data, backbone and shots.
         columns: headings; the first is the method.
         rows: a text for each column.
-        best: for each column the rows with the best accuracy, where it is one.
+        best: for each column, the rows with the best accuracy; empty for columns without accuracies.
     """
 
     title: str
@@ -32,7 +31,7 @@ class Table:
     best: tuple[frozenset[int], ...]
 
 
-def make_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
+def make_tables(comparison: Comparison, rows: Sequence[ResultRow]) -> list[Table]:
     """A table for each data set and number of shots."""
     kinds = dict.fromkeys((row.data, row.shots) for row in rows)
     return [
@@ -41,17 +40,17 @@ def make_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
     ]
 
 
-def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequence[Row]) -> Table:
+def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequence[ResultRow]) -> Table:
     name = data[0] if len(data) == 1 else f"average of {len(data)} data sets"
     title = f"{comparison.protocol} on {name}, {comparison.backbone}, {shots_text(shots)}"
     published = [match(row, comparison) for row in rows]
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     columns: list[tuple[str, list[str], frozenset[int]]] = [("method", [row.method for row in rows], frozenset())]
     for metric in metrics:
-        columns.append((TITLES.get(metric, metric), [_spread(row, metric) for row in rows], _best(rows, metric)))
+        columns.append((TITLES.get(metric, metric), [_accuracy(row, metric) for row in rows], _best(rows, metric)))
         if any(p and metric in p.values for p in published):
             texts = [_published(row, metric, p) for row, p in zip(rows, published, strict=True)]
-            columns.append((f"published {TITLES.get(metric, metric)} (ours is)", texts, frozenset()))
+            columns.append((f"published {TITLES.get(metric, metric)} (difference)", texts, frozenset()))
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
     headings = tuple(heading for heading, _, _ in columns)
@@ -59,7 +58,7 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
     return Table(title, headings, lines, tuple(best for _, _, best in columns))
 
 
-def _costs(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
     return [
         ("trainable", ["" if row.parameters is None else f"{row.parameters:,}" for row in rows]),
         ("ms / step", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
@@ -69,17 +68,12 @@ def _costs(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _spread(row: Row, metric: str) -> str:
-    spread = row.accuracy.get(metric)
-    return "" if spread is None else spread_text(spread)
+def _accuracy(row: ResultRow, metric: str) -> str:
+    return str(row.accuracy[metric]) if metric in row.accuracy else ""
 
 
-def spread_text(spread: Spread) -> str:
-    """Mean and deviation."""
-    return f"{spread.mean:.2f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.2f}")
-
-
-def _published(row: Row, metric: str, published: Published | None) -> str:
+def _published(row: ResultRow, metric: str, published: Published | None) -> str:
+    """Published value, with a mark if it is flawed, and the difference of ours from it."""
     if published is None or metric not in published.values:
         return ""
     value = published.values[metric]
@@ -88,7 +82,7 @@ def _published(row: Row, metric: str, published: Published | None) -> str:
     return f"{value:.2f}{mark}{ours}"
 
 
-def _best(rows: Sequence[Row], metric: str) -> frozenset[int]:
+def _best(rows: Sequence[ResultRow], metric: str) -> frozenset[int]:
     values = {i: round(row.accuracy[metric].mean, 2) for i, row in enumerate(rows) if metric in row.accuracy}
     if len(values) < 2:
         return frozenset()

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compare import fake
+from vlmadapt.compare.answers import read_answers, read_correct
+from vlmadapt.compare.compare import make_results
+from vlmadapt.errors import VlmadaptError
+from vlmadapt.report.report import report
+from vlmadapt.runs.run import Run
+
+
+def test_correctness_is_averaged_over_seeds(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("coop",), seeds=(1, 2))
+    for entry, chosen in zip(made.entries, ([0] * 40, [0, 1] * 20), strict=True):
+        path = entry.folder / "answers.json"
+        path.write_text(json.dumps([{**group, "chosen": chosen} for group in json.loads(path.read_text())]))
+    # labels alternate 0, 1: the first run answers every other image correctly, the second one all of them
+    assert read_correct(made.entries)["base"].tolist() == [1.0, 0.5] * 20
+
+
+def test_a_run_without_answers_has_none(tmp_path: Path) -> None:
+    run = Run(fake.run(tmp_path / "run", "coop", "alpha", 16, 1, 0.7))
+    (run.folder / "answers.json").unlink()
+    assert read_answers(run) == []
+
+
+def without(*names: str) -> Callable[[Any], Any]:
+    return lambda content: {key: value for key, value in content.items() if key not in names}
+
+
+DAMAGES: list[tuple[str, Callable[[Any], Any] | str, str]] = [
+    ("result", "{", "result.json' is damaged"),
+    ("result", "[]", "result.json' is damaged .it is no JSON object"),
+    ("result", without("accuracy"), "'accuracy' is missing"),
+    ("result", without("peak_memory_bytes"), "'peak_memory_bytes' is missing"),
+    ("result", lambda c: c | {"accuracy": {"base": "high"}}, "its accuracies are no numbers"),
+    ("environment", "", "environment.json' is damaged"),
+    ("environment", without("libraries"), "'libraries' is missing"),
+    ("answers", "nonsense", "answers.json' is damaged"),
+    ("answers", "{}", "it lists no groups"),
+    ("answers", lambda c: [{**c[0], "name": "other"}, *c[1:]], "answers.json' does not fit data.json"),
+    ("answers", lambda c: [{**c[0], "chosen": c[0]["chosen"][1:]}, *c[1:]], "answers.json' does not fit data.json"),
+    ("answers", lambda c: [{**c[0], "chosen": [7] * 40}, *c[1:]], "answers.json' does not fit data.json"),
+    ("answers", lambda c: [{**c[0], "chosen": ["x"] * 40}, *c[1:]], "answers.json' does not fit data.json"),
+    ("data", "[1]", "data.json' is damaged"),
+    ("data", lambda c: {**c, "test": [{"name": "base"}]}, "data.json' is damaged"),
+    ("data", lambda c: {**c, "test": 3}, "data.json' is damaged"),
+    ("metrics", "{}", "metrics.jsonl' is damaged"),
+]
+
+
+@pytest.mark.parametrize(("file", "damage", "said"), DAMAGES)
+def test_a_damaged_file_of_a_run_is_one_sentence(
+    tmp_path: Path, file: str, damage: Callable[[Any], Any] | str, said: str
+) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1,))
+    path = made.entries[1].folder / (f"{file}.jsonl" if file == "metrics" else f"{file}.json")
+    path.write_text(damage if isinstance(damage, str) else json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(VlmadaptError, match=said) as refused:
+        if file == "metrics":
+            report([tmp_path], tmp_path / "report.html")
+        else:
+            make_results(made)
+    assert "\n" not in str(refused.value) and str(path) in str(refused.value)

@@ -1,0 +1,82 @@
+"""Exclusive ownership of a folder: one process works in it at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EACCES, EAGAIN, EDEADLK
+from pathlib import Path
+from typing import TextIO
+
+from vlmadapt.errors import VlmadaptError
+
+LOCK = ".lock"
+TAKEN = (EACCES, EAGAIN, EDEADLK)
+"""Error numbers of a lock that another process holds; any other means that the file system has no locks."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: TextIO) -> None:
+        file.seek(2**30)  # locked bytes cannot be read, so lock one after the content
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+    def _unlock(file: TextIO) -> None:
+        file.seek(2**30)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _try_lock(file: TextIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(file: TextIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)  # closing alone would leave it to forked children that share the file
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Own a folder for the duration of a `with` block; the folder is made if it does not exist.
+
+    The operating system releases the lock when its process ends, however it ends, so the lock of a dead owner does not
+    have to be removed. The lock file stays. On file systems without locks nothing is held.
+
+    Raises:
+        VlmadaptError: another process owns the folder, or the folder cannot be written to.
+    """
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise VlmadaptError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    with file:
+        try:
+            _try_lock(file)
+        except OSError as error:
+            if error.errno in TAKEN:
+                raise VlmadaptError(
+                    f"'{folder}' is in use by {_owner(path)}; wait until it ends, or choose another folder with --out."
+                ) from error
+        with suppress(OSError):  # who owns it is only told to others
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+            file.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                _unlock(file)
+
+
+def _owner(path: Path) -> str:
+    """The owner of a lock as it describes itself, for a message."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
