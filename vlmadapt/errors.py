@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class VlmadaptError(Exception):
-    """A mistake the user can mend; the command line prints its message alone and exits with 2."""
+    """A mistake the user can correct; the command line prints its message alone and exits with 2."""
 
 
 class DataError(VlmadaptError):
@@ -20,6 +20,10 @@ class BackboneError(VlmadaptError):
 
 class PluginError(VlmadaptError):
     """A plugin is unknown, broken, or clashes with another."""
+
+
+class SettingError(VlmadaptError):
+    """A setting or an option of a method is unknown, or has a value that it cannot have."""
 
 
 class AdapterError(VlmadaptError):
