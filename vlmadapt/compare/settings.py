@@ -12,12 +12,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from vlmadapt.compare.recipes import RecipeName, find_recipe, named_method
-from vlmadapt.core.build import method_class
+from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.settings import FitSettings, make_recipe
+from vlmadapt.runs.settings_files import method_name
 
 TRAINED_LIKE = {
     "all-classes": {"base-to-novel"},
@@ -47,7 +47,8 @@ class CompareSettings:
         backbone: of every run.
         recipe: 'uniform' is one setting for everything, 'paper' what was published for protocol and data set; a method
             without such settings keeps its defaults.
-        method_configs: settings files of `fit`, each of which replaces the recipe of the method it names.
+        method_configs: settings files of `fit` that replace the recipe of the method they name; of several for one
+            method, later files win key by key.
         train: training settings for all methods, over what recipes and files say.
         reuse: folders with runs to be taken where settings and data agree.
         skip_corrupt: leave broken images out instead of refusing to start.
@@ -97,8 +98,8 @@ class CompareSettings:
             if twice:
                 raise VlmadaptError(f"--{name} names '{twice[0]}' twice.")
         for path in self.method_configs:
-            if named_method(Path(path)) not in self.methods:
-                raise VlmadaptError(f"'{path}' is for '{named_method(Path(path))}', which is not among --methods.")
+            if method_name(Path(path)) not in self.methods:
+                raise VlmadaptError(f"'{path}' is for '{method_name(Path(path))}', which is not among --methods.")
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,8 @@ def cells(settings: CompareSettings) -> Iterator[Cell]:
 
 
 def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> Cell:
-    recipe = find_recipe(method, settings.recipe, data, settings.protocol, shots)
-    for path in map(Path, settings.method_configs):
-        if named_method(path) == method:
-            recipe = recipe.with_file(path, str(path))
+    own = {path: Path(path) for path in settings.method_configs if method_name(Path(path)) == method}
+    recipe = MethodSettings.read(own) if own else find_recipe(method, settings.recipe, data, settings.protocol, shots)
     run = FitSettings(
         method=method,
         options=recipe.options,
@@ -170,6 +169,8 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
 
 def _train(method: str, own: Mapping[str, Any], for_all: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe with the settings for all methods; one that is solved instead of trained is not trained for that."""
+    from vlmadapt.core.build import method_class
+
     recipe = make_recipe(method_class(method).recipe, own)
     changes = dict(for_all)
     if "epochs" in changes and not (recipe.epochs or recipe.steps_per_shot):

@@ -15,7 +15,7 @@ from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.method import Method, Task
-from vlmadapt.errors import AdapterError, PluginError
+from vlmadapt.errors import AdapterError, PluginError, SettingError
 from vlmadapt.files import as_json, as_safetensors, replacing
 
 CONFIG = "adapter_config.json"
@@ -132,7 +132,7 @@ def load_adapter(
     task = Task(tuple(classes), tuple(config.templates))
     try:
         method = build_method(config.method, backbone, task, {**config.options, **(options or {})})
-    except PluginError as error:
+    except (PluginError, SettingError) as error:
         raise AdapterError(
             f"'{folder}' was made by method '{config.method}' of the distribution '{' '.join(made_by)}': {error}"
         ) from error

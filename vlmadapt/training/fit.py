@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 
 from vlmadapt.core.adapter import save_adapter
-from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Role, Task, trainable_count
@@ -111,7 +110,7 @@ def _classifier(
     if settings.compile:
         backbone.compile_blocks()
     torch.manual_seed(settings.seed)
-    method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
+    method = settings.spec.build(backbone, Task(splits.classes, tuple(templates)))
     if not method.answers_unseen and any(group.role != "seen" for group in splits.groups):
         raise VlmadaptError(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
