@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from vlmadapt.core.layout import lay_out
 
 from vlmadapt import Backbone
 from vlmadapt.core.backbone import ImageTower, TextTower
 from vlmadapt.core.block import run_block
-from vlmadapt.core.layout import lay_out
 from vlmadapt.core.sequences import Rows
 
 ForwardPass = Callable[[Tensor], Tensor]

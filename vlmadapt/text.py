@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from itertools import islice
 
-
-def few(names: Collection[str], most: int = 5) -> str:
-    """The first names, quoted, and how many more there are: `'a', 'b' and 3 more`."""
-    shown = ", ".join(f"'{name}'" for name in islice(names, most))
-    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
-
-
-def cause(error: BaseException, *, named: bool = False) -> str:
+def first_line(error: BaseException, *, named: bool = False) -> str:
     """The first line of an error's message, or its type where it has none.
 
     Args:

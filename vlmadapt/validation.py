@@ -9,7 +9,6 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from enum import Enum
-from functools import cache
 from os import PathLike, fspath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,7 +60,6 @@ def check_range(name: str, value: float, least: float, most: float = math.inf) -
         raise SettingError(f"{name} is {value}, it cannot be above {most}.")
 
 
-@cache
 def _annotations(cls: type[Any]) -> dict[str, Any]:
     try:
         return get_type_hints(cls)
@@ -76,22 +74,22 @@ def _converted(value: Any, kind: Any, name: str) -> Any:
         SettingError: it is of another type.
     """
     origin, arguments = get_origin(kind) or kind, get_args(kind)
+    converted = value
     if origin is Literal:
-        return _chosen(value, arguments, name)
-    if origin in (Union, UnionType):
-        return _first_fitting(value, arguments, name)
-    if origin in (list, tuple) and isinstance(value, list | tuple):
-        return _converted_list(value, origin, arguments, name)
-    if origin is float and not isinstance(value, bool):
-        return _number(value, name)
-    if origin is str and isinstance(value, PathLike):
-        return fspath(value)
-    if isinstance(origin, type) and issubclass(origin, Enum) and isinstance(value, str):
-        return origin(_chosen(value, [member.value for member in origin], name))
-    fits = not isinstance(origin, type) or isinstance(value, origin)
-    if not fits or (origin is int and isinstance(value, bool)):
+        converted = _chosen(value, arguments, name)
+    elif origin in (Union, UnionType):
+        converted = _first_fitting(value, arguments, name)
+    elif origin in (list, tuple) and isinstance(value, list | tuple):
+        converted = _converted_list(value, origin, arguments, name)
+    elif origin is float:
+        converted = _number(value, name)
+    elif origin is str and isinstance(value, PathLike):
+        converted = fspath(value)
+    elif isinstance(origin, type) and issubclass(origin, Enum) and isinstance(value, str):
+        converted = origin(_chosen(value, [member.value for member in origin], name))
+    elif isinstance(origin, type) and (not isinstance(value, origin) or (origin is int and isinstance(value, bool))):
         raise _wrong(value, [origin], name)
-    return value
+    return converted
 
 
 def _chosen(value: Any, choices: Collection[Any], name: str) -> Any:
@@ -125,7 +123,7 @@ def _converted_list(value: Collection[Any], origin: type[Any], kinds: tuple[Any,
 def _number(value: Any, name: str) -> float:
     """A float; YAML reads `1e-3`, which lacks a point, as text."""
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         raise _wrong(value, [float], name) from None
     if math.isnan(number):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from vlmadapt.registry.card import read_facts
 
 from vlmadapt import registry
 from vlmadapt.core.build import method_class
 from vlmadapt.errors import PluginError
-from vlmadapt.registry.card import read_facts
 
 
 def test_built_in_methods() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from vlmadapt.cores import usable_cores
 from vlmadapt.files import write_text
 from vlmadapt.runs.interrupt import stop_requests
 from vlmadapt.runs.run import CONFIG
@@ -97,8 +98,7 @@ def run_all(jobs: Sequence[Job], at_once: int, done: Callable[[Job, str | None],
 def _start(job: Job, slot: int, at_once: int) -> subprocess.Popen[bytes]:
     """Start a job with its share of the cores and, where there are several GPUs, on one of them."""
     command = job.command()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // at_once)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // at_once)), **os.environ}
     gpus = _gpus()
     if at_once > 1 and len(gpus) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]

@@ -12,7 +12,8 @@ from vlmadapt.compare.index import weights_of
 from vlmadapt.compare.published import broken_plugins, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
-from vlmadapt.compare.table import FLAW, TITLES
+from vlmadapt.compare.table import FLAW
+from vlmadapt.evaluation.titles import short_title
 from vlmadapt.runs.run import ENVIRONMENT, Run
 
 NAMED = ("vlmadapt", "torch", "open_clip_torch")
@@ -104,6 +105,6 @@ def _published(comparison: Comparison, rows: Sequence[Row]) -> Iterator[str]:
     for row, numbers in found:
         for name, expected in numbers.flaws.items():
             yield (
-                f"{FLAW} {row.method}: {TITLES.get(name, name)} {numbers.values[name]:.2f} is as published, though it "
+                f"{FLAW} {row.method}: {short_title(name)} {numbers.values[name]:.2f} is as published, though it "
                 f"follows to be {expected:.2f} from the numbers published with it."
             )

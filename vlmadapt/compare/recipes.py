@@ -44,7 +44,7 @@ class MethodSettings:
         """
         content = read_settings(paths.values())
         options = {key: value for key, value in content.get("method", {}).items() if key != "name"}
-        made_for = {key: content[key] for key in ("protocol", "shots") if key in content}
+        made_for: dict[str, Any] = {key: content[key] for key in ("protocol", "shots") if key in content}
         return cls(options, content.get("train", {}), tuple(paths), made_for)
 
 

@@ -10,7 +10,7 @@ from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.method import Method, Task
 from vlmadapt.errors import PluginError, VlmadaptError
-from vlmadapt.text import cause
+from vlmadapt.text import first_line
 from vlmadapt.validation import validated
 
 
@@ -57,7 +57,9 @@ class MethodSpec:
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if registry.strict():
                 raise
-            raise PluginError(f"method '{self.name}' cannot be built with {self.config}: {cause(error)}") from error
+            raise PluginError(
+                f"method '{self.name}' cannot be built with {self.config}: {first_line(error)}"
+            ) from error
 
 
 def method_class(name: str) -> type[Method]:
@@ -91,7 +93,7 @@ def make_config(method: type[Method], options: Mapping[str, Any]) -> Any:
     except VlmadaptError:
         raise
     except Exception as error:  # a check of the plugin's own, or a broken one
-        raise PluginError(f"the options of {method.__name__} cannot be {values}: {cause(error)}") from error
+        raise PluginError(f"the options of {method.__name__} cannot be {values}: {first_line(error)}") from error
 
 
 def build_method(name: str, backbone: Backbone, task: Task, options: Mapping[str, Any] | None = None) -> Method:

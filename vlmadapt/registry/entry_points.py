@@ -17,7 +17,7 @@ from typing import Any
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import PluginError, unknown
 from vlmadapt.registry.source_info import SourceInfo, read_source_info
-from vlmadapt.text import cause
+from vlmadapt.text import first_line
 
 METHODS = "vlmadapt.methods"
 DATASETS = "vlmadapt.datasets"
@@ -86,7 +86,7 @@ class Plugin:
         except (Exception, SystemExit) as error:
             if strict():
                 raise
-            raise PluginError(f"{self} is broken: {cause(error, named=True)}") from error
+            raise PluginError(f"{self} is broken: {first_line(error, named=True)}") from error
 
     def check_api(self, version: object) -> None:
         """Refuse a plugin API version that this vlmadapt does not support.

@@ -169,10 +169,10 @@ def _parsed(name: str, path: Path, changed: int) -> SourceModule:
 def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
     """Names and values of statements `name = value` and `name: annotation = value`."""
     for statement in body:
-        target = statement.target if isinstance(statement, ast.AnnAssign) else None
-        if isinstance(statement, ast.Assign):
-            target = statement.targets[0]
-        if isinstance(target, ast.Name) and isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            continue
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+        if isinstance(target, ast.Name):
             yield target.id, statement.value
 
 

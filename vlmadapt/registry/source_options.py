@@ -14,7 +14,7 @@ from operator import or_
 from typing import Any, Literal, NamedTuple
 
 from vlmadapt.errors import PluginError
-from vlmadapt.registry.source import Assigned, SourceClass, SourceModule, find_class
+from vlmadapt.registry.source import SourceClass, SourceModule, find_class
 
 TYPES: Mapping[str, Any] = {
     "int": int,

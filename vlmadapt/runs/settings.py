@@ -92,15 +92,17 @@ class FitSettings:
             PluginError: the method is unknown or broken.
             SettingError: an option of the method or a training setting has a value that it cannot have.
         """
+        return replace(self.with_names(), options=self.spec.options, train=asdict(self.recipe))
+
+    def with_names(self) -> FitSettings:
+        """The same settings with the protocol, the targets and the run folder filled in."""
         from vlmadapt.data.load import short_name
 
         protocol = self.protocol or self._usual_protocol()
         targets = self.targets if self.targets or protocol not in TRANSFER else self._usual_targets(protocol)
         shots = f"{self.shots}shot" if self.shots else "allshots"
         name = f"{self.method}-{short_name(self.data)}-{protocol}-{shots}-seed{self.seed}"
-        out = self.out or str(Path("runs") / name)
-        train = asdict(self.recipe)
-        return replace(self, options=self.spec.options, train=train, protocol=protocol, targets=targets, out=out)
+        return replace(self, protocol=protocol, targets=targets, out=self.out or str(Path("runs") / name))
 
     @property
     def target_names(self) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from vlmadapt.errors import SettingError
-from vlmadapt.text import cause
 
 SECTIONS = ("method", "train")
 """Settings that are mappings of settings; an empty one is written `train:` in YAML."""
@@ -56,7 +55,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingError(f"the settings file '{path}' is not UTF-8 text.") from error
     except OSError as error:
-        raise SettingError(f"the settings file '{path}' cannot be read: {error.strerror or cause(error)}.") from error
+        raise SettingError(f"the settings file '{path}' cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}," if mark else ""

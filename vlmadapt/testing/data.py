@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.forward import ForwardPass
+from vlmadapt.deprecated import warn_deprecated
 
 CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_fox")
 OTHERS = ("axolotl", "tea pot", "american pit bull terrier")
@@ -51,6 +52,11 @@ class MemorySupport:
         """The training images; augmented ones have their brightness changed."""
         for number in range(times):
             yield self._forwards(self._train, 1 + 0.1 * (number + 1) if augmented else 1.0)
+
+    def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
+        """Name of `epochs` in plugin API 1."""
+        warn_deprecated("Support.passes", "Support.epochs")
+        return self.epochs(augmented, times)
 
     def validation(self) -> Iterator[ForwardPass]:
         """The validation images."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
+from vlmadapt.cli.tables.console import console
 from vlmadapt.compare.compare import Findings, Planned
 from vlmadapt.compare.cost import costs
 from vlmadapt.compare.index import State
@@ -17,15 +18,15 @@ from vlmadapt.compare.table import Table
 
 def show(findings: Findings, where: str) -> None:
     """Tables, statistics, notes, and where they are written."""
-    console = _console()
+    out = console()
     for table in findings.tables:
-        console.print(_rich(table))
+        out.print(_rich(table))
     for line in statistics_lines(findings.statistics):
-        console.print(line, soft_wrap=True)
-    console.print()
+        out.print(line, soft_wrap=True)
+    out.print()
     for note in findings.notes:
-        console.print(note, soft_wrap=True, style="dim")
-    console.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
+        out.print(note, soft_wrap=True, style="dim")
+    out.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
 
 
 def show_plan(planned: Sequence[Planned]) -> None:
@@ -43,14 +44,14 @@ def show_plan(planned: Sequence[Planned]) -> None:
         time = "" if p.state is State.DONE else "unknown" if cost.seconds is None else _duration(cost.seconds)
         epochs = "" if p.state is State.DONE else "by shots" if cost.epochs is None else str(cost.epochs)
         table.add_row(s.method, data_name(s.data), str(s.shots or "all"), str(s.seed), recipe, p.state, epochs, time)
-    console = _console()
-    console.print(table)
+    out = console()
+    out.print(table)
     missing = sum(p.state is not State.DONE for p in planned)
     known = f"; training takes {_duration(total)} by finished runs" if total else ""
     more = f", and that of {unknown} runs is unknown" if unknown and total else ""
     for error in dict.fromkeys(p.error for p in planned if p.error):
-        console.print(error, soft_wrap=True)
-    console.print(f"{missing} of {len(planned)} runs are still to be done{known}{more}.", soft_wrap=True)
+        out.print(error, soft_wrap=True)
+    out.print(f"{missing} of {len(planned)} runs are still to be done{known}{more}.", soft_wrap=True)
 
 
 def _rich(table: Table) -> RichTable:
@@ -58,7 +59,7 @@ def _rich(table: Table) -> RichTable:
     for i, heading in enumerate(table.columns):
         rich.add_column(heading, justify="right" if i else "left")
     for i, row in enumerate(table.rows):
-        styled = [f"[bold]{text}[/bold]" if i in best else text for text, best in zip(row, table.best, strict=True)]
+        styled = (Text(text, "bold" if i in best else "") for text, best in zip(row, table.best, strict=True))
         rich.add_row(*styled)
     return rich
 
@@ -66,11 +67,3 @@ def _rich(table: Table) -> RichTable:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def _console() -> Console:
-    """Tables keep their width where the output is a file."""
-    console = Console(emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 160
-    return console

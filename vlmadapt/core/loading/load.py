@@ -18,6 +18,7 @@ from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.loading.check import check_towers
 from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
+from vlmadapt.text import first_line
 
 CONFIG = "open_clip_config.json"
 
@@ -74,7 +75,7 @@ def _registered(name: str) -> Path:
     except VlmadaptError:
         raise
     except Exception as error:
-        raise PluginError(f"{plugin} is broken: {type(error).__name__}: {error}".splitlines()[0]) from error
+        raise PluginError(f"{plugin} is broken: {first_line(error, named=True)}") from error
 
 
 def _from_folder(name: str, folder: Path) -> Backbone:
@@ -110,8 +111,7 @@ def _create(spec: str, model_name: str, pretrained: str | None, tokenizer: Any =
             "that may run any code; save its state dict alone, best as safetensors."
         ) from error
     except Exception as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackboneError(f"the backbone '{spec}' cannot be loaded: {cause[:300]}") from error
+        raise BackboneError(f"the backbone '{spec}' cannot be loaded: {first_line(error)[:300]}") from error
     backbone = Backbone(spec, model, tokenizer)
     check_towers(backbone)
     return backbone

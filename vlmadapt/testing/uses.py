@@ -1,0 +1,75 @@
+"""What a fitted method is observed to use: hook points by tower, images, and methods it overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.method import Method
+from vlmadapt.core.plan import POOLED, TowerPlan
+from vlmadapt.testing.data import CLASSES, MemorySupport
+from vlmadapt.testing.under_test import Subject
+
+OVERRIDES = {
+    "losses": "losses",
+    "route": "inference router",
+    "prepare": "prepare",
+    "training_step": "training_step",
+    "epoch_start": "epoch_start",
+    "epoch_end": "epoch_end",
+    "finish": "finish",
+}
+"""Methods that a plugin may override, and what they are called in the documentation."""
+
+
+class RecordingSupport(MemorySupport):
+    """A support set that notes which of its images are read."""
+
+    read: frozenset[str] = frozenset()
+
+    def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
+        """The training images."""
+        self.read |= {"support images"}
+        return super().epochs(augmented, times)
+
+    def validation(self) -> Iterator[ForwardPass]:
+        """The validation images."""
+        self.read |= {"validation images"}
+        return super().validation()
+
+
+def observed_uses(subject: Subject) -> dict[str, list[str]]:
+    """Names of what the trained method uses, by where it uses them; inherited code counts as its own."""
+    plan = subject.trained.forward(subject.shots().images[:1], CLASSES).plan
+    used = {
+        "text tower": _hook_points(plan.text),
+        "image tower": _hook_points(plan.image),
+        "overrides": [name for method, name in OVERRIDES.items() if _overridden(subject.cls, method)],
+        "reads before or after training": sorted(_images_read(subject)),
+    }
+    return {where: names for where, names in used.items() if names}
+
+
+def _hook_points(tower: TowerPlan) -> list[str]:
+    found = {
+        "token injection": bool(tower.injections),
+        "block adapters": bool(tower.adapters),
+        "projection heads": bool(tower.heads.keys() - {POOLED}),
+    }
+    return [name for name, present in found.items() if present]
+
+
+def _overridden(cls: type[Method], name: str) -> bool:
+    return getattr(cls, name) is not getattr(Method, name)
+
+
+def _images_read(subject: Subject) -> frozenset[str]:
+    """Which images `prepare` and `finish` read."""
+    classifier = subject.classifier(subject.build())
+    support = RecordingSupport(classifier, subject.shots(), subject.shots(per_class=2, seed=1))
+    with torch.no_grad():
+        classifier.method.prepare(support)
+        classifier.method.eval().finish(support)
+    return support.read
