@@ -24,7 +24,9 @@ def run(arguments: list[str]) -> None:
     """Parse, train, test, print a table."""
     content, others = _take_short_options(arguments)
     name = content.get("method", {}).get("name")
-    given = parse(_parser(name), others, content, defaults=False).as_dict()
+    # Without defaults: `epochs` that is given and `epochs` that is published differ, see `make_recipe`.
+    printing = any(argument.startswith("--print_config") for argument in others)
+    given = parse(_parser(name), others, content, defaults=printing).as_dict()
     resume = Path(given["resume"]) if given.get("resume") else None
     settings = _new_run(given) if resume is None else _resumed(resume, given)
     from vlmadapt.cli.tables.runs import fit_table
@@ -94,7 +96,5 @@ def _resumed(folder: Path, given: dict[str, Any]) -> FitSettings:
     """
     surplus = [name for name, value in given.items() if name != "resume" and value not in (None, {})]
     if surplus:
-        raise VlmadaptError(
-            f"--resume continues '{folder}' with the settings it was started with; leave --{surplus[0]} out."
-        )
+        raise VlmadaptError(f"--resume continues '{folder}' with its own settings; leave --{surplus[0]} out.")
     return check_resumable(folder)

@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from vlmadapt import registry
+from vlmadapt.core.build import method_class
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import SettingError
 from vlmadapt.registry.source_options import read_source_options
@@ -27,8 +28,6 @@ def method_options(name: str) -> tuple[type[Any], Recipe]:
             return source.config, Recipe(**source.recipe)
     except (SettingError, TypeError):  # the import says what is wrong with the recipe
         pass
-    from vlmadapt.core.build import method_class
-
     cls = method_class(name)
     return cls.Config, cls.recipe
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe
+from vlmadapt.core.build import method_class
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
@@ -169,8 +170,6 @@ def _cell(settings: CompareSettings, data: str, shots: int, method: str, seed: i
 
 def _train(method: str, own: Mapping[str, Any], for_all: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe with the settings for all methods; one that is solved instead of trained is not trained for that."""
-    from vlmadapt.core.build import method_class
-
     recipe = make_recipe(method_class(method).recipe, own)
     changes = dict(for_all)
     if "epochs" in changes and not (recipe.epochs or recipe.steps_per_shot):

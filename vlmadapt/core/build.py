@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlmadapt import registry
-from vlmadapt.core.backbone import Backbone
-from vlmadapt.core.method import Method, Task
 from vlmadapt.errors import PluginError, VlmadaptError
 from vlmadapt.text import first_line
 from vlmadapt.validation import validated
+
+if TYPE_CHECKING:  # settings refer to methods, and have to be read without torch
+    from vlmadapt.core.backbone import Backbone
+    from vlmadapt.core.method import Method, Task
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def method_class(name: str) -> type[Method]:
     """
     plugin = registry.find(registry.METHODS, name)
     found = plugin.load()
+    from vlmadapt.core.method import Method
+
     if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(getattr(found, "Config", None))):
         raise PluginError(
             f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method with a dataclass `Config`."

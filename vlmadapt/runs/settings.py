@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from vlmadapt.core.build import MethodSpec, method_class
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.splits import TRANSFER, Protocol
 from vlmadapt.validation import check_range, validated
-
-if TYPE_CHECKING:
-    from vlmadapt.core.build import MethodSpec
 
 LARGEST = 2**63 - 1
 """Largest number that torch's generators take as a seed."""
@@ -133,8 +131,6 @@ class FitSettings:
             PluginError: the method is unknown or broken.
             SettingError: an option is unknown, or has a value that it cannot have.
         """
-        from vlmadapt.core.build import MethodSpec
-
         return MethodSpec.make(self.method, self.options)
 
     @cached_property
@@ -145,8 +141,6 @@ class FitSettings:
             PluginError: the method is unknown or broken.
             SettingError: a training setting is unknown, or has a value that it cannot have.
         """
-        from vlmadapt.core.build import method_class
-
         return make_recipe(method_class(self.method).recipe, self.train)
 
     def to_config(self) -> dict[str, Any]:

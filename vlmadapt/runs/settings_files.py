@@ -58,15 +58,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingError(f"the settings file '{path}' cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}," if mark else ""
+        line = f", line {mark.line + 1}" if mark else ""
         raise SettingError(f"'{path}'{line} is not valid YAML.") from error
     if not isinstance(content, dict):
         raise SettingError(f"'{path}' is not a settings file; write `name: value` on each line.")
     for name in SECTIONS:
         section = content.get(name) or {}
         if not isinstance(section, dict):
-            form = f"{{name: {section}}}`, its options next to the name" if name == "method" else "{NAME: VALUE}`"
-            raise SettingError(f"'{path}': write `{name}: {form}.")
+            form = f"the method as `method: {{name: {section}}}`" if name == "method" else f"`{name}: {{NAME: VALUE}}`"
+            raise SettingError(f"'{path}': write {form}.")
         if name in content:
             content[name] = section
     return content
