@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vlmadapt.errors import SettingError
+from vlmadapt.text import counted
 from vlmadapt.validation import check_range, validated
 
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -94,6 +95,13 @@ class Recipe:
     def cycle(self) -> int:
         """Epochs of one cycle."""
         return max(self.epochs // self.cycles, 1)
+
+    @property
+    def length(self) -> str:
+        """How long training takes, in words."""
+        if self.steps_per_shot:
+            return f"{counted(self.steps_per_shot, 'step')} per shot in batches of {self.batch_size}"
+        return f"{counted(self.epochs, 'epoch')} of batches of {self.batch_size}" if self.epochs else "no training"
 
     def with_epochs(self, shots: float, steps: int) -> Recipe:
         """The same with `epochs` put in the place of `steps_per_shot`.

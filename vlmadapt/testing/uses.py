@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import torch
 
 from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.hooks import Prompt, Teacher
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import POOLED, TowerPlan
 from vlmadapt.testing.data import CLASSES, MemorySupport
 from vlmadapt.testing.under_test import Subject
 
+PROMPTS = {Prompt: "its own prompt template", Teacher: "its own zero-shot templates"}
+"""Declarations that replace the templates of the data set."""
 OVERRIDES = {
     "losses": "losses",
     "route": "inference router",
@@ -43,9 +46,11 @@ class RecordingSupport(MemorySupport):
 def observed_uses(subject: Subject) -> dict[str, list[str]]:
     """Names of what the trained method uses, by where it uses them; inherited code counts as its own."""
     plan = subject.trained.forward(subject.shots().images[:1], CLASSES).plan
+    hooks = list(subject.trained.method.hooks())
     used = {
         "text tower": _hook_points(plan.text),
         "image tower": _hook_points(plan.image),
+        "prompts": [name for kind, name in PROMPTS.items() if any(isinstance(hook, kind) for hook in hooks)],
         "overrides": [name for method, name in OVERRIDES.items() if _overridden(subject.cls, method)],
         "reads before or after training": sorted(_images_read(subject)),
     }

@@ -155,8 +155,7 @@ def _train(
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
-        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.epochs} epochs of batches of "
-        f"{settings.recipe.batch_size}"
+        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.length}"
     )
 
 

@@ -34,7 +34,7 @@ def card(subject: Subject) -> None:
             raise CheckFailed(f"`{name}` reads {read!r} in the source, but is {real!r}.")
     for side in sorted(_touched(subject) - set(cls.touches)):
         raise CheckFailed(
-            f"it works inside the {side} tower and does not state so.",
+            f"it works inside the {side} tower and does not say so.",
             f"put {side.upper()} into `touches`: backbones whose {side} tower is closed are then refused at once.",
         )
 
