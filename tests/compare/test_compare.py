@@ -58,7 +58,7 @@ def test_other_settings_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([], "which methods? Say --methods"),
+        ([], "no methods given; write --methods"),
         (["--methods", "clip", "--seeds", "x"], "--seeds is 'x'; give numbers"),
         (["--methods", "clop"], "unknown method 'clop'. Did you mean"),
         (["--methods", "clip", "--train.epoks", "3"], "unknown training setting 'epoks'"),

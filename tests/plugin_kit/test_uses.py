@@ -14,7 +14,7 @@ USES = {
     "clip": {"overrides": ["inference router"]},
     "kgcoop": {
         "text tower": ["token injection"],
-        "prompts": ["its own prompt template", "its own zero-shot templates"],
+        "prompts": ["its own prompt template"],
         "overrides": ["losses"],
     },
     "mmrl++": {  # all of it MMRL's

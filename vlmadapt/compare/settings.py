@@ -19,6 +19,7 @@ from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.settings import FitSettings, make_recipe
 from vlmadapt.runs.settings_files import method_name
+from vlmadapt.validation import validated
 
 TRAINED_LIKE = {
     "all-classes": {"base-to-novel"},
@@ -74,6 +75,15 @@ class CompareSettings:
     skip_corrupt: bool = False
     workers: int | None = None
     out: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type.
+
+        Raises:
+            SettingError: the message names the setting and its valid values.
+        """
+        for name, value in validated(CompareSettings, vars(self), "setting").items():
+            object.__setattr__(self, name, value)
 
     @property
     def folder(self) -> Path:
