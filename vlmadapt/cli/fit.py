@@ -76,7 +76,7 @@ def _new_run(given: dict[str, Any]) -> FitSettings:
     Raises:
         VlmadaptError: there is no method, or a setting cannot be what it is.
     """
-    content = {key: value for key, value in given.items() if key not in ("config", "method")}
+    content = {key: value for key, value in given.items() if key not in ("config", "method", "resume")}
     options = dict(given.get("method") or {})
     name = options.pop("name", None)
     if name is None:
