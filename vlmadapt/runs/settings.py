@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from vlmadapt.core.build import MethodSpec, method_class
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.data.load import is_registered, short_name
+from vlmadapt.data.registered import find_source
 from vlmadapt.data.splits import TRANSFER, Protocol
 from vlmadapt.validation import check_range, validated
 
@@ -94,8 +96,6 @@ class FitSettings:
 
     def with_names(self) -> FitSettings:
         """The same settings with the protocol, the targets and the run folder filled in."""
-        from vlmadapt.data.load import short_name
-
         protocol = self.protocol or self._usual_protocol()
         targets = self.targets if self.targets or protocol not in TRANSFER else self._usual_targets(protocol)
         shots = f"{self.shots}shot" if self.shots else "allshots"
@@ -108,8 +108,6 @@ class FitSettings:
         return [name.strip() for name in (self.targets or "").split(",") if name.strip()]
 
     def _usual_protocol(self) -> Protocol:
-        from vlmadapt.data.load import is_registered
-
         if self.class_split:
             return "custom"
         if self.targets:
@@ -117,9 +115,6 @@ class FitSettings:
         return "base-to-novel" if is_registered(self.data) else "few-shot"
 
     def _usual_targets(self, protocol: Protocol) -> str | None:
-        from vlmadapt.data.load import is_registered
-        from vlmadapt.data.registered import find_source
-
         names = find_source(self.data).targets.get(protocol, ()) if is_registered(self.data) else ()
         return ",".join(names) or None
 
