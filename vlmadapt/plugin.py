@@ -2,50 +2,154 @@
 
 Built-in plugins import from here and from nowhere else in the library; a test enforces it.
 
+Names are imported when they are first used, so that a data set's plugin does not import torch.
+
 What each entry-point group takes: `vlmadapt.methods` a class derived from `Method`; `vlmadapt.datasets` a `DataSource`
 (found in the user's data root, checked and prepared by `vlmadapt data`), or a function without arguments that returns a
 `Dataset`; `vlmadapt.backbones` a function without arguments that returns what `--backbone` takes.
 """
 
-from vlmadapt.compare.published import Published
-from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
-from vlmadapt.core.forward import ForwardPass, similarity
-from vlmadapt.core.hooks import (
-    ATTENTION,
-    BLOCK,
-    CONTEXT,
-    EMBEDDING,
-    END,
-    FIRST,
-    KEY,
-    MLP,
-    OVER,
-    QUERY,
-    VALUE,
-    Hook,
-    Read,
-    adapt,
-    head,
-    inject,
-    per_class,
-    per_image,
-    per_variant,
-    prompt,
-    teacher,
-)
-from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
-from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
-from vlmadapt.core.recipe import Recipe
-from vlmadapt.core.side import IMAGE, TEXT, Side
-from vlmadapt.core.templates import Template, TokenizedTexts, readable
-from vlmadapt.core.transport import sinkhorn
-from vlmadapt.data.cache import cache_dir
-from vlmadapt.data.dataset import Dataset, Example
-from vlmadapt.data.source import DataSource, Step
-from vlmadapt.deprecated import deprecated_names
-from vlmadapt.errors import BackboneError, DataError, VlmadaptError
-from vlmadapt.registry import API_VERSION
-from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vlmadapt.deprecated import warn_deprecated
+
+if TYPE_CHECKING:
+    from vlmadapt.compare.published import Published
+    from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+    from vlmadapt.core.forward import ForwardPass, similarity
+    from vlmadapt.core.hooks import (
+        ATTENTION,
+        BLOCK,
+        CONTEXT,
+        EMBEDDING,
+        END,
+        FIRST,
+        KEY,
+        MLP,
+        OVER,
+        QUERY,
+        VALUE,
+        Hook,
+        Read,
+        adapt,
+        head,
+        inject,
+        per_class,
+        per_image,
+        per_variant,
+        prompt,
+        teacher,
+    )
+    from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
+    from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
+    from vlmadapt.core.recipe import Recipe
+    from vlmadapt.core.side import IMAGE, TEXT, Side
+    from vlmadapt.core.templates import Template, TokenizedTexts, readable
+    from vlmadapt.core.transport import sinkhorn
+    from vlmadapt.data.cache import cache_dir
+    from vlmadapt.data.dataset import Dataset, Example
+    from vlmadapt.data.source import DataSource, Step
+    from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+    from vlmadapt.registry import API_VERSION
+    from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
+
+_MODULES = {
+    "vlmadapt.compare.published": ("Published",),
+    "vlmadapt.core.backbone": (
+        "Backbone",
+        "ImageTower",
+        "TextTower",
+    ),
+    "vlmadapt.core.forward": (
+        "ForwardPass",
+        "similarity",
+    ),
+    "vlmadapt.core.hooks": (
+        "ATTENTION",
+        "BLOCK",
+        "CONTEXT",
+        "EMBEDDING",
+        "END",
+        "FIRST",
+        "KEY",
+        "MLP",
+        "OVER",
+        "QUERY",
+        "VALUE",
+        "Hook",
+        "Read",
+        "adapt",
+        "head",
+        "inject",
+        "per_class",
+        "per_image",
+        "per_variant",
+        "prompt",
+        "teacher",
+    ),
+    "vlmadapt.core.method": (
+        "LossTerm",
+        "Method",
+        "Support",
+        "Task",
+        "Trainer",
+        "total",
+    ),
+    "vlmadapt.core.parts": (
+        "LowRank",
+        "clone_linear",
+        "cosine_distance",
+        "random_tokens",
+        "tokens_from_text",
+        "zero_based",
+    ),
+    "vlmadapt.core.recipe": ("Recipe",),
+    "vlmadapt.core.side": (
+        "IMAGE",
+        "TEXT",
+        "Side",
+    ),
+    "vlmadapt.core.templates": (
+        "Template",
+        "TokenizedTexts",
+        "readable",
+    ),
+    "vlmadapt.core.transport": ("sinkhorn",),
+    "vlmadapt.data.cache": ("cache_dir",),
+    "vlmadapt.data.dataset": (
+        "Dataset",
+        "Example",
+    ),
+    "vlmadapt.data.source": (
+        "DataSource",
+        "Step",
+    ),
+    "vlmadapt.errors": (
+        "BackboneError",
+        "DataError",
+        "VlmadaptError",
+    ),
+    "vlmadapt.registry": ("API_VERSION",),
+    "vlmadapt.roles": (
+        "SEEN",
+        "UNKNOWN",
+        "UNSEEN",
+        "Role",
+    ),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+_RENAMED = {
+    "Forward": "ForwardPass",
+    "Term": "LossTerm",
+    "TokenRows": "TokenizedTexts",
+    "block_indices": "zero_based",
+    "copies": "clone_linear",
+    "worded_tokens": "tokens_from_text",
+}
+"""Names of plugin API 1 and what they are called now."""
 
 __all__ = [
     "API_VERSION",
@@ -110,14 +214,11 @@ __all__ = [
     "zero_based",
 ]
 
-__getattr__ = deprecated_names(
-    __name__,
-    {
-        "Forward": ("ForwardPass", ForwardPass),
-        "Term": ("LossTerm", LossTerm),
-        "TokenRows": ("TokenizedTexts", TokenizedTexts),
-        "block_indices": ("zero_based", zero_based),
-        "copies": ("clone_linear", clone_linear),
-        "worded_tokens": ("tokens_from_text", tokens_from_text),
-    },
-)
+
+def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warn_deprecated(f"{__name__}.{name}", f"{__name__}.{_RENAMED[name]}")
+        name = _RENAMED[name]
+    if name not in _WHERE:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return globals().setdefault(name, getattr(import_module(_WHERE[name]), name))

@@ -215,7 +215,7 @@ def test_command_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "2,820" in told.out
     assert "differs" in told.out
     assert "note: " in told.out
-    assert told.err == "vlmadapt: data set 'dtd' is not complete: its counts are not the published ones.\n"
+    assert told.err == "vlmadapt: data set 'dtd' is not complete: its counts differ from the published ones.\n"
 
 
 def test_command_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +227,7 @@ def test_command_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         main(["data", "prepare", "imagenet", "--data_root", str(tmp_path)])
     told = capsys.readouterr()
     assert "https://image-net.org" in told.out
-    assert "1 of its 1 parts are not there" in told.err
+    assert "1 of its 1 parts are missing" in told.err
 
 
 def test_command_without_or_with_a_wrong_action(capsys: pytest.CaptureFixture[str]) -> None:

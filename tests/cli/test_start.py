@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.cli.command import call, program
+from vlmadapt.cli import method_options
 from vlmadapt.cli.main import COMMANDS
 
 IMPORTED = """
@@ -18,6 +19,20 @@ try:
 except SystemExit:
     pass
 print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})), file=sys.stderr)
+"""
+
+NO_TORCH = """
+import json, sys
+from vlmadapt.cli.main import main
+imported = {{}}
+for command in {commands}:
+    try:
+        main(command)
+    except SystemExit:
+        pass
+    for name in {{'torch', 'open_clip', 'accelerate'}} & sys.modules.keys():
+        imported.setdefault(name, command)
+print(json.dumps(imported))
 """
 
 
@@ -33,9 +48,41 @@ def test_help_imports_neither_torch_nor_the_parser(arguments: list[str]) -> None
     assert not imported(*arguments) & {"torch", "jsonargparse", "numpy", "rich", "open_clip", "accelerate", "yaml"}
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "methods"])
-def test_help_of_a_command_does_not_import_torch(command: str) -> None:
-    assert not imported(command, "--help") & {"torch", "open_clip", "accelerate"}
+WITHOUT_MODEL = [
+    "fit --help",
+    "fit --method mmrl++ --help",
+    "fit --method no-such-method",
+    "fit --method coop --method.tokns 3",
+    "fit --method coop --method.position nowhere",
+    "fit --method coop --train.flip 5",
+    "fit --method coop --shots -1",
+    "fit --method coop --data ./no-such-folder",
+    "fit --method coop --data no-such-data",
+    "fit --method coop --data openmoji --class_split no-such-file",
+    "fit --config no-such-file.yaml",
+    "fit --resume no-such-run",
+    "evaluate --help",
+    "evaluate no-such-run",
+    "predict --help",
+    "predict no-such-run image.png",
+    "compare --help",
+    "compare --methods",
+    "report --help",
+    "data list",
+    "data check no-such-data",
+    "methods",
+    "plugins list",
+    "plugins info mmrl",
+    "plugins info no-such-plugin",
+    "new method Bad_Name",
+]
+
+
+def test_what_needs_no_model_imports_no_torch() -> None:
+    """All in one process; the first command that imports a heavy package is named."""
+    said = program(python=("-c", NO_TORCH.format(commands=[command.split() for command in WITHOUT_MODEL])))
+    assert said.code == 0, said.err
+    assert json.loads(said.out.splitlines()[-1]) == {}
 
 
 def test_help_is_there_in_half_a_second() -> None:
@@ -45,6 +92,11 @@ def test_help_is_there_in_half_a_second() -> None:
         return time.perf_counter() - began
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_the_plugin_api_imports_what_is_used() -> None:
+    said = program(python=("-c", "import sys; from vlmadapt.plugin import DataSource; print('torch' in sys.modules)"))
+    assert said.out == "False\n"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -72,6 +124,15 @@ def test_help_of_fit_documents_the_options_of_a_method(capsys: pytest.CaptureFix
     assert "--method.rank RANK rank of each layer's own part of the aligners. (type: int, default: 4)" in text
     assert "--train.lr LR learning rate behind the warm-up. (type: float, default: 0.001)" in text
     assert "--shots SHOTS training images per class; 0 for all. (type: int, default: 16)" in text
+
+
+@pytest.mark.parametrize("name", ["mmrl++", "clip-lora", "tip-adapter-f"])
+def test_help_is_the_same_without_and_with_the_import(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from_source = call(capsys, "fit", "--method", name, "--help")
+    monkeypatch.setattr(method_options, "read_source_options", lambda target: None)
+    assert call(capsys, "fit", "--method", name, "--help") == from_source
 
 
 def test_options_of_one_method_are_not_those_of_another(capsys: pytest.CaptureFixture[str]) -> None:

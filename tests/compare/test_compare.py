@@ -80,7 +80,7 @@ def test_a_comparison_has_one_owner(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([], "which methods? Say --methods"),
+        ([], "no methods given; write --methods"),
         (["--methods", "clip", "--seeds", "x"], "--seeds is 'x'; give numbers"),
         (["--methods", "clop"], "unknown method 'clop'. Did you mean"),
         (["--methods", "clip", "--train.epoks", "3"], "unknown training setting 'epoks'"),

@@ -17,6 +17,7 @@ class Plain(Method):
     """Nothing but CLIP."""
     Config = Config
     touches = ()
+    api_version = 2
 '''
 
 

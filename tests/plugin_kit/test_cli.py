@@ -26,10 +26,9 @@ def test_list_and_info(loud: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "mmrl++" in listed and "kit-loud" in listed
     main(["plugins", "info", "linear-probe"])
     told = capsys.readouterr().out
-    assert "support images, validation images, sklearn" in told
     assert "one-class: a classifier of a single class has nothing to tell apart" in told
     main(["plugins", "info", loud, "--json"])
-    assert json.loads(capsys.readouterr().out)["facts"]["summary"] == "Nothing but CLIP."
+    assert json.loads(capsys.readouterr().out)["source"]["summary"] == "Nothing but CLIP."
 
 
 def test_check_tells_failures_in_words_and_by_its_exit_code(loud: str, capsys: pytest.CaptureFixture[str]) -> None:

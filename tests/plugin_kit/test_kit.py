@@ -63,6 +63,7 @@ class Good(Method):
     Config = Config
     recipe = Recipe(optimizer="sgd", lr=0.01, epochs=1)
     touches = (IMAGE,)
+    api_version = 2
 
     def build(self, backbone: Backbone, task: Task) -> None:
         self.vector = nn.Parameter(torch.zeros(backbone.image.width))

@@ -11,7 +11,7 @@ from tests.plugin_kit.distributions import METHOD, distribution
 from vlmadapt import registry
 from vlmadapt.core.build import method_class
 from vlmadapt.errors import PluginError
-from vlmadapt.registry.listing import list_plugins, plugin_card
+from vlmadapt.registry.listing import list_plugins, plugin_info
 
 
 class Site:
@@ -24,7 +24,7 @@ class Site:
         distribution(self.folder, name, {entry: f"{name.replace('-', '_')}:{attribute}"}, source)
 
     def status(self, entry: str) -> str:
-        return next(card.status for card in list_plugins("method") if card.name == entry)
+        return next(info.status for info in list_plugins("method") if info.name == entry)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_broken_plugin_is_a_sentence_and_others_work(site: Site, kind: str) ->
     assert cause in str(error.value)
     assert "\n" not in str(error.value)
     assert method_class("clip")
-    assert all(card.status == "ok" for card in list_plugins() if card.distribution == "vlmadapt")
+    assert all(info.status == "ok" for info in list_plugins() if info.distribution == "vlmadapt")
 
 
 def test_what_is_wrong_with_the_source_shows_in_the_list(site: Site) -> None:
@@ -87,30 +87,32 @@ def test_strict_raises_what_happened(site: Site, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_another_plugin_api_is_refused_before_the_import(site: Site, version: int, advice: str) -> None:
-    source = "raise ImportError('a name of another API')\n" + METHOD + f"    api_version = {version}\n"
+    source = "raise ImportError('a name of another API')\n" + METHOD.replace(
+        "api_version = 2", f"api_version = {version}"
+    )
     site.add(f"kit-api{version}", f"api{version}", source)
     assert site.status(f"api{version}").startswith("incompatible: ")
-    with pytest.raises(PluginError, match=f"was written for plugin API {version}, this vlmadapt supports 1") as error:
+    with pytest.raises(PluginError, match=f"written for plugin API {version}, this vlmadapt supports 1-2") as error:
         method_class(f"api{version}")
     assert advice in str(error.value)
 
 
 def test_a_computed_api_version_is_checked_too(site: Site) -> None:
-    site.add("kit-computed", "computed", METHOD + "    api_version = 90 + 9\n")
+    site.add("kit-computed", "computed", METHOD.replace("api_version = 2", "api_version = 90 + 9"))
     with pytest.raises(PluginError, match="plugin API 99"):
         method_class("computed")
 
 
 def test_a_clash_names_both_and_can_be_resolved(site: Site) -> None:
     site.add("kit-clash", "coop")
-    statuses = {card.distribution: card.status for card in list_plugins("method") if card.name == "coop"}
+    statuses = {info.distribution: info.status for info in list_plugins("method") if info.name == "coop"}
     assert statuses["kit-clash"] == "clash: 'vlmadapt' has this name too; write 'kit-clash:coop'"
     with pytest.raises(PluginError, match="provided by 'kit-clash' and 'vlmadapt'; write 'kit-clash:coop'"):
         method_class("coop")
     assert method_class("vlmadapt:coop").__name__ == "CoOp"
     assert method_class("kit-clash:coop").__name__ == "Plain"
     with pytest.raises(PluginError, match="provided by"):
-        plugin_card("coop")
+        plugin_info("coop")
 
 
 def test_plugins_can_be_switched_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,12 +138,12 @@ def test_damaged_metadata_take_nothing_down(site: Site) -> None:
     site.add("kit-fine", "fine")
     assert method_class("fine")
     assert method_class("clip")
-    damaged = [card for card in list_plugins() if card.distribution == "kit-damaged"]
-    assert [card.status for card in damaged] == ["broken: its entry_points.txt cannot be read"]
+    damaged = [info for info in list_plugins() if info.distribution == "kit-damaged"]
+    assert [info.status for info in damaged] == ["broken: its entry_points.txt cannot be read"]
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(PluginError, match=r"Did you mean 'mmrl\+\+'"):
-        plugin_card("mmrl+")
+        plugin_info("mmrl+")
     with pytest.raises(PluginError, match="unknown backbone"):
-        plugin_card("coop", "backbone")
+        plugin_info("coop", "backbone")

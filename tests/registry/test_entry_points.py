@@ -14,7 +14,7 @@ from tests.cli.command import call
 from vlmadapt import Backbone, load_backbone, registry
 from vlmadapt.core.build import build_method, make_config, method_class
 from vlmadapt.core.method import Task
-from vlmadapt.errors import PluginError
+from vlmadapt.errors import PluginError, SettingError
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,6 +34,7 @@ class Config:
 class Theirs(Method):
     '''A method of somebody else.'''
     Config = Config
+    api_version = 2
 """
 
 
@@ -170,7 +171,7 @@ def test_a_broken_distribution_does_not_disturb_the_others(site: Site, backbone:
 
 
 def test_an_option_that_a_method_does_not_have_is_told_with_the_nearest_one() -> None:
-    with pytest.raises(PluginError, match=r"unknown option of CoOp 'token'\. Did you mean 'tokens'\?"):
+    with pytest.raises(SettingError, match=r"unknown option of CoOp 'token'\. Did you mean 'tokens'\?"):
         make_config(method_class("coop"), {"token": 3})
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import Namespace
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_config, new_parser, parse, take_config
 from vlmadapt.errors import VlmadaptError
 
 if TYPE_CHECKING:
     from vlmadapt.compare.settings import CompareSettings
 
 DESCRIPTION = """Compare methods: every method on every data set with every seed, each an ordinary run. Finished runs
-are reused and interrupted ones resumed; a failed run does not stop the others. Lists are separated by commas."""
+are reused, interrupted ones are resumed, and one that fails does not stop the others. Lists are separated by commas."""
 
 T = TypeVar("T")
 
@@ -22,25 +22,21 @@ T = TypeVar("T")
 def run(arguments: list[str]) -> None:
     """Parse the arguments, run what is missing, print the tables."""
     parser = new_parser("compare", DESCRIPTION)
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    add_config(parser)
     parser.add_argument("--methods", type=str | list[str] | None, default=None, help="the first is the reference")
     parser.add_argument("--data", type=str | list[str], default="openmoji", help="registered data sets or folders")
-    parser.add_argument("--seeds", type=int | str | list[int], default="1,2,3", help="random seeds of every method")
+    parser.add_argument("--seeds", type=int | str | list[int], default="1,2,3", help="seeds of every method")
     parser.add_argument("--shots", type=int | str | list[int], default=16, help="training images per class; 0 for all")
     parser.add_argument("--method_configs", type=str | list[str], default=[], help="settings files for single methods")
     parser.add_argument("--reuse", type=str | list[str], default=[], help="folders with runs to reuse")
-    parser.add_argument(
-        "--train",
-        type=dict[str, Any],
-        default={},
-        help="for all methods: --train.epochs 5 etc.",
-    )
+    parser.add_argument("--train", type=dict[str, Any], default={}, help="for all methods, like --train.epochs 5")
     _add_simple(parser)
     parser.add_argument("--jobs", type=int, default=1, help="number of runs at the same time")
-    parser.add_argument("--dry_run", "--dry-run", action="store_true", help="list the runs without executing them")
-    given = parse(parser, arguments)
+    parser.add_argument("--dry_run", "--dry-run", action="store_true", help="list the runs without starting them")
+    content, others = take_config(arguments)
+    given = parse(parser, others, content)
     if not given.methods:
-        raise VlmadaptError("which methods? Say --methods NAME,NAME; `vlmadapt methods` lists them.")
+        raise VlmadaptError("no methods given; write --methods NAME,NAME; `vlmadapt methods` lists them.")
     from vlmadapt.cli.tables.compare import show, show_plan
     from vlmadapt.compare.compare import compare, plan
 
@@ -58,7 +54,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _add_simple(parser: Any) -> None:
-    """Add the options that take their type and default from `CompareSettings`."""
+    """Add the options that `CompareSettings` has in the same form."""
     from vlmadapt.compare.settings import CompareSettings
 
     lists = {"methods", "data", "seeds", "shots", "method_configs", "reuse", "train"}

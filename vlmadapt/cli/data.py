@@ -6,17 +6,18 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_data_root, new_parser, parse
 from vlmadapt.errors import DataError, VlmadaptError, unknown
+from vlmadapt.text import counted
 
 ACTIONS = ("list", "check", "prepare")
-DESCRIPTION = """Look after data sets. `list` shows those that are registered; `check NAME` counts classes and images
-against the published numbers and names every missing file; `prepare NAME` gets what is missing where that can be done,
-and says what has to be done by hand."""
+DESCRIPTION = """List, check and download data sets. `list` shows registered data sets; `check NAME` compares the
+numbers of classes and images with the published ones and names every missing file; `prepare NAME` downloads missing
+parts, and says which you have to download yourself."""
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, do it, print a table."""
+    """Run the action and print a table."""
     action = arguments[0] if arguments else "--help"
     if action in ("-h", "--help"):
         _parser("ACTION").print_help()
@@ -44,16 +45,15 @@ def _check(arguments: list[str]) -> None:
     report = check_data(given.name, _root(given.data_root))
     check_table(report, as_json=given.json)
     if not report.complete:
-        missing = (
-            f"{len(report.missing):,} files are missing" if report.missing else "its counts are not the published ones"
-        )
+        count = len(report.missing)
+        missing = f"{counted(count, 'file')} missing" if count else "its counts differ from the published ones"
         raise DataError(f"data set '{given.name}' is not complete: {missing}.")
 
 
 def _prepare(arguments: list[str]) -> None:
     parser = _parser("prepare")
     parser.add_argument("name", type=str, help="a registered data set; see `vlmadapt data list`")
-    parser.add_argument("--dry_run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry_run", action="store_true", help="list the steps without running them")
     given = parse(parser, arguments)
     from vlmadapt.cli.tables.data import prepare_table
     from vlmadapt.data.manage import prepare_data
@@ -64,19 +64,12 @@ def _prepare(arguments: list[str]) -> None:
     prepare_table(steps, as_json=given.json)
     left = [step for step in steps if step.state not in ("there", "got")]
     if left and not given.dry_run:
-        raise DataError(
-            f"data set '{given.name}' is not complete: {len(left)} of its {len(steps)} parts are not there."
-        )
+        raise DataError(f"data set '{given.name}' is not complete: {len(left)} of its {len(steps)} parts are missing.")
 
 
 def _parser(action: str) -> ArgumentParser:
     parser = new_parser(f"data {action}" if action in ACTIONS else "data {list,check,prepare}", DESCRIPTION)
-    parser.add_argument(
-        "--data_root",
-        type=str | None,
-        default=None,
-        help="folder that registered data sets lie in; by default $VLMADAPT_DATA",
-    )
+    add_data_root(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

@@ -4,113 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt import registry
+from vlmadapt.cli.method_options import add_method_options, method_options
+from vlmadapt.cli.parsing import EarlyParser, add_config, new_parser, parse, take_config
+from vlmadapt.cli.prechecks import check_resumable, check_startable
+from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import VlmadaptError
-
-if TYPE_CHECKING:
-    from vlmadapt.runs.settings import FitSettings
+from vlmadapt.runs.settings import FitSettings, make_recipe
 
 DESCRIPTION = """Train a method and test it. Settings come from the published defaults of the method, then from --config
 files in order, then from the options given. `--method NAME --help` shows the options of a method and its defaults."""
 
-SHORT = {"--method": "--method.name", "--template": "--templates+"}
-"""`--method NAME` leaves `--method.OPTION` to the method's options; `--template TEXT` may be given several times."""
-
 
 def run(arguments: list[str]) -> None:
     """Parse, train, test, print a table."""
-    arguments = _in_full(arguments)
-    name = _method_name(arguments)
-    parser = _parser(name)
-    given = parse(parser, arguments)
-    if name is None and given.resume is None:
-        from vlmadapt import registry
-
-        known = ", ".join(p.name for p in registry.plugins(registry.METHODS))
-        raise VlmadaptError(f"which method? Say --method NAME with one of {known}.")
+    content, others = _take_short_options(arguments)
+    name = content.get("method", {}).get("name")
+    # Without defaults: `epochs` that is given and `epochs` that is published differ, see `make_recipe`.
+    printing = any(argument.startswith("--print_config") for argument in others)
+    given = parse(_parser(name), others, content, defaults=printing).as_dict()
+    resume = Path(given["resume"]) if given.get("resume") else None
+    settings = _new_run(given) if resume is None else _resumed(resume, given)
     from vlmadapt.cli.tables.runs import fit_table
     from vlmadapt.runs.distributed import is_main_process
     from vlmadapt.training.fit import fit
 
-    result = fit(_settings(given), resume=given.resume and Path(given.resume))
+    result = fit(settings, resume=resume)
     if is_main_process():
         fit_table(result.numbers, result.folder)
 
 
-def _in_full(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the options of `SHORT` written out."""
-    return [SHORT.get(name, name) + joined + value for name, joined, value in (a.partition("=") for a in arguments)]
-
-
-def _method_name(arguments: Sequence[str]) -> str | None:
-    """The method has to be known before its options can be parsed: the last one given wins, options over files."""
-    from_file = None
-    named = None
-    for argument, value in zip(arguments, [*arguments, ""][1:], strict=True):
-        option, _, joined = argument.partition("=")
-        if option == "--config":
-            from_file = _method_in(Path(joined or value)) or from_file
-        if option == "--method.name":
-            named = joined or value
-    return named or from_file
-
-
-def _method_in(config: Path) -> str | None:
-    if not config.is_file():
-        raise VlmadaptError(f"the config file '{config}' does not exist.")
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise VlmadaptError(f"the config file '{config}' is not UTF-8 text.") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise VlmadaptError(f"'{config}'{line} is not valid YAML.") from error
-    method = content.get("method") if isinstance(content, dict) else None
-    if method is not None and not isinstance(method, dict):
-        raise VlmadaptError(
-            f"'{config}': write the method as `method: {{name: {method}}}`, its options beside the name."
-        )
-    return str(method["name"]) if method and "name" in method else None
+def _take_short_options(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Settings in files and in the short options `--method NAME` and `--template TEXT`, and the other arguments."""
+    content, others = take_config(arguments)
+    early = EarlyParser()
+    early.add_argument("--method", "--method.name", dest="name")
+    early.add_argument("--template", dest="templates", action="append")
+    short, others = early.parse_known_args(others)
+    if short.name is not None:
+        content["method"] = {**content.get("method", {}), "name": short.name}
+    if short.templates is not None:
+        content["templates"] = short.templates
+    if "method" in content and "name" in content["method"]:
+        content["method"]["name"] = str(content["method"]["name"])
+    return content, others
 
 
 def _parser(name: str | None) -> ArgumentParser:
-    from vlmadapt.runs.settings import FitSettings
-
     parser = new_parser("fit", DESCRIPTION)
-    parser.add_argument("--config", action="config", help="YAML file with settings; may be given several times")
+    add_config(parser)
     parser.add_argument("--method.name", type=str, metavar="NAME", help="short: --method NAME; see `vlmadapt methods`")
     if name is not None:
-        _add_method(parser, name)
+        add_method_options(parser, name)
+        parser.add_class_arguments(Recipe, "train", help="training settings")
+        published = method_options(name)[1]
+        parser.set_defaults({f"train.{key}": value for key, value in vars(published).items()})
     parser.add_class_arguments(FitSettings, None, skip={"method", "options", "train"})
     parser.add_argument(
-        "--resume", type=str, metavar="RUN", help="go on with this run folder; everything else is taken from there"
+        "--resume", type=str, metavar="RUN", help="continue the run in this folder; its own settings apply"
     )
     return parser
 
 
-def _add_method(parser: ArgumentParser, name: str) -> None:
-    from vlmadapt.core.build import method_class
-    from vlmadapt.core.recipe import Recipe
+def _new_run(given: dict[str, Any]) -> FitSettings:
+    """Settings of a run to be started.
 
-    cls = method_class(name)
-    parser.add_class_arguments(cls.Config, "method", help=f"options of {name}")
-    parser.add_class_arguments(Recipe, "train", help="training settings")
-    published = {f"train.{key}": value for key, value in vars(cls.recipe).items()}
-    parser.set_defaults(published)
+    Raises:
+        VlmadaptError: there is no method, or a setting cannot be what it is.
+    """
+    content = {key: value for key, value in given.items() if key not in ("config", "method", "resume")}
+    options = dict(given.get("method") or {})
+    name = options.pop("name", None)
+    if name is None:
+        known = ", ".join(p.name for p in registry.plugins(registry.METHODS))
+        raise VlmadaptError(f"no method given; write --method NAME with one of {known}.")
+    settings = FitSettings(method=name, options=options, **content)
+    make_recipe(method_options(name)[1], settings.train)
+    check_startable(settings)
+    return settings
 
 
-def _settings(given: Namespace) -> FitSettings:
-    from vlmadapt.runs.settings import FitSettings
+def _resumed(folder: Path, given: dict[str, Any]) -> FitSettings:
+    """Settings of the run in a folder.
 
-    content = given.as_dict()
-    method = content.pop("method", None) or {}
-    for key in ("config", "resume"):
-        content.pop(key, None)
-    name = method.pop("name", None) or ""
-    return FitSettings(method=name, options=method, **content)
+    Raises:
+        VlmadaptError: the folder holds no run, or other settings are given, which would have no effect.
+    """
+    surplus = [name for name, value in given.items() if name != "resume" and value not in (None, {})]
+    if surplus:
+        raise VlmadaptError(f"--resume continues '{folder}' with its own settings; leave --{surplus[0]} out.")
+    return check_resumable(folder)

@@ -1,4 +1,4 @@
-"""The command `vlmadapt`: finds the subcommand, imports only that, and turns mistakes into one line."""
+"""The command `vlmadapt`: imports only the subcommand that is called, and reports mistakes in one line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ COMMANDS = {
     "fit": "train a method on a data set or a folder of images, and test it",
     "evaluate": "test a finished run again, on its own classes or on other data",
     "predict": "classify images with a finished run",
-    "data": "list, check and get data sets",
-    "compare": "compare methods over data sets and seeds, beside the published numbers",
-    "report": "make one HTML page of runs or of a comparison",
-    "methods": "list the methods that are installed",
-    "plugins": "list, describe and check plugins of all kinds",
+    "data": "list, check and download data sets",
+    "compare": "compare methods over data sets and seeds, with the published numbers",
+    "report": "write an HTML page of runs or of a comparison",
+    "methods": "list installed methods",
+    "plugins": "list, describe and check installed plugins",
     "new": "write the package of a new method, ready to run",
 }
 
@@ -25,14 +25,14 @@ Few-shot adaptation of vision-language models.
 commands:
 {chr(10).join(f"  {name:<10}{what}" for name, what in COMMANDS.items())}
 
-`vlmadapt COMMAND --help` tells more of a command; `vlmadapt fit --method NAME --help` lists a method's options.
+`vlmadapt COMMAND --help` shows the options of a command, `vlmadapt fit --method NAME --help` those of a method.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exits with 0, with 2 after a mistake of the user (one line on standard error), with 130 after Ctrl-C.
+    Exits with 0, with 2 after a user's mistake (one line on standard error), or with 130 after Ctrl-C.
     """
     from vlmadapt.errors import VlmadaptError, unknown
     from vlmadapt.runs.interrupt import Interrupted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vlmadapt.cli.parsing import new_parser, parse
 
-DESCRIPTION = """List the methods that are installed; a broken plugin is shown as such. Without --backbone none of them
-is imported, so that the list is there at once."""
+DESCRIPTION = """List installed methods, broken ones with the reason. Without --backbone no method is imported, so the
+list appears at once."""
 
 
 def run(arguments: list[str]) -> None:

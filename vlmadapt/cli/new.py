@@ -8,15 +8,15 @@ from vlmadapt.cli.parsing import new_parser, parse
 from vlmadapt.errors import VlmadaptError, unknown
 
 KINDS = ("method",)
-DESCRIPTION = """Write a package that works as it is: a method, its entry point, a config, and a test that calls the
+DESCRIPTION = """Write a complete, working package: a method, its entry point, a config, and a test that calls the
 conformance kit. docs/plugin-guide.md explains each part."""
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, write, say what comes next."""
+    """Parse, write, print the next steps."""
     parser = new_parser("new", DESCRIPTION)
-    parser.add_argument("kind", type=str, help="what to write: method")
-    parser.add_argument("name", type=str, help="under which it will be registered, like my-method")
+    parser.add_argument("kind", type=str, help="kind of plugin: method")
+    parser.add_argument("name", type=str, help="registered name, like my-method")
     parser.add_argument("--out", type=str | None, default=None, help="folder; by default ./vlmadapt-NAME")
     given = parse(parser, arguments)
     if given.kind not in KINDS:

@@ -1,16 +1,22 @@
-"""jsonargparse, with mistakes told in one line and the nearest name."""
+"""jsonargparse with settings files merged first, and mistakes reported in one line with the nearest valid name."""
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from vlmadapt.errors import VlmadaptError, unknown
+from vlmadapt.runs.settings_files import read_settings
+from vlmadapt.validation import KINDS
 
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list", "tuple": "a list"}
+TYPE_NAMES = {kind.__name__: words for kind, words in KINDS.items()}
 
 
 def new_parser(command: str, description: str) -> ArgumentParser:
@@ -24,14 +30,64 @@ def new_parser(command: str, description: str) -> ArgumentParser:
     )
 
 
-def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse arguments.
+def add_config(parser: ArgumentParser) -> None:
+    """Add `--config FILE`; `take_config` reads the files."""
+    parser.add_argument(
+        "--config", action="config", metavar="FILE", help="YAML file with settings; of several, later ones win"
+    )
+
+
+def add_data_root(parser: ArgumentParser) -> None:
+    """Add `--data_root DIR`."""
+    parser.add_argument(
+        "--data_root",
+        type=str | None,
+        default=None,
+        metavar="DIR",
+        help="folder that contains registered data sets; by default $VLMADAPT_DATA",
+    )
+
+
+class EarlyParser(argparse.ArgumentParser):
+    """Takes a few options out of the arguments, before the parser for all others can be built."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting."""
+        raise VlmadaptError(message)
+
+
+def take_config(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Content of all `--config` files, merged, and the other arguments.
 
     Raises:
-        VlmadaptError: they make no sense; the message is one line.
+        SettingError: a file cannot be read or is not a settings file.
     """
+    early = EarlyParser()
+    early.add_argument("--config", action="append", type=Path, default=[])
+    given, others = early.parse_known_args(list(arguments))
+    return read_settings(given.config), others
+
+
+def parse(
+    parser: ArgumentParser, arguments: Sequence[str], content: Mapping[str, Any] | None = None, *, defaults: bool = True
+) -> Namespace:
+    """Parse arguments.
+
+    Args:
+        parser: knows the options.
+        arguments: command line of the subcommand.
+        content: settings from files; arguments win.
+        defaults: fill in the defaults of options that are not given.
+
+    Raises:
+        VlmadaptError: an option or a value is invalid; the message is one line.
+    """
+    from_files = ["--config", yaml.safe_dump(dict(content))] if content else []
     try:
-        return parser.parse_args(list(arguments))
+        return parser.parse_args([*from_files, *arguments], defaults=defaults)
     except ArgumentError as error:
         raise VlmadaptError(_one_line(str(error), parser)) from error
 
@@ -50,7 +106,7 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
 
 
 def _unknown_option(message: str) -> str | None:
-    """The option that nobody knows, on the command line or in a file."""
+    """The option that does not exist, on the command line or in a file."""
     if words := re.search(r"[Uu]nrecognized arguments?: (.*)", message):
         return words[1].split()[0].split("=")[0]
     if grouped := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
@@ -60,11 +116,11 @@ def _unknown_option(message: str) -> str | None:
 
 
 def _wrong_value(message: str) -> str | None:
-    """What was given and what it has to be."""
+    """What was given, and what is valid."""
     key, value = re.match(r'Parser key "([\w.]+)":', message), re.search(r"(?:Got|Given) value: (.*)", message)
     if not key or not value:
         return None
     if choices := re.search(r"Literal\[(.*?)\]", message):
         return unknown(f"value of --{key[1]}", value[1], re.findall(r"'(.*?)'", choices[1]))
     kinds = [kind for kind in re.findall(r"Expected a <class '(\w+)'>", message) if kind != "NoneType"]
-    return f"--{key[1]} is '{value[1]}'; it has to be {' or '.join(KINDS.get(kind, kind) for kind in kinds)}."
+    return f"--{key[1]} is '{value[1]}'; it has to be {' or '.join(TYPE_NAMES.get(kind, kind) for kind in kinds)}."

@@ -12,23 +12,24 @@ from vlmadapt.registry import KIND
 
 if TYPE_CHECKING:
     from vlmadapt.registry import Plugin
+    from vlmadapt.registry.listing import PluginInfo
 
 ACTIONS = {
-    "list": "all that is registered, with what its source says of it; what is broken is shown as such",
-    "info": "everything that is known of one plugin without importing it",
-    "check": "run the conformance kit on a method, or load what is no method",
+    "list": "list all registered plugins, broken ones with the reason; none is imported",
+    "info": "show what the source of a plugin states, without importing it",
+    "check": "run the conformance kit on a method and show what it uses; load any other plugin",
 }
 KINDS = tuple(KIND.values())
 
 HELP = f"""usage: vlmadapt plugins ACTION [options]
 
-What is installed, from whichever distribution.
+List, describe and check the installed plugins of all distributions.
 
 actions:
 {chr(10).join(f"  {name:<7}{what}" for name, what in ACTIONS.items())}
 
-VLMADAPT_PLUGINS=off leaves out all that does not come with vlmadapt, VLMADAPT_PLUGINS=a,b all but these;
-VLMADAPT_STRICT=1 shows a broken plugin's own error. `vlmadapt plugins ACTION --help` tells more.
+VLMADAPT_PLUGINS=off leaves out all plugins that do not come with vlmadapt, VLMADAPT_PLUGINS=a,b all except these;
+VLMADAPT_STRICT=1 shows the error of a broken plugin. `vlmadapt plugins ACTION --help` shows the options.
 """
 
 
@@ -47,37 +48,37 @@ def _list(arguments: list[str]) -> None:
     given = _parsed("list", arguments)
     from vlmadapt.registry.listing import list_plugins
 
-    cards = list_plugins(given.kind)
+    found = list_plugins(given.kind)
     if given.json:
-        print(json.dumps([card.as_dict() for card in cards]))
+        print(json.dumps([info.as_dict() for info in found]))
         return
     from vlmadapt.cli.tables.plugins import plugins_table
 
-    plugins_table(cards)
+    plugins_table(found)
 
 
 def _info(arguments: list[str]) -> None:
     given = _parsed("info", arguments)
-    from vlmadapt.registry.listing import plugin_card
+    from vlmadapt.registry.listing import plugin_info
 
-    _, card = plugin_card(given.name, given.kind)
+    _, info = plugin_info(given.name, given.kind)
     if given.json:
-        print(json.dumps(card.as_dict()))
+        print(json.dumps(info.as_dict()))
         return
     from vlmadapt.cli.tables.plugins import plugin_details
 
-    plugin_details(card)
+    plugin_details(info)
 
 
 def _check(arguments: list[str]) -> None:
     given = _parsed("check", arguments)
-    from vlmadapt.registry.listing import plugin_card
+    from vlmadapt.registry.listing import plugin_info
 
-    plugin, card = plugin_card(given.name, given.kind)
+    plugin, info = plugin_info(given.name, given.kind)
     name = f"{plugin.distribution}:{plugin.name}"
     if plugin.kind != "method":
-        _say({"kind": card.kind, "name": card.name, "status": "loads", "what": _load(plugin)}, given.json)
-    elif not _check_method(name, _options(given.options), given.quick, given.json):
+        _say({"kind": info.kind, "name": info.name, "status": "loads", "what": _load(plugin)}, given.json)
+    elif not _check_method(info, name, _options(given.options), given.quick, given.json):
         sys.exit(1)
 
 
@@ -106,10 +107,11 @@ def _options(given: str) -> dict[str, Any]:
     return options
 
 
-def _check_method(name: str, options: dict[str, Any], quick: bool, as_json: bool) -> bool:
+def _check_method(info: PluginInfo, name: str, options: dict[str, Any], quick: bool, as_json: bool) -> bool:
     from vlmadapt.cli.tables.checks import print_result, print_summary
     from vlmadapt.testing import MethodUnderTest, run_checks
     from vlmadapt.testing.advice import advice
+    from vlmadapt.testing.uses import observed_uses
 
     tested = MethodUnderTest(name, options)
     results = []
@@ -118,17 +120,19 @@ def _check_method(name: str, options: dict[str, Any], quick: bool, as_json: bool
         if not as_json:
             print_result(result)
     ok = all(result.ok for result in results)
-    hints = advice(tested) if tested.trace.error is None else []
+    fitted = tested.trace.error is None
+    hints, uses = (advice(tested), observed_uses(tested)) if fitted else ([], {})
+    notes = [info.note] if info.note else []
     if as_json:
         checked = [vars(result) for result in results]
-        print(json.dumps({"method": name, "conforms": ok, "checks": checked, "advice": hints}))
+        print(json.dumps({"method": name, "conforms": ok, "checks": checked, "uses": uses, "advice": notes + hints}))
     else:
-        print_summary(results, hints)
+        print_summary(results, [f"{what}: {', '.join(used)}" for what, used in uses.items()], notes + hints)
     return ok
 
 
 def _load(plugin: Plugin) -> str:
-    """Load what is no method, and say what it is."""
+    """Load a plugin that is not a method, and describe it."""
     name = f"{plugin.distribution}:{plugin.name}"
     if plugin.kind == "data set":
         from vlmadapt.data.load import load_data

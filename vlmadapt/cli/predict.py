@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vlmadapt.cli.parsing import new_parser, parse
 from vlmadapt.errors import DataError
+from vlmadapt.runs.run import Run
 
 
 def run(arguments: list[str]) -> None:
@@ -13,15 +14,17 @@ def run(arguments: list[str]) -> None:
     parser = new_parser("predict", "Classify images with a finished run.")
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("images", type=str, nargs="+", help="image files, or folders of images")
-    parser.add_argument("--top", type=int, default=5, help="how many classes to name")
+    parser.add_argument("--top", type=int, default=5, help="number of classes for each image")
     parser.add_argument(
-        "--classes", type=str | None, default=None, help="names to choose from, with commas between, or a file of them"
+        "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
     )
-    parser.add_argument("--backbone", type=str | None, default=None, help="where the run's backbone is found now")
+    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     given = parse(parser, arguments)
     if given.top < 1:
         raise DataError(f"--top is {given.top}; name at least one class.")
+    if not Path(given.run).is_dir():
+        Run.open(Path(given.run))  # says what is wrong, before torch is imported
     files = _files(given.images)
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from vlmadapt.compare.child import kill_group
+from vlmadapt.cores import usable_cores
 from vlmadapt.files import write_text
 from vlmadapt.runs.interrupt import stop_requests
 from vlmadapt.runs.run import CONFIG
@@ -150,8 +151,7 @@ class _Processes:
 
 def _environment(slot: int, at_once: int) -> dict[str, str]:
     """Environment variables of the process in a slot."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // at_once)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // at_once)), **os.environ}
     gpus = _gpus()
     if at_once > 1 and len(gpus) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]

@@ -9,7 +9,8 @@ from vlmadapt.compare.index import weights_of
 from vlmadapt.compare.published import broken_plugins, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
-from vlmadapt.compare.tables import FLAW, TITLES
+from vlmadapt.compare.tables import FLAW
+from vlmadapt.evaluation.titles import short_title
 from vlmadapt.runs.run import Run
 
 NAMED = ("vlmadapt", "torch", "open_clip_torch")
@@ -97,6 +98,6 @@ def _published(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[st
     for row, numbers in found:
         for name, expected in numbers.flaws.items():
             yield (
-                f"{FLAW} {row.method}: {TITLES.get(name, name)} {numbers.values[name]:.2f} is as published, "
+                f"{FLAW} {row.method}: {short_title(name)} {numbers.values[name]:.2f} is as published, "
                 f"but the numbers published with it give {expected:.2f}."
             )

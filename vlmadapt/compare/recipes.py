@@ -1,32 +1,30 @@
-"""Recipes: the settings files of a method for a data set, a protocol and a number of shots."""
+"""Choice of settings files for a method, by data set, protocol and number of shots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-import vlmadapt
 from vlmadapt.data.splits import TRANSFER
-from vlmadapt.errors import VlmadaptError
+from vlmadapt.runs.settings_files import read_settings
 
 RecipeName = Literal["uniform", "paper"]
 TRAINED_AS = {"all-classes": "base-to-novel", "domain-generalization": "cross-dataset"}
-"""Protocols that train like another one and test differently."""
+"""Protocols that train as another one does and test differently."""
 
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """Settings of a method, merged from files.
+    """Settings of a method, read from files.
 
     Attributes:
         options: options of the method.
         train: training settings.
-        files: the files, in order; empty if the method's defaults are used.
-        made_for: protocol and shots that the files were published for, if they name them.
+        files: names of the files in order; empty if the method's own defaults are used.
+        made_for: protocol and shots that the files were published for, if they state them.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -34,33 +32,37 @@ class MethodSettings:
     files: tuple[str, ...] = ()
     made_for: dict[str, Any] = field(default_factory=dict)
 
-    def with_file(self, path: Path, label: str) -> MethodSettings:
-        """Add a file; one that names its method is complete and replaces all files before it."""
-        content = read_settings(path)
-        method = dict(content.get("method") or {})
-        before = MethodSettings() if method.pop("name", None) else self
+    @classmethod
+    def read(cls, paths: Mapping[str, Path]) -> MethodSettings:
+        """Settings files merged as `fit --config` merges them: key by key, later files win.
+
+        Args:
+            paths: files by the names under which they are shown.
+
+        Raises:
+            SettingError: a file cannot be read or is not a settings file.
+        """
+        content = read_settings(paths.values())
+        options = {key: value for key, value in content.get("method", {}).items() if key != "name"}
         made_for: dict[str, Any] = {key: content[key] for key in ("protocol", "shots") if key in content}
-        return MethodSettings(
-            {**before.options, **method},
-            {**before.train, **(content.get("train") or {})},
-            (*before.files, label),
-            {**before.made_for, **made_for},
-        )
+        return cls(options, content.get("train", {}), tuple(paths), made_for)
 
 
 def find_recipe(method: str, name: RecipeName, data: str, protocol: str, shots: int) -> MethodSettings:
-    """A method's recipe; without a file, the method's defaults, which are the published ones.
+    """Recipe of a method from the settings files that come with vlmadapt; its own defaults if there is no file.
 
-    'uniform' is one file for everything. 'paper' starts from `paper.yaml` and adds the files for the protocol, for its
-    number of shots, and for the data set, if they exist. Settings published for transfer are complete, because they
-    are for ImageNet alone.
+    'uniform' is one file for everything. 'paper' merges `paper.yaml` with the files for the protocol, the number of
+    shots and the data set. A file that names its method is complete: files before it are left out. Settings published
+    for transfer are complete and apply to ImageNet only.
     """
-    found = MethodSettings()
-    for label in _files(method.rpartition(":")[2], name, data, TRAINED_AS.get(protocol, protocol), shots):
+    labels = _files(method.rpartition(":")[2], name, data, TRAINED_AS.get(protocol, protocol), shots)
+    used: dict[str, Path] = {}
+    for label in labels:
         path = configs() / label
         if path.is_file():
-            found = found.with_file(path, label)
-    return found
+            before = {} if "name" in read_settings([path]).get("method", {}) else used
+            used = {**before, label: path}
+    return MethodSettings.read(used)
 
 
 def _files(method: str, name: RecipeName, data: str, protocol: str, shots: int) -> Iterator[str]:
@@ -77,33 +79,6 @@ def _files(method: str, name: RecipeName, data: str, protocol: str, shots: int) 
 
 
 def configs() -> Path:
-    """The folder of settings files: inside an installed package, next to the package in a checkout."""
-    package = Path(vlmadapt.__file__).parent
+    """Folder of settings files: inside an installed package, next to it in a checkout."""
+    package = Path(str(files("vlmadapt")))
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a settings file of `fit`.
-
-    Raises:
-        VlmadaptError: the file cannot be read or is no settings file.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise VlmadaptError(f"the settings file '{path}' cannot be read: {str(error).splitlines()[0]}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("method") or {}, dict):
-        raise VlmadaptError(f"'{path}' is not a settings file of `vlmadapt fit`; it needs `method: {{name: NAME}}`.")
-    return content
-
-
-def named_method(path: Path) -> str:
-    """Name of the method in a settings file.
-
-    Raises:
-        VlmadaptError: the file names none.
-    """
-    name = (read_settings(path).get("method") or {}).get("name")
-    if not name:
-        raise VlmadaptError(f"'{path}' names no method; write `method: {{name: NAME}}`.")
-    return str(name)

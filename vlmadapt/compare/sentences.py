@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Statistics
-from vlmadapt.compare.tables import TITLES
+from vlmadapt.evaluation.titles import short_title
 
 
 def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
@@ -15,7 +15,7 @@ def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
         yield NEEDS_SCIPY
         return
     for found in statistics:
-        metric = TITLES.get(found.metric, found.metric)
+        metric = short_title(found.metric)
         prefix = f"{shots_text(found.shots)}: " if len(statistics) > 1 else ""
         for interval in found.datasets or found.images:
             yield (

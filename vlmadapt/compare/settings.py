@@ -12,13 +12,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe, named_method
+from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe
 from vlmadapt.core.build import method_class
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.settings import FitSettings, make_recipe
+from vlmadapt.runs.settings_files import method_name
+from vlmadapt.validation import validated
 
 TRAINED_LIKE = {
     "all-classes": {"base-to-novel"},
@@ -48,7 +50,8 @@ class CompareSettings:
         backbone: backbone of every run.
         recipe: 'uniform' for one setting on everything, 'paper' for the settings published for protocol and data set; a
             method without such settings uses its defaults.
-        method_configs: settings files of `fit`, each of which replaces the recipe of the method it names.
+        method_configs: settings files of `fit` that replace the recipe of the method they name; of several for one
+            method, later files win key by key.
         train: training settings for all methods, over those of recipes and files.
         reuse: folders with runs to be reused if settings and data agree.
         skip_corrupt: skip broken images instead of refusing to start.
@@ -74,6 +77,15 @@ class CompareSettings:
     workers: int | None = None
     out: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type.
+
+        Raises:
+            SettingError: the message names the setting and its valid values.
+        """
+        for name, value in validated(CompareSettings, vars(self), "setting").items():
+            object.__setattr__(self, name, value)
+
     @property
     def folder(self) -> Path:
         """Folder of the comparison."""
@@ -98,8 +110,8 @@ class CompareSettings:
             if twice:
                 raise VlmadaptError(f"--{name} names '{twice[0]}' twice.")
         for path in self.method_configs:
-            if named_method(Path(path)) not in self.methods:
-                raise VlmadaptError(f"'{path}' is for '{named_method(Path(path))}', which is not among --methods.")
+            if method_name(Path(path)) not in self.methods:
+                raise VlmadaptError(f"'{path}' is for '{method_name(Path(path))}', which is not among --methods.")
 
 
 @dataclass(frozen=True)
@@ -142,10 +154,8 @@ def run_specs(settings: CompareSettings) -> Iterator[RunSpec]:
 
 
 def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> RunSpec:
-    recipe = find_recipe(method, settings.recipe, data, settings.protocol, shots)
-    for path in map(Path, settings.method_configs):
-        if named_method(path) == method:
-            recipe = recipe.with_file(path, str(path))
+    own = {path: Path(path) for path in settings.method_configs if method_name(Path(path)) == method}
+    recipe = MethodSettings.read(own) if own else find_recipe(method, settings.recipe, data, settings.protocol, shots)
     published = make_recipe(method_class(method).recipe, recipe.train)
     changes = _common_changes(published, settings.train)
     run = FitSettings(

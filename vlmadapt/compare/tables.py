@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow
+from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.published import Published, match
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
+from vlmadapt.evaluation.titles import short_title
 
-TITLES = {"base": "base", "novel": "novel", HARMONIC: "HM", "all": "all classes", TARGETS: "average of targets"}
 FLAW = "*"
 
 
@@ -47,10 +47,10 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     columns: list[tuple[str, list[str], frozenset[int]]] = [("method", [row.method for row in rows], frozenset())]
     for metric in metrics:
-        columns.append((TITLES.get(metric, metric), [_accuracy(row, metric) for row in rows], _best(rows, metric)))
+        columns.append((short_title(metric), [_accuracy(row, metric) for row in rows], _best(rows, metric)))
         if any(p and metric in p.values for p in published):
             texts = [_published(row, metric, p) for row, p in zip(rows, published, strict=True)]
-            columns.append((f"published {TITLES.get(metric, metric)} (difference)", texts, frozenset()))
+            columns.append((f"published {short_title(metric)} (difference)", texts, frozenset()))
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
     headings = tuple(heading for heading, _, _ in columns)

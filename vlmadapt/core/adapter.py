@@ -16,7 +16,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.build import build_method
 from vlmadapt.core.method import Method, Task
-from vlmadapt.errors import AdapterError, PluginError
+from vlmadapt.errors import AdapterError, PluginError, SettingError
 from vlmadapt.files import as_json, as_safetensors, replacing
 
 CONFIG = "adapter_config.json"
@@ -138,7 +138,7 @@ def load_adapter(
     task = Task(tuple(config.classes or classes), tuple(config.templates))
     try:
         method = build_method(config.method, backbone, task, {**config.options, **(options or {})})
-    except PluginError as error:
+    except (PluginError, SettingError) as error:
         raise AdapterError(
             f"'{folder}' was made by method '{config.method}' of the distribution '{' '.join(made_by)}': {error}"
         ) from error

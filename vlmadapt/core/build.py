@@ -3,29 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from vlmadapt import registry
-from vlmadapt.core.backbone import Backbone
-from vlmadapt.core.method import Method, Task
-from vlmadapt.errors import PluginError, unknown
+from vlmadapt.errors import PluginError, VlmadaptError
+from vlmadapt.text import first_line
+from vlmadapt.validation import validated
+
+if TYPE_CHECKING:  # settings refer to methods, and have to be read without torch
+    from vlmadapt.core.backbone import Backbone
+    from vlmadapt.core.method import Method, Task
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method by its registered name, with its options.
+
+    Attributes:
+        name: registered name, or `distribution:name`.
+        config: the method's `Config` with validated values.
+    """
+
+    name: str
+    config: Any
+
+    @classmethod
+    def make(cls, name: str, options: Mapping[str, Any] | None = None) -> MethodSpec:
+        """Validate options and make them the method's config.
+
+        Args:
+            name: registered name.
+            options: values by option name; missing options keep their published values.
+
+        Raises:
+            PluginError: the method is unknown or broken.
+            SettingError: an option is unknown, or has a value that it cannot have.
+        """
+        return cls(name, make_config(method_class(name), options or {}))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Plain values by option name, for files."""
+        return asdict(self.config)
+
+    def build(self, backbone: Backbone, task: Task) -> Method:
+        """Build the method, on the backbone's device.
+
+        Raises:
+            PluginError: the method cannot be built with these values.
+            BackboneError: the method works inside a tower that this backbone does not open.
+        """
+        try:
+            return method_class(self.name)(self.config, backbone, task).to(backbone.device)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if registry.strict():
+                raise
+            raise PluginError(
+                f"method '{self.name}' cannot be built with {self.config}: {first_line(error)}"
+            ) from error
 
 
 def method_class(name: str) -> type[Method]:
     """The class registered under a name, or under `distribution:name`.
 
     Raises:
-        PluginError: the name is unknown or ambiguous, the plugin is broken or written for another plugin API, or it is
-            not a method.
+        PluginError: the name is unknown or ambiguous, or the plugin is broken, not a method, or written for a plugin
+            API version that is not supported.
     """
     plugin = registry.find(registry.METHODS, name)
     found = plugin.load()
+    from vlmadapt.core.method import Method
+
     if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(getattr(found, "Config", None))):
         raise PluginError(
             f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method with a dataclass `Config`."
         )
     plugin.check_api(found.api_version)
+    plugin.warn_outdated(found.api_version)
     return found
 
 
@@ -33,28 +88,18 @@ def make_config(method: type[Method], options: Mapping[str, Any]) -> Any:
     """The method's config from options by name.
 
     Raises:
-        PluginError: an option that the method does not have.
+        SettingError: an option is unknown, or has a value that it cannot have.
+        PluginError: the config refuses the values.
     """
-    known = {field.name for field in fields(method.Config)}
-    for option in options:
-        if option not in known:
-            raise PluginError(unknown(f"option of {method.__name__}", option, known))
-    return method.Config(**options)
+    values = validated(method.Config, options, f"option of {method.__name__}", "method.")
+    try:
+        return method.Config(**values)
+    except VlmadaptError:
+        raise
+    except Exception as error:  # a check of the plugin's own, or a broken one
+        raise PluginError(f"the options of {method.__name__} cannot be {values}: {first_line(error)}") from error
 
 
 def build_method(name: str, backbone: Backbone, task: Task, options: Mapping[str, Any] | None = None) -> Method:
-    """Build a method by name, on the backbone's device.
-
-    Raises:
-        PluginError: the name or an option is unknown, or the method cannot be built with these values.
-        BackboneError: the method works inside a tower that this backbone does not open.
-    """
-    cls = method_class(name)
-    config = make_config(cls, options or {})
-    try:
-        return cls(config, backbone, task).to(backbone.device)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if registry.strict():
-            raise
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PluginError(f"method '{name}' cannot be built with {config}: {cause}") from error
+    """Build a method by name, on the backbone's device; see `MethodSpec`."""
+    return MethodSpec.make(name, options).build(backbone, task)

@@ -14,8 +14,9 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
-from vlmadapt.errors import DataError, first_few
+from vlmadapt.errors import DataError
 from vlmadapt.roles import UNSEEN, Role
+from vlmadapt.text import first_few
 
 
 class Classifier:

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from vlmadapt.errors import SettingError
+from vlmadapt.text import counted
+from vlmadapt.validation import check_range, validated
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    "lr": (0, math.inf),
+    "epochs": (0, math.inf),
+    "steps_per_shot": (0, math.inf),
+    "batch_size": (1, math.inf),
+    "weight_decay": (0, math.inf),
+    "momentum": (0, math.inf),
+    "eps": (0, math.inf),
+    "final_lr": (0, math.inf),
+    "cycles": (1, math.inf),
+    "warmup_epochs": (0, math.inf),
+    "warmup_lr": (0, math.inf),
+    "flip": (0, 1),
+}
+"""Smallest and largest valid value of each number."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,25 @@ class Recipe:
     flip: float = 0.5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with.
+
+        Raises:
+            SettingError: a value has another type, is not among the choices or is out of range.
+        """
+        validated(Recipe, vars(self), "training setting", "train.")
+        for name, (least, most) in RANGES.items():
+            check_range(f"train.{name}", getattr(self, name), least, most)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise SettingError(f"train.betas are {self.betas}; both have to be from 0 to below 1.")
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            valid = min(max(low, 0.01), 1), min(max(low, high, 0.01), 1)
+            raise SettingError(
+                f"train.crop_scale is {self.crop_scale}; both parts have to be above 0 and at most 1, the smaller one "
+                f"first; the nearest valid value is {valid}."
+            )
+
     @property
     def cycle(self) -> int:
         """Epochs of one cycle."""
@@ -78,6 +118,13 @@ class Recipe:
         """
         share = round(self.warmup_epochs * epochs / max(self.epochs, 1))
         return min(share, self.warmup_epochs, max(epochs // self.cycles, 1) - 1)
+
+    @property
+    def length(self) -> str:
+        """How long training takes, in words."""
+        if self.steps_per_shot:
+            return f"{counted(self.steps_per_shot, 'step')} per shot in batches of {self.batch_size}"
+        return f"{counted(self.epochs, 'epoch')} of batches of {self.batch_size}" if self.epochs else "no training"
 
     def with_epochs(self, shots: float, steps: int) -> Recipe:
         """The same with `epochs` put in the place of `steps_per_shot`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vlmadapt.cores import usable_cores
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.generators import DrawFrom
 from vlmadapt.data.images import decoders, read_image
@@ -239,5 +239,5 @@ def _decode(examples: Sequence[Example]) -> list[Image.Image]:
 
 def _workers(images: int, world: int) -> int:
     # Few images are loaded sooner than workers start, and on few cores workers take the time they save from training.
-    cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // world
+    cores = usable_cores() // world
     return min(8, cores) if cores >= 4 and images >= 256 else 0

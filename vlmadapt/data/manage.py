@@ -19,7 +19,7 @@ PARTS = ("classes", "train", "val", "test")
 
 
 @dataclass(frozen=True)
-class DataCard:
+class DatasetInfo:
     """A registered data set in a list.
 
     Attributes:
@@ -68,16 +68,16 @@ class StepReport:
     state: str
 
 
-def list_data(root: Path | None = None) -> list[DataCard]:
+def list_data(root: Path | None = None) -> list[DatasetInfo]:
     """Every registered data set; a broken one is shown as such."""
     cards = []
     for plugin in registry.plugins(registry.DATASETS):
         try:
             source = find_source(f"{plugin.distribution}:{plugin.name}")
         except PluginError as error:
-            cards.append(DataCard(plugin.name, plugin.distribution, {}, str(error)))
+            cards.append(DatasetInfo(plugin.name, plugin.distribution, {}, str(error)))
             continue
-        cards.append(DataCard(plugin.name, plugin.distribution, dict(source.expected), _state(source, root)))
+        cards.append(DatasetInfo(plugin.name, plugin.distribution, dict(source.expected), _state(source, root)))
     return cards
 
 

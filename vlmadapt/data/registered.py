@@ -8,6 +8,7 @@ from vlmadapt import registry
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.source import ROOT, DataSource, Included, data_root
 from vlmadapt.errors import DataError, PluginError, VlmadaptError
+from vlmadapt.text import first_line
 
 
 def registered_names() -> set[str]:
@@ -50,8 +51,7 @@ def load_registered(name: str, root: Path | None = None) -> Dataset:
     except VlmadaptError:
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise PluginError(f"{_origin(name)} is broken: {cause}") from error
+        raise PluginError(f"{_origin(name)} is broken: {first_line(error, named=True)}") from error
     if not isinstance(dataset, Dataset):
         kind = type(dataset).__name__
         raise PluginError(f"{_origin(name)} is broken: it returns {kind}, not vlmadapt.plugin.Dataset.")

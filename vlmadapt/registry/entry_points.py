@@ -1,10 +1,10 @@
-"""Plugins are found through entry points, one at a time, and a broken one takes nothing down.
+"""Discovery of plugins through entry points, imported one at a time so that a broken one cannot break the others.
 
-Two variables of the environment decide what is found and how mistakes show:
+Two environment variables:
 
-    VLMADAPT_PLUGINS=off        only what comes with vlmadapt itself
-    VLMADAPT_PLUGINS=a,b        of other distributions, only these (names of distributions or of plugins)
-    VLMADAPT_STRICT=1           a plugin that fails to import raises its own error instead of a sentence
+    VLMADAPT_PLUGINS=off        find only the plugins that come with vlmadapt
+    VLMADAPT_PLUGINS=a,b        of other distributions, find only these (names of distributions or of plugins)
+    VLMADAPT_STRICT=1           raise the error of a plugin that fails to import, not one line about it
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any
 
+from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import PluginError, unknown
-from vlmadapt.registry.card import Facts, read_facts
+from vlmadapt.registry.source_info import SourceInfo, read_source_info
+from vlmadapt.text import first_line
 
 METHODS = "vlmadapt.methods"
 DATASETS = "vlmadapt.datasets"
@@ -25,10 +27,10 @@ PUBLISHED = "vlmadapt.published"
 KIND = {METHODS: "method", DATASETS: "data set", BACKBONES: "backbone", PUBLISHED: "table of published numbers"}
 
 API_VERSION = 2
-"""Version of the plugin API. It goes up when a plugin written for the one before may break."""
+"""Version of the plugin API, raised when plugins written for the previous version may break."""
 
 SUPPORTED_APIS = range(1, API_VERSION + 1)
-"""Versions of the plugin API whose plugins still work."""
+"""Plugin API versions that methods may be written for; a method that states none is written for version 1."""
 
 OWN = "vlmadapt"
 ONLY, STRICT = "VLMADAPT_PLUGINS", "VLMADAPT_STRICT"
@@ -36,7 +38,14 @@ ONLY, STRICT = "VLMADAPT_PLUGINS", "VLMADAPT_STRICT"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A registered name and the distribution that provides it; nothing of it is imported yet."""
+    """A registered name and the distribution that provides it, not imported yet.
+
+    Attributes:
+        name: registered name.
+        distribution: distribution that provides the plugin.
+        version: version of the distribution.
+        entry_point: location of the plugin's code.
+    """
 
     name: str
     distribution: str
@@ -45,41 +54,45 @@ class Plugin:
 
     @property
     def kind(self) -> str:
-        """What it is, for people."""
+        """Kind of plugin, as a noun."""
         return KIND.get(self.entry_point.group, "plugin")
+
+    @property
+    def target(self) -> str:
+        """Location of the code, `package.module:name`."""
+        return self.entry_point.value.partition(" ")[0]
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}' from distribution '{self.distribution} {self.version}'"
 
-    def facts(self) -> Facts | None:
-        """What its source says of it, None where there is none.
+    def source_info(self) -> SourceInfo | None:
+        """What the plugin's source states; None if there is no source.
 
         Raises:
-            PluginError: its source is broken; the message is the cause alone.
+            PluginError: the source is broken; the message is the cause alone.
         """
-        return read_facts(self.entry_point.value.partition(" ")[0])
+        return read_source_info(self.target)
 
     def load(self) -> Any:
         """Import the plugin.
 
         Raises:
-            PluginError: it was written for another plugin API, or its import failed; the message names the plugin, its
-                distribution and the cause.
+            PluginError: the plugin is written for an API version that is not supported, or its import fails; the
+                message names the plugin, its distribution and the cause.
         """
-        self._check_stated_api()
+        self.check_stated_api()
         try:
             return self.entry_point.load()
         except (Exception, SystemExit) as error:
             if strict():
                 raise
-            cause = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise PluginError(f"{self} is broken: {cause}") from error
+            raise PluginError(f"{self} is broken: {first_line(error, named=True)}") from error
 
     def check_api(self, version: object) -> None:
-        """See that this vlmadapt has the plugin API that the plugin was written for.
+        """Refuse a plugin API version that this vlmadapt does not support.
 
         Raises:
-            PluginError: it has not; the message says what to install.
+            PluginError: the message says which side to update.
         """
         if version in SUPPORTED_APIS:
             return
@@ -88,27 +101,43 @@ class Plugin:
         if not isinstance(version, int) or version < SUPPORTED_APIS[0]:
             newer, older = older, newer
         raise PluginError(
-            f"{self} was written for plugin API {version}, this vlmadapt supports {here}: install a newer version of "
+            f"{self} is written for plugin API {version}, this vlmadapt supports {here}: install a newer version of "
             f"{newer}, or an older one of {older}."
         )
 
-    def _check_stated_api(self) -> None:
-        # Before the import, which may fail for the very reason that names of another API are missing here.
+    def check_stated_api(self) -> None:
+        """Check the API version in the source, before an import that may fail because of it.
+
+        Raises:
+            PluginError: the version is not supported.
+        """
         try:
-            facts = self.facts()
+            info = self.source_info()
         except PluginError:
             return
-        if facts and facts.api_version is not None:
-            self.check_api(facts.api_version)
+        if info and info.api_version is not None:
+            self.check_api(info.api_version)
+
+    def warn_outdated(self, version: int) -> None:
+        """Warn once, with a DeprecationWarning, if the plugin is written for an older API version that still works."""
+        if version < API_VERSION and str(self) not in _WARNED:
+            _WARNED.add(str(self))
+            warn_deprecated(f"plugin API {version}, which {self} is written for,", UPDATE)
+
+
+UPDATE = f"`api_version = {API_VERSION}` in the class, and the names that the DeprecationWarnings of its code give"
+"""What to write in a plugin for an older API version."""
+
+_WARNED: set[str] = set()
 
 
 def strict() -> bool:
-    """Whether mistakes of plugins are raised as they are."""
+    """Whether errors of plugins are raised unchanged."""
     return os.environ.get(STRICT, "") not in ("", "0")
 
 
 def plugins(group: str) -> list[Plugin]:
-    """All registered plugins of a group that are switched on, sorted by name, without importing any of them."""
+    """All enabled plugins of a group, sorted by name; none is imported."""
     return [plugin for plugin in _registered(group) if _switched_on(plugin)]
 
 
@@ -116,8 +145,8 @@ def find(group: str, name: str) -> Plugin:
     """The plugin called `name`, or `distribution:name` where two distributions use the same name.
 
     Raises:
-        PluginError: no such plugin (the nearest name is suggested), it is switched off, or several distributions
-            provide it.
+        PluginError: there is no such plugin (the message gives the nearest name), it is switched off, or several
+            distributions provide it.
     """
     registered = plugins(group)
     matches = _called(name, registered)
@@ -133,7 +162,7 @@ def find(group: str, name: str) -> Plugin:
 
 
 def unreadable() -> list[str]:
-    """Distributions whose entry points cannot be read."""
+    """Names of distributions whose entry points cannot be read."""
     try:
         entry_points(group=METHODS)
     except Exception:
@@ -142,7 +171,13 @@ def unreadable() -> list[str]:
 
 
 def missing(name: str, distribution: str, version: str) -> str | None:
-    """Why a method that made a run or an adapter cannot be found here; None where it is not for its distribution."""
+    """Message that the distribution which provides a method is not installed; None if it is installed.
+
+    Args:
+        name: registered name of the method.
+        distribution: distribution that provided the method when a run or an adapter was made.
+        version: version of the distribution then.
+    """
     if any(plugin.distribution == distribution for plugin in _registered(METHODS)):
         return None
     return (
@@ -153,7 +188,7 @@ def missing(name: str, distribution: str, version: str) -> str | None:
 
 def _registered(group: str) -> list[Plugin]:
     found = []
-    owners: dict[int, tuple[str, str]] = {}  # one distribution has many entry points, and its metadata are read slowly
+    owners: dict[int, tuple[str, str]] = {}  # read once per distribution: metadata are slow
     for entry in _entries(group):
         dist = entry.dist
         if id(dist) not in owners:
@@ -176,12 +211,12 @@ def _switched_on(plugin: Plugin) -> bool:
 def _entries(group: str) -> EntryPoints:
     try:
         return entry_points(group=group)
-    except Exception:  # one distribution's metadata are damaged; those of the others are not
+    except Exception:  # the metadata of one distribution are damaged
         return _by_distribution()[0].select(group=group)
 
 
 def _by_distribution() -> tuple[EntryPoints, list[str]]:
-    """Entry points of all distributions, and the names of those whose metadata are damaged."""
+    """Entry points of all distributions, and names of the distributions whose metadata are damaged."""
     found: dict[str, EntryPoints] = {}
     damaged = []
     for dist in distributions():

@@ -1,30 +1,31 @@
-"""What is registered and in what state, without importing torch or any plugin."""
+"""List of registered plugins and their state, without importing torch or any plugin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vlmadapt import registry
 from vlmadapt.errors import PluginError, unknown
 from vlmadapt.registry import Plugin
-from vlmadapt.registry.card import Facts
+from vlmadapt.registry.entry_points import API_VERSION, UPDATE
+from vlmadapt.registry.source_info import SourceInfo
 
 OK = "ok"
 
 
 @dataclass(frozen=True)
-class PluginCard:
-    """What can be said of a plugin without importing it.
+class PluginInfo:
+    """A registered plugin and its state.
 
     Attributes:
-        kind: method, data set or backbone.
+        kind: method, data set, backbone or table of published numbers.
         name: registered name.
-        distribution: the distribution that provides it.
-        version: of the distribution.
-        entry_point: `module:name`.
-        status: `ok`, or `broken: ...`, `incompatible: ...`, `clash: ...` with what is wrong in one line.
-        facts: what its source says, None where it cannot be read.
+        distribution: distribution that provides the plugin.
+        version: version of the distribution.
+        entry_point: location of the code, `module:name`.
+        status: `ok`, or `broken: ...`, `incompatible: ...`, `clash: ...` with the reason in one line.
+        source: what the source states; None if it cannot be read.
     """
 
     kind: str
@@ -33,17 +34,25 @@ class PluginCard:
     version: str
     entry_point: str
     status: str
-    facts: Facts | None
+    source: SourceInfo | None
+
+    @property
+    def note(self) -> str:
+        """What the author should change, '' if nothing."""
+        version = self.source.api_version if self.source else None
+        if version is None or version >= API_VERSION or self.kind != registry.KIND[registry.METHODS]:
+            return ""
+        return f"'{self.name}' is written for plugin API {version}, which still works; write {UPDATE}."
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**vars(self), "facts": None if self.facts is None else vars(self.facts)}
+        return {**asdict(self), "note": self.note}
 
 
-def list_plugins(kind: str | None = None) -> list[PluginCard]:
-    """A card of each registered plugin; nothing that a plugin does wrong is raised."""
-    cards = [
-        _card(plugin, clashing)
+def list_plugins(kind: str | None = None) -> list[PluginInfo]:
+    """All registered plugins; errors of a plugin are its status and are not raised."""
+    found = [
+        _info(plugin, clashing)
         for group, name in registry.KIND.items()
         if kind in (None, name)
         for plugins in [registry.plugins(group)]
@@ -51,17 +60,17 @@ def list_plugins(kind: str | None = None) -> list[PluginCard]:
         for plugin in plugins
     ]
     damaged = [
-        PluginCard("?", "?", name, "?", "?", "broken: its entry_points.txt cannot be read", None)
+        PluginInfo("?", "?", name, "?", "?", "broken: its entry_points.txt cannot be read", None)
         for name in registry.unreadable()
     ]
-    return cards + damaged
+    return found + damaged
 
 
-def plugin_card(name: str, kind: str | None = None) -> tuple[Plugin, PluginCard]:
+def plugin_info(name: str, kind: str | None = None) -> tuple[Plugin, PluginInfo]:
     """One plugin by name, or by `distribution:name`.
 
     Raises:
-        PluginError: there is none, several distributions provide it, or it is the name of things of several kinds.
+        PluginError: there is none, several distributions provide it, or several kinds of plugin have this name.
     """
     groups = [group for group, each in registry.KIND.items() if kind in (None, each)]
     known = {group: {p.name for p in registry.plugins(group)} for group in groups}
@@ -73,25 +82,25 @@ def plugin_card(name: str, kind: str | None = None) -> tuple[Plugin, PluginCard]
     if not holding and len(groups) > 1:
         raise PluginError(unknown("plugin", name, set().union(*known.values())))
     plugin = registry.find((holding or groups)[0], name)
-    return plugin, _card(plugin, {})
+    return plugin, _info(plugin, {})
 
 
-def _card(plugin: Plugin, clashing: dict[str, list[Plugin]]) -> PluginCard:
-    facts, status = None, OK
+def _info(plugin: Plugin, clashing: dict[str, list[Plugin]]) -> PluginInfo:
+    source, status = None, OK
     try:
-        facts = plugin.facts()
-        if facts and facts.api_version is not None and plugin.kind == registry.KIND[registry.METHODS]:
-            plugin.check_api(facts.api_version)
+        source = plugin.source_info()
+        if source and source.api_version is not None and plugin.kind == registry.KIND[registry.METHODS]:
+            plugin.check_api(source.api_version)
     except PluginError as error:
         if registry.strict():
             raise
-        status = f"broken: {error}" if facts is None else f"incompatible: {error}"
+        status = f"broken: {error}" if source is None else f"incompatible: {error}"
     others = [p for p in clashing.get(plugin.name, ()) if p.distribution != plugin.distribution]
     if others and status == OK:
         owners = " and ".join(f"'{p.distribution}'" for p in others)
         status = f"clash: {owners} has this name too; write '{plugin.distribution}:{plugin.name}'"
-    return PluginCard(
-        plugin.kind, plugin.name, plugin.distribution, plugin.version, plugin.entry_point.value, status, facts
+    return PluginInfo(
+        plugin.kind, plugin.name, plugin.distribution, plugin.version, plugin.entry_point.value, status, source
     )
 
 

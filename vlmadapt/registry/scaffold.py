@@ -1,4 +1,4 @@
-"""A new method's package, complete from the start."""
+"""Scaffold of a new method's package."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def new_method(name: str, folder: Path | None = None) -> list[Path]:
     """Write the package of a method.
 
     Args:
-        name: under which it will be registered.
-        folder: where to; by default `./vlmadapt-NAME`.
+        name: registered name of the method.
+        folder: folder of the package; by default `./vlmadapt-NAME`.
 
     Returns:
-        The files, the package's folder first.
+        Paths written, the folder first.
 
     Raises:
-        VlmadaptError: the name cannot be used or is taken, or the folder holds something already.
+        VlmadaptError: the name is invalid or taken, or the folder is not empty.
     """
     words = _words(name)
     target = folder or Path(words["distribution"])
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise VlmadaptError(f"'{target}' exists already; choose another place with --out, or another name.")
+        raise VlmadaptError(f"'{target}' exists already; choose another folder with --out, or another name.")
     templates = files("vlmadapt.registry") / "templates"
     written = [target]
     for source, place in METHOD_FILES.items():
@@ -50,15 +50,15 @@ def new_method(name: str, folder: Path | None = None) -> list[Path]:
 
 
 def _words(name: str) -> dict[str, str]:
-    """What is filled in.
+    """Values of the placeholders in the templates.
 
     Raises:
-        VlmadaptError: the name cannot be that of a package, or a method has it.
+        VlmadaptError: the name is not a valid package name, or is taken.
     """
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise VlmadaptError(
-            f"'{name}' cannot be a method's name; use small letters, digits and single hyphens, like 'my-method'."
+            f"'{name}' cannot be a method's name; use lower-case letters, digits and single hyphens, like 'my-method'."
         )
     for plugin in registry.plugins(registry.METHODS):
         if plugin.name == name:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Literal
 
-from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow
+from vlmadapt.compare.aggregate import HARMONIC, ResultRow
 from vlmadapt.compare.statistics import Interval
+from vlmadapt.evaluation import titles
 from vlmadapt.report.labels import LINE, label_ends, label_points
 from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, SeriesStyle, new_chart, plain
 
@@ -23,9 +24,7 @@ FAR = 20
 
 def metric_title(metric: str) -> str:
     """An axis label."""
-    names = {HARMONIC: "harmonic mean", "base": "base classes", "novel": "novel classes", "all": "accuracy",
-             TARGETS: "average of targets"}  # fmt: skip
-    return f"{names.get(metric, plain(metric))} (%)"
+    return f"{plain(titles.metric_title(metric))} (%)"
 
 
 def base_against_novel(rows: Sequence[ResultRow], styles: SeriesStyles) -> Figure:

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-import torch
 import yaml
 
 from vlmadapt import registry
 from vlmadapt.errors import PluginError, VlmadaptError
 from vlmadapt.files import write_json, write_text
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import first_line
 
 CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, RESULT = (
     "config.yaml",
@@ -138,8 +138,9 @@ class Run:
         try:
             return parse((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise VlmadaptError(f"'{self.folder / name}' is damaged ({cause}); the run cannot be used.") from error
+            raise VlmadaptError(
+                f"'{self.folder / name}' is damaged ({first_line(error)}); the run cannot be used."
+            ) from error
 
 
 def _parse_manifest(text: str) -> dict[str, Any]:
@@ -206,6 +207,8 @@ def _object(text: str, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str
 
 def environment(method: str) -> dict[str, Any]:
     """Versions and machine, for whoever wants to repeat the run."""
+    import torch
+
     plugin = registry.find(registry.METHODS, method)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {

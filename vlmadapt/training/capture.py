@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.kept_text import MethodState
-from vlmadapt.errors import first_line
+from vlmadapt.text import first_line
 from vlmadapt.training.step import StepNumbers, TrainingStep
 
 WARM_UP = 3

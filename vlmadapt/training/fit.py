@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 
 from vlmadapt.core.adapter import save_adapter
-from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Task, trainable_count
@@ -133,7 +132,7 @@ def _classifier(
     if settings.compile:
         backbone.compile_blocks()
     torch.manual_seed(settings.seed)
-    method = build_method(settings.method, backbone, Task(splits.classes, tuple(templates)), settings.options)
+    method = settings.spec.build(backbone, Task(splits.classes, tuple(templates)))
     if not method.answers_unseen and any(group.role != SEEN for group in splits.groups):
         raise VlmadaptError(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
@@ -157,8 +156,8 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
-        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.epochs} epochs of batches of "
-        f"{settings.recipe.batch_size}{settings.recipe.warmup_advice}"
+        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.length}"
+        f"{settings.recipe.warmup_advice}"
     )
 
 

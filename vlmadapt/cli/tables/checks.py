@@ -1,37 +1,39 @@
-"""Results of the conformance kit, one line each."""
+"""Results of the conformance kit, printed line by line as they come."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from vlmadapt.cli.tables.console import console
 from vlmadapt.testing.result import CheckResult, Status
 
 SIGNS = {
-    Status.PASSED: "[green]ok  [/]",
-    Status.FAILED: "[red]FAIL[/]",
-    Status.EXPECTED: "[yellow]xfail[/]",
-    Status.UNEXPECTED: "[red]XPASS[/]",
-    Status.SKIPPED: "[dim]n/a [/]",
+    Status.PASSED: ("ok  ", "green"),
+    Status.FAILED: ("FAIL", "red"),
+    Status.EXPECTED: ("xfail", "yellow"),
+    Status.UNEXPECTED: ("XPASS", "red"),
+    Status.SKIPPED: ("n/a ", "dim"),
 }
 
 
 def print_result(result: CheckResult) -> None:
     """Print a check and its status, with its message if there is one."""
-    console = Console(highlight=False)
-    console.print(f"{SIGNS[result.status]} {result.check}: {escape(result.what)}", soft_wrap=True)
+    out = console()
+    out.print(Text.assemble(SIGNS[result.status], f" {result.check}: {result.what}"), soft_wrap=True)
     if result.message:
-        console.print(f"      {escape(result.message)}", soft_wrap=True)
+        out.print(f"      {result.message}", soft_wrap=True)
 
 
-def print_summary(results: Sequence[CheckResult], advice: Sequence[str]) -> None:
-    """Print how many checks have each status, and the performance advice."""
-    console = Console(highlight=False)
+def print_summary(results: Sequence[CheckResult], observed: Sequence[str], advice: Sequence[str]) -> None:
+    """Print how many checks have each status, what the method was observed to use, and advice."""
+    out = console()
     counts = Counter(result.status for result in results)
     seconds = sum(result.seconds for result in results)
-    console.print(f"\n{', '.join(f'{n} {status}' for status, n in counts.items())} in {seconds:.1f} s", soft_wrap=True)
+    out.print(f"\n{', '.join(f'{n} {status}' for status, n in counts.items())} in {seconds:.1f} s", soft_wrap=True)
+    for line in observed:
+        out.print(line, soft_wrap=True)
     for line in advice:
-        console.print(f"advice: {escape(line)}", soft_wrap=True)
+        out.print(f"advice: {line}", soft_wrap=True)

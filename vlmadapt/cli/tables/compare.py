@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from vlmadapt.cli.tables.console import console
 from vlmadapt.compare.compare import PlannedRun, Results
 from vlmadapt.compare.cost import costs
 from vlmadapt.compare.index import State
@@ -18,15 +18,15 @@ from vlmadapt.compare.tables import Table
 
 def show(results: Results, where: str) -> None:
     """Print tables, statistics, notes, and where they are written."""
-    console = _console()
+    out = console()
     for table in results.tables:
-        console.print(_rich(table))
+        out.print(_rich(table))
     for line in statistics_lines(results.statistics):
-        console.print(line, soft_wrap=True)
-    console.print()
+        out.print(line, soft_wrap=True)
+    out.print()
     for note in results.notes:
-        console.print(note, soft_wrap=True, style="dim")
-    console.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
+        out.print(note, soft_wrap=True, style="dim")
+    out.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
 
 
 def show_plan(planned: Sequence[PlannedRun]) -> None:
@@ -44,14 +44,14 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
         time = "" if p.state is State.DONE else "unknown" if cost.seconds is None else _duration(cost.seconds)
         epochs = "" if p.state is State.DONE else "by shots" if cost.epochs is None else str(cost.epochs)
         table.add_row(s.method, data_name(s.data), str(s.shots or "all"), str(s.seed), recipe, p.state, epochs, time)
-    console = _console()
-    console.print(table)
+    out = console()
+    out.print(table)
     missing = sum(p.state is not State.DONE for p in planned)
     known = f"; training takes about {_duration(total)}, judging by finished runs" if total else ""
     more = f", plus {unknown} runs of unknown duration" if unknown and total else ""
     for error in dict.fromkeys(p.error for p in planned if p.error):
-        console.print(error, soft_wrap=True)
-    console.print(f"{missing} of {len(planned)} runs remain to be done{known}{more}.", soft_wrap=True)
+        out.print(error, soft_wrap=True)
+    out.print(f"{missing} of {len(planned)} runs remain to be done{known}{more}.", soft_wrap=True)
 
 
 def _rich(table: Table) -> RichTable:
@@ -67,11 +67,3 @@ def _rich(table: Table) -> RichTable:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def _console() -> Console:
-    """A console that shows names as they are; tables keep their width if the output is a file."""
-    console = Console(emoji=False, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 160
-    return console

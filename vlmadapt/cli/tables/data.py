@@ -1,4 +1,4 @@
-"""What the command `data` prints."""
+"""Tables of data sets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from vlmadapt.cli.tables.runs import console
-from vlmadapt.data.manage import PARTS, DataCard, DataReport, StepReport
+from vlmadapt.cli.tables.console import console
+from vlmadapt.data.manage import PARTS, DataReport, DatasetInfo, StepReport
 
 MOST = 20
-"""Missing files that are named; the rest is counted."""
+"""Number of missing files that are listed; the others are counted."""
 
 
-def list_table(cards: Sequence[DataCard], *, as_json: bool) -> None:
-    """All data sets."""
+def list_table(datasets: Sequence[DatasetInfo], *, as_json: bool) -> None:
+    """Print a row for each data set."""
     if as_json:
-        print(json.dumps([asdict(card) for card in cards]))
+        print(json.dumps([asdict(dataset) for dataset in datasets]))
         return
     table = Table()
     table.add_column("data set")
@@ -26,13 +26,15 @@ def list_table(cards: Sequence[DataCard], *, as_json: bool) -> None:
         table.add_column(part, justify="right")
     table.add_column("state", overflow="fold")
     table.add_column("from")
-    for card in cards:
-        table.add_row(card.name, *(_number(card.expected.get(part)) for part in PARTS), card.state, card.distribution)
+    for dataset in datasets:
+        table.add_row(
+            dataset.name, *(_number(dataset.expected.get(part)) for part in PARTS), dataset.state, dataset.distribution
+        )
     console().print(table)
 
 
 def check_table(report: DataReport, *, as_json: bool) -> None:
-    """Counts beside those expected, and the files that are missing."""
+    """Print expected and found counts, and missing files."""
     if as_json:
         missing = [str(path) for path in report.missing]
         print(json.dumps({**asdict(report), "missing": missing, "complete": report.complete}))
@@ -46,20 +48,20 @@ def check_table(report: DataReport, *, as_json: bool) -> None:
     out = console()
     out.print(table)
     for path in report.missing[:MOST]:
-        out.print(f"missing: {path}", soft_wrap=True, highlight=False)
+        out.print(f"missing: {path}", soft_wrap=True)
     if len(report.missing) > MOST:
         out.print(f"and {len(report.missing) - MOST:,} more; --json lists them all")
     for note in report.notes:
-        out.print(f"note: {note}", soft_wrap=True, highlight=False)
+        out.print(f"note: {note}", soft_wrap=True)
 
 
 def prepare_table(steps: Sequence[StepReport], *, as_json: bool) -> None:
-    """Where each part comes from and whether it is there."""
+    """Print the state of each part and where it comes from."""
     if as_json:
         print(json.dumps([{**asdict(step), "paths": [str(path) for path in step.paths]} for step in steps]))
         return
     if not steps:
-        console().print("nothing has to be got: it comes with its package")
+        console().print("nothing to download: it comes with its package")
         return
     table = Table()
     for name in ("part", "state", "where from"):

@@ -1,60 +1,55 @@
-"""Plugins as tables for people."""
+"""Tables of plugins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from vlmadapt.registry.listing import OK, PluginCard
+from vlmadapt.cli.tables.console import console
+from vlmadapt.registry.listing import OK, PluginInfo
 
 
-def plugins_table(cards: Sequence[PluginCard]) -> None:
-    """All plugins, a line each; of methods alone, the kind is left out."""
+def plugins_table(plugins: Sequence[PluginInfo]) -> None:
+    """Print a row for each plugin; the kind is left out if all are methods."""
     table = Table()
-    kinds = {card.kind for card in cards} != {"method"}
-    for name in (*(["kind"] if kinds else []), "name", "from", "towers", "hook points", "needs", "what it does"):
+    kinds = {plugin.kind for plugin in plugins} != {"method"}
+    for name in (*(["kind"] if kinds else []), "name", "from", "towers", "what it does"):
         table.add_column(name, overflow="fold")
-    for card in cards:
-        facts = card.facts
-        origin = f"{card.distribution} {card.version}"
-        what = facts.summary if facts and card.status == OK else card.status
-        columns = [", ".join(part) for part in (facts.touches, facts.hooks, facts.needs)] if facts else [""] * 3
-        row = (*([card.kind] if kinds else []), card.name, origin, *columns, what)
-        table.add_row(*map(escape, row))
-    _console().print(table)
+    for plugin in plugins:
+        source = plugin.source
+        what = source.summary if source and plugin.status == OK else plugin.status
+        towers = ", ".join(source.touches) if source else ""
+        origin = f"{plugin.distribution} {plugin.version}"
+        table.add_row(*([plugin.kind] if kinds else []), plugin.name, origin, towers, what)
+    out = console()
+    out.print(table)
+    for plugin in plugins:
+        if plugin.note:
+            out.print(f"note: {plugin.note}", soft_wrap=True)
 
 
-def plugin_details(card: PluginCard) -> None:
-    """Everything that is known of a plugin, a line each."""
-    facts = card.facts
-    lines = {
-        "kind": card.kind,
-        "status": card.status,
-        "from": f"{card.distribution} {card.version}",
-        "entry point": card.entry_point,
+def plugin_details(plugin: PluginInfo) -> None:
+    """Print everything known about a plugin, a row each."""
+    source = plugin.source
+    rows = {
+        "kind": plugin.kind,
+        "status": plugin.status,
+        "from": f"{plugin.distribution} {plugin.version}",
+        "entry point": plugin.entry_point,
     }
-    if facts:
-        lines |= {
-            "source": facts.file,
-            "what it does": facts.summary,
-            "paper": facts.paper,
-            "towers": ", ".join(facts.touches),
-            "hook points": ", ".join(facts.hooks),
-            "needs": ", ".join(facts.needs),
-            "limitations": "\n".join(f"{check}: {reason}" for check, reason in facts.limitations.items()),
-            "plugin API": "" if facts.api_version is None else str(facts.api_version),
+    if source:
+        rows |= {
+            "source": source.file,
+            "what it does": source.summary,
+            "paper": source.paper,
+            "towers": ", ".join(source.touches),
+            "limitations": "\n".join(f"{check}: {reason}" for check, reason in source.limitations.items()),
+            "plugin API": "" if source.api_version is None else str(source.api_version),
+            "note": plugin.note,
         }
-    table = Table(title=card.name, show_header=False)
-    for name, value in lines.items():
+    table = Table(title=plugin.name, show_header=False)
+    for name, value in rows.items():
         if value:
-            table.add_row(name, escape(value))
-    _console().print(table)
-
-
-def _console() -> Console:
-    """Tables keep their width where the output is a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+            table.add_row(name, value)
+    console().print(table)

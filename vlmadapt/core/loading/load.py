@@ -19,7 +19,8 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import weights_sha256
 from vlmadapt.core.loading.check import check_towers
 from vlmadapt.core.loading.model_config import CONFIG, read_model_config
-from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, first_line, unknown
+from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
+from vlmadapt.text import first_line
 
 
 def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
@@ -91,7 +92,7 @@ def _registered(name: str) -> Path:
     except VlmadaptError:
         raise
     except Exception as error:
-        raise PluginError(f"{plugin} is broken: {type(error).__name__}: {first_line(error)}") from error
+        raise PluginError(f"{plugin} is broken: {first_line(error, named=True)}") from error
 
 
 def _from_folder(name: str, folder: Path, weights: str | None) -> Backbone:

@@ -1,27 +1,33 @@
-"""Check the static card, which listings read from the source, against the method itself."""
+"""What a method states in its source, compared with what it does."""
 
 from __future__ import annotations
 
+from vlmadapt.core.method import Method
 from vlmadapt.core.plan import POOLED
 from vlmadapt.core.side import IMAGE, TEXT
-from vlmadapt.registry.card import read_facts
+from vlmadapt.registry import API_VERSION
+from vlmadapt.registry.source_info import read_source_info
 from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.under_test import MethodUnderTest
 
 
 def card(tested: MethodUnderTest) -> None:
-    """Its static card (summary, paper, towers, limitations, plugin API) is correct."""
+    """Its source states what listings show: summary, plugin API version, and every tower it works inside."""
     cls = tested.cls
-    facts = read_facts(f"{cls.__module__}:{cls.__qualname__}") if "<locals>" not in cls.__qualname__ else None
-    if facts is None:
+    info = read_source_info(f"{cls.__module__}:{cls.__qualname__}") if "<locals>" not in cls.__qualname__ else None
+    if info is None:
         raise NotApplicable("its source cannot be read")
-    if not facts.summary:
-        raise CheckFailed("it has no docstring.", "say in the first line what it does; listings show that line.")
+    if not info.summary:
+        raise CheckFailed("it has no docstring.", "say in its first line what it does; listings show that line.")
+    if all("api_version" not in vars(base) for base in cls.__mro__[: cls.__mro__.index(Method)]):
+        raise CheckFailed(
+            "it does not state the plugin API version it is written for.", f"write `api_version = {API_VERSION}`."
+        )
     stated = {
-        "paper": (facts.paper, cls.paper),
-        "touches": (set(facts.touches), {side.value for side in cls.touches}),
-        "limitations": (facts.limitations, dict(cls.limitations)),
-        "api_version": (facts.api_version or cls.api_version, cls.api_version),
+        "paper": (info.paper, cls.paper),
+        "touches": (set(info.touches), {side.value for side in cls.touches}),
+        "limitations": (info.limitations, dict(cls.limitations)),
+        "api_version": (info.api_version, cls.api_version),
     }
     for name, (read, real) in stated.items():
         if read != real:

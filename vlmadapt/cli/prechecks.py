@@ -1,0 +1,55 @@
+"""Refusals that need no model: paths and names are checked before torch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlmadapt.data.class_split import read_choice
+from vlmadapt.data.load import HUB, is_registered, load_data
+from vlmadapt.data.registered import find_source, require_root
+from vlmadapt.data.templates import check_templates
+from vlmadapt.errors import DataError
+from vlmadapt.runs.run import Run
+from vlmadapt.runs.settings import FitSettings
+
+
+def check_startable(settings: FitSettings) -> None:
+    """Refuse a run whose data, files or folder are known to be wrong.
+
+    Raises:
+        VlmadaptError: a data set or a file does not exist, a template is invalid, or the run folder is taken.
+    """
+    named = settings.with_names()
+    root = Path(settings.data_root) if settings.data_root else None
+    for data in (settings.data, *named.target_names):
+        check_data_exists(data, root)
+    if settings.classes and not Path(settings.classes).exists():
+        raise DataError(f"class names cannot be read from '{settings.classes}': the file does not exist.")
+    if settings.class_split:
+        read_choice(Path(settings.class_split))
+    if settings.templates is not None:
+        check_templates(settings.templates)
+    Run.new(Path(named.out or "run"))
+
+
+def check_resumable(folder: Path) -> FitSettings:
+    """Settings of the run in a folder.
+
+    Raises:
+        VlmadaptError: the folder holds no run, or its method is not installed.
+    """
+    run = Run.open(folder)
+    run.check_method()
+    return run.settings()
+
+
+def check_data_exists(data: str, root: Path | None) -> None:
+    """Refuse a data set that is not registered, or whose folder or file does not exist.
+
+    Raises:
+        VlmadaptError: the message names the nearest data set.
+    """
+    if is_registered(data):
+        require_root(data, find_source(data), root)
+    elif not data.startswith(HUB) and not Path(data).expanduser().exists():
+        load_data(data, root=root)
