@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +18,9 @@ from tests.world import World, adapter, metrics, result
 
 ROOT = Path(__file__).parents[2]
 
+PORTS = itertools.count(20_000 + os.getpid() % 10_000)
+"""Below the ports that the system gives out: one of those may be taken again before the processes meet there."""
+
 
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` with two processes on the CPU, joined by gloo.
@@ -25,10 +28,7 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     `--cpu --num_processes 2` would start a single one: Accelerate leaves processes on a CPU to mpirun. `--multi_gpu` is
     how it is told to start them itself, and without a GPU they meet on the CPU.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--multi_gpu", "--num_processes", "2", "--main_process_port", str(port)]
+    options = ["--multi_gpu", "--num_processes", "2", "--main_process_port", str(next(PORTS))]
     return subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", *options, *arguments],
         cwd=ROOT,
