@@ -106,8 +106,13 @@ def test_another_backbone_is_refused(tmp_path: Path, backbone: Backbone) -> None
 
 
 def test_the_same_weights_in_another_place_are_the_same_backbone(tmp_path: Path, backbone: Backbone) -> None:
-    saved(tmp_path / "adapter", backbone)
-    load_adapter(tmp_path / "adapter", tiny_clip.load(tmp_path / "moved", small.SETTINGS), small.NAMES)
+    before = saved(tmp_path / "adapter", backbone)
+    moved = tiny_clip.load(tmp_path / "moved", small.SETTINGS)
+    assert moved.name != backbone.name
+    method, config = load_adapter(tmp_path / "adapter", moved, small.NAMES)
+    after = Classifier(moved, method, config.templates)
+    images = tiny_clip.inputs(0, 3, 16)
+    assert torch.equal(after.scores(images, small.NAMES, Role.SEEN), before.scores(images, small.NAMES, Role.SEEN))
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path, backbone: Backbone) -> None:
