@@ -28,16 +28,19 @@ def imported(*arguments: str) -> set[str]:
     return set(json.loads(said.err.splitlines()[-1]))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"], ["fti"]], ids=" ".join)
 def test_help_imports_neither_torch_nor_the_parser(arguments: list[str]) -> None:
     assert not imported(*arguments) & {"torch", "jsonargparse", "numpy", "rich", "open_clip", "accelerate", "yaml"}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "methods"])
 def test_help_of_a_command_does_not_import_torch(command: str) -> None:
     assert not imported(command, "--help") & {"torch", "open_clip", "accelerate"}
 
 
+@pytest.mark.processes
 def test_help_is_there_in_half_a_second() -> None:
     def seconds() -> float:
         began = time.perf_counter()
@@ -47,6 +50,7 @@ def test_help_is_there_in_half_a_second() -> None:
     assert min(seconds() for _ in range(5)) < 0.5
 
 
+@pytest.mark.processes
 def test_importing_the_package_imports_nothing_heavy() -> None:
     said = program(python=("-c", "import vlmadapt, sys; print('torch' in sys.modules, vlmadapt.FitSettings.__name__)"))
     assert said.out == "False FitSettings\n"
