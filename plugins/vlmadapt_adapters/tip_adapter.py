@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,12 +72,17 @@ class TipAdapter(SupportMethod):
         self.register_buffer("keys", torch.zeros(0, backbone.image.joint))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.long))
         self.register_buffer("classes", torch.tensor(len(task.classes)))
+        self.class_count = len(task.classes)  # the same for Python, which would have to wait for a device
         self.register_buffer("alpha", torch.tensor(float(c.alpha)))
         self.register_buffer("beta", torch.tensor(float(c.beta)))
 
     def fitted(self) -> int:
-        """Number of classes in the cache."""
-        return int(self.classes)
+        """The number of classes in the cache."""
+        return self.class_count
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.class_count = int(self.classes)
 
     def prepare(self, support: Support) -> None:
         """Fill the cache and choose alpha and beta."""

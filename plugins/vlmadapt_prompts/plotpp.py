@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -100,11 +100,12 @@ class PLOTpp(TransportMethod):
         self.templates = [LearnedFirstTokens(f"{words.strip()} {{}}.", count=n) for words in c.starts]
         self.image_stage: Tensor
         self.register_buffer("image_stage", torch.tensor(c.stage == "image"))
+        self.image_only = c.stage == "image"  # the same for Python, which would have to wait for a device
 
     def hooks(self) -> Iterable[Hook]:
         """A prompt for each context and a view of the image for each token set."""
         yield prompt(*self.templates)
-        context = self.context.detach() if self.image_stage else self.context
+        context = self.context.detach() if self.image_only else self.context
         yield inject(TEXT, {EMBEDDING: per_variant(context)}, at=CONTEXT)
         yield inject(IMAGE, {EMBEDDING: per_variant(self.tokens)}, at=END)
 
@@ -116,7 +117,7 @@ class PLOTpp(TransportMethod):
     def scores(self, fwd: ForwardPass) -> Tensor:
         """Transported cosines (B, classes) times CLIP's scale, plus CLIP's ordinary logits as `pooled` says."""
         scores = self.transported(fwd)
-        if self.config.pooled == "never" or (self.config.pooled == "image" and not self.image_stage):
+        if self.config.pooled == "never" or (self.config.pooled == "image" and not self.image_only):
             return scores
         image, text = (F.normalize(f.mean(dim), dim=-1) for f, dim in zip(self._features(fwd), (1, 0), strict=True))
         return scores + fwd.scale * similarity(image, text)
@@ -124,7 +125,12 @@ class PLOTpp(TransportMethod):
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Set the stage of this epoch."""
         stage = self.config.stage
-        self.image_stage.fill_(stage == "image" or (stage == "both" and epoch < epochs // 2))
+        self.image_only = stage == "image" or (stage == "both" and epoch < epochs // 2)
+        self.image_stage.fill_(self.image_only)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.image_only = bool(self.image_stage)
 
     def _features(self, fwd: ForwardPass) -> tuple[Tensor, Tensor]:
         """Image features (B, M, joint) and text features (N, classes, joint), not normalised."""

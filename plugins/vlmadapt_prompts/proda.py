@@ -101,7 +101,7 @@ class ProDA(Method):
     def prompts_of(self, chosen: Iterable[int]) -> list[Hook]:
         """The prompts of the contexts with these indices."""
         picked = list(chosen)
-        templates, contexts = [self.templates[k] for k in picked], self.contexts[picked]
+        templates, contexts = [self.templates[k] for k in picked], torch.stack([self.contexts[k] for k in picked])
         return [prompt(*templates), inject(TEXT, {EMBEDDING: per_variant(contexts)}, at=CONTEXT)]
 
     def nameless(self) -> list[Hook]:

@@ -60,6 +60,7 @@ def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
     assert "12 images" not in said.out
 
 
+@pytest.mark.processes
 def test_a_program_prints_no_control_characters_into_a_file(world: World, tmp_path: Path) -> None:
     said = program(*world.arguments(tmp_path / "run", "clip"))
     assert said.code == 0
@@ -136,6 +137,7 @@ def test_variables_of_the_environment_are_no_options(capsys: Capture, monkeypatc
     assert yaml.safe_load(call(capsys, "fit", "--method", "mmrl", "--print_config").out)["shots"] == 16
 
 
+@pytest.mark.processes
 def test_control_c_stops_a_program_and_tells_how_to_go_on(world: World, tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to the program and to the processes that load its images."""
     run = tmp_path / "run"

@@ -96,6 +96,7 @@ def test_a_config_file_that_is_missing(capsys: Capture, tmp_path: Path) -> None:
     assert "none.yaml' does not exist." in call(capsys, "fit", f"--config={tmp_path / 'none.yaml'}").mistake()
 
 
+@pytest.mark.processes
 def test_a_program_ends_with_the_same_line_and_code() -> None:
     assert "Did you mean 'fit'?" in program("fti").mistake()
     assert "none.yaml' does not exist." in program("fit", "--config", "none.yaml").mistake()

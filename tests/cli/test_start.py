@@ -43,6 +43,7 @@ def imported(*arguments: str) -> set[str]:
     return set(json.loads(said.err.splitlines()[-1]))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"], ["fti"]], ids=" ".join)
 def test_help_imports_neither_torch_nor_the_parser(arguments: list[str]) -> None:
     assert not imported(*arguments) & {"torch", "jsonargparse", "numpy", "rich", "open_clip", "accelerate", "yaml"}
@@ -78,6 +79,7 @@ WITHOUT_MODEL = [
 ]
 
 
+@pytest.mark.processes
 def test_what_needs_no_model_imports_no_torch() -> None:
     """All in one process; the first command that imports a heavy package is named."""
     said = program(python=("-c", NO_TORCH.format(commands=[command.split() for command in WITHOUT_MODEL])))
@@ -85,6 +87,7 @@ def test_what_needs_no_model_imports_no_torch() -> None:
     assert json.loads(said.out.splitlines()[-1]) == {}
 
 
+@pytest.mark.processes
 def test_help_is_there_in_half_a_second() -> None:
     def seconds() -> float:
         began = time.perf_counter()
@@ -94,11 +97,13 @@ def test_help_is_there_in_half_a_second() -> None:
     assert min(seconds() for _ in range(5)) < 0.5
 
 
+@pytest.mark.processes
 def test_the_plugin_api_imports_what_is_used() -> None:
     said = program(python=("-c", "import sys; from vlmadapt.plugin import DataSource; print('torch' in sys.modules)"))
     assert said.out == "False\n"
 
 
+@pytest.mark.processes
 def test_importing_the_package_imports_nothing_heavy() -> None:
     said = program(python=("-c", "import vlmadapt, sys; print('torch' in sys.modules, vlmadapt.FitSettings.__name__)"))
     assert said.out == "False FitSettings\n"

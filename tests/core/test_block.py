@@ -190,7 +190,7 @@ READS: list[tuple[Read | str, ...]] = [
 def test_the_last_block_gives_what_is_read_of_the_whole_one(
     by_length: bool, prefix_len: int, reads: tuple[Read | str, ...], adapters: tuple[BlockAdapter, ...]
 ) -> None:
-    spans = {"words": Span(1, 2), "scattered": Span(0, 2, torch.tensor([[1, 3], [2, 5], [3, 4]]))}
+    spans = {"words": Span(1, 2), "scattered": Span.scattered(torch.tensor([[1, 3], [2, 5], [3, 4]]))}
     token_map = TokenMap(ROWS, prefix_len, LENGTH, pool=torch.tensor(POOL), spans=spans)
     x = Sequences.of(tokens(2, same=3), token_map)
     whole = run_block(PARTS, x, packing(x, by_length), adapters)

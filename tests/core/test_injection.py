@@ -156,7 +156,7 @@ def test_context_takes_the_placeholders_and_their_positional_embedding(backbone:
 def test_context_at_other_positions_in_each_row_gets_their_embeddings(backbone: Backbone) -> None:
     new, positions = values(1, 1, 2, WIDTH), torch.tensor([[1, 3], [2, 4]])
     hook = inject(TEXT, {EMBEDDING: new[0, 0]}, at=CONTEXT)
-    x = texts(0, **{CONTEXT_SPAN: Span(0, 2, positions)})
+    x = texts(0, **{CONTEXT_SPAN: Span.scattered(positions)})
     expected = x.whole().clone()
     for row, places in enumerate(positions.tolist()):
         expected[0, row, places] = new[0, 0] + backbone.model.positional_embedding[places]

@@ -115,7 +115,7 @@ def test_a_span_at_other_positions_in_each_row_is_written_over(
 ) -> None:
     positions = torch.tensor([[1, 2], [4, 5], [2, 4]])
     written = new(groups, rows)
-    found = sequences(prefix_len, words=Span(0, 2, positions)).rewrite("words", written, blend)
+    found = sequences(prefix_len, words=Span.scattered(positions)).rewrite("words", written, blend)
     expected = everywhere(plain(), groups).clone()
     for row, places in enumerate(positions.tolist()):
         old = expected[:, row, places].clone()
@@ -159,7 +159,7 @@ def test_a_tower_that_pools_its_first_token_reads_that() -> None:
 
 def test_some_rows_are_those_rows() -> None:
     positions = torch.tensor([[1, 2], [4, 5], [2, 4]])
-    some = sequences(1, words=Span(0, 2, positions)).select(1, 3)
+    some = sequences(1, words=Span.scattered(positions)).select(1, 3)
     assert torch.equal(some.whole(), plain()[:, 1:])
     assert torch.equal(some.read("words")[:, 0], plain()[:, 1, [4, 5]])
 

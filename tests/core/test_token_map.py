@@ -43,7 +43,7 @@ def test_only_what_stands_at_or_after_the_place_moves() -> None:
 
 
 def test_positions_that_differ_by_row_move_row_by_row() -> None:
-    span = Span(0, 2, torch.tensor([[1, 2], [3, 4]]))
+    span = Span.scattered(torch.tensor([[1, 2], [3, 4]]))
     assert span.shifted(2, 10).positions.tolist() == [[1, 12], [13, 14]]  # type: ignore[union-attr]
     assert span.select(1, 2).positions.tolist() == [[3, 4]]  # type: ignore[union-attr]
     assert Span(3, 2).select(1, 2).start == 3
@@ -66,7 +66,7 @@ def test_the_prefix_never_grows_by_a_split() -> None:
 
 
 def test_some_rows_keep_their_own_positions() -> None:
-    spans = {"words": Span(0, 1, torch.tensor([[3], [4], [5]])), "context": Span(1, 1)}
+    spans = {"words": Span.scattered(torch.tensor([[3], [4], [5]])), "context": Span(1, 1)}
     whole = TokenMap(3, 1, 9, pool=torch.tensor([6, 7, 8]), spans=spans, hidden=frozenset({"context"}), appended=9)
     some = whole.select(1, 3)
     assert (some.rows, some.prefix_len, some.length, some.appended) == (2, 1, 9, 9)

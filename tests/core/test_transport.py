@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from vlmadapt.core.transport import _scale
 from vlmadapt.plugin import sinkhorn
 
 COSINES = torch.rand(5, 3, 7, 4, generator=torch.Generator().manual_seed(0)) * 0.6
@@ -41,3 +43,15 @@ def test_pairs_stop_together() -> None:
 
 def test_no_gradient_passes_through() -> None:
     assert not sinkhorn(COSINES.clone().requires_grad_()).requires_grad
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 100])
+def test_stopping_early_saves_rounds_and_changes_nothing(rounds: int) -> None:
+    kernel = torch.exp((COSINES - 1) / 0.1)
+    early, late = (_scale(kernel, rounds, 0.01, stop_early=stop) for stop in (True, False))
+    assert torch.equal(early[0], late[0])
+    assert torch.equal(early[1], late[1])
+
+
+def test_no_value_is_read_on_another_device() -> None:
+    assert sinkhorn(COSINES.to("meta")).shape == COSINES.shape

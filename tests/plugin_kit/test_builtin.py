@@ -33,6 +33,7 @@ def test_options_may_bring_limits_of_their_own() -> None:
     assert failing == ["unseen-classes"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "mmrl++" else pytest.mark.slow) for name in METHODS]
 )

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.plugin_kit.distributions import distribution
 from tests.plugin_kit.processes import FIT, cli, install, python, session, where, with_site
 from tests.world import World
@@ -23,6 +25,7 @@ assert not {name for name in sys.modules if name.startswith("kit_")}
 """
 
 
+@pytest.mark.processes
 def test_its_life(tmp_path: Path, world: World) -> None:
     source, site, run = tmp_path / "source", tmp_path / "site", tmp_path / "run"
     shutil.copytree(EXAMPLE, source)  # a build leaves nothing in the repository
@@ -45,6 +48,7 @@ def test_its_life(tmp_path: Path, world: World) -> None:
     assert said.count("method 'bias' of the distribution 'vlmadapt-bias 0.1.0', which is not installed here") == 3
 
 
+@pytest.mark.processes
 def test_a_slow_import_does_not_slow_help_or_lists(tmp_path: Path) -> None:
     slow = "import time\ntime.sleep(5)\nraise RuntimeError('too late')\nclass Slow:\n    '''It takes its time.'''\n"
     distribution(tmp_path, "kit-slow", {"slow": "kit_slow:Slow"}, slow)

@@ -52,6 +52,8 @@ def test_the_files_are_the_example(tmp_path: Path) -> None:
         assert (EXAMPLE / path).read_text() == text, path
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package, site = tmp_path / "vlmadapt-bias", tmp_path / "site"
     write(package)

@@ -32,7 +32,11 @@ def test_every_method_is_one_or_the_other() -> None:
     assert {"maple", "promptsrc", "rpo", "plot", "mmrl", "mma", "clip-lora"} <= set(INSIDE)
 
 
-@pytest.mark.parametrize("name", OUTSIDE)
+# The same on a small ResNet is in tests/core/test_resnet.py; here one method that trains, and those that prepare.
+QUICK = {"coop", "tip-adapter", "tip-adapter-f", "linear-probe"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OUTSIDE])
 def test_methods_outside_the_image_tower_train_and_answer(name: str) -> None:
     subject = MethodUnderTest(name, backbone=rn50())
     classifier = subject.fit(CLASSES[:2], epochs=1, batch_size=2)

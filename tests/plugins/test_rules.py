@@ -24,7 +24,9 @@ BFLOAT16 = 1e-2
 """Distances from float32 that are as good as none: about two units in the last place of a bfloat16."""
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
-PLANS = ["planned", *(f"planned-{field.name.replace('_', '-')}" for field in fields(Optimizations))]
+SINGLE = [f"planned-{field.name.replace('_', '-')}" for field in fields(Optimizations)]
+# Each optimisation by itself is tested in tests/core/test_engine.py, for every shape of hook and in float64.
+PLANS = ["planned", *(pytest.param(plan, marks=pytest.mark.slow) for plan in SINGLE)]
 
 
 @cache

@@ -95,6 +95,7 @@ def test_mistakes_are_counted_over_seeds(tmp_path: Path) -> None:
     assert sum(pair.rate for pair in found.confusions) == pytest.approx(wrong / (3 * fake.IMAGES / 2))
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
 def test_a_browser_draws_the_page(page: Path, tmp_path: Path, width: int, dark: bool) -> None:

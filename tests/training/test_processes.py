@@ -17,6 +17,7 @@ from tests.training.two_processes import INTERRUPTED, JOBS
 from tests.world import World, adapter, metrics, result
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.processes
 
 PORTS = itertools.count(20_000 + os.getpid() % 10_000)
 """Below the ports that the system gives out: one of those may be taken again before the processes meet there."""
@@ -92,6 +93,7 @@ def test_nothing_is_left_next_to_the_run(world: World, command: subprocess.Compl
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
 def test_processes_do_not_matter(world: World, jobs: Path, tmp_path: Path, name: str) -> None:
     changes: dict[str, Any] = dict(JOBS[name])
@@ -103,6 +105,7 @@ def test_processes_do_not_matter(world: World, jobs: Path, tmp_path: Path, name:
         assert_alike(jobs / name, tmp_path / "one", 1e-2 if name == "fp16" else 1e-5)
 
 
+@pytest.mark.slow
 def test_every_test_image_is_counted_once(jobs: Path) -> None:
     (group,) = result(jobs / "sgd")["groups"]
     assert group["total"] == 8
@@ -110,6 +113,7 @@ def test_every_test_image_is_counted_once(jobs: Path) -> None:
     assert [(jobs / f"evaluated-{rank}").read_text() for rank in range(2)] == [counted, counted]
 
 
+@pytest.mark.slow
 def test_a_request_to_one_process_stops_both_and_the_run_goes_on(world: World, jobs: Path, tmp_path: Path) -> None:
     assert all(Path(f"{jobs / INTERRUPTED}-{rank}").exists() for rank in range(2))
     world.fit(tmp_path / "one")

@@ -93,4 +93,4 @@ def context_span(positions: Tensor) -> Span:
     """The span at positions (N, n): contiguous if it is so in all rows."""
     start, length = int(positions[0, 0]), positions.shape[1]
     contiguous = torch.arange(start, start + length).expand_as(positions)
-    return Span(start, length) if torch.equal(positions, contiguous) else Span(0, length, positions)
+    return Span(start, length) if torch.equal(positions, contiguous) else Span.scattered(positions)

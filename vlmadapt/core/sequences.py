@@ -118,8 +118,7 @@ class Sequences:
 
     def _scatter(self, name: str, span: Span, tokens: Tensor, blend: float) -> Sequences:
         """Write over a span that stands at other positions in each row."""
-        assert span.positions is not None
-        split = self.split(int(span.positions.min()) if span.positions.numel() else self.map.length)
+        split = self.split(span.start)
         index = split._suffix_index(name, span, split.map.prefix_len)
         suffix, new = _same_rows(split.suffix, tokens)
         new = _blend(new, _gather(suffix, index), blend)

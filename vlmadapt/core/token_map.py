@@ -22,21 +22,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """Positions of a group of tokens: contiguous from `start` in every row, or at `positions` (rows, n) on the CPU."""
+    """Positions of a group of tokens: contiguous from `start` in every row, or at `positions` (rows, n) on the CPU.
+
+    Attributes:
+        start: the first position in any row.
+        length: number of tokens in each row.
+        positions: where they differ by row or are not contiguous.
+    """
 
     start: int
     length: int
     positions: Tensor | None = None
 
+    @classmethod
+    def scattered(cls, positions: Tensor) -> Span:
+        """The span at positions (rows, n)."""
+        return cls(int(positions.min()), positions.shape[1], positions)
+
     def shifted(self, at: int, by: int) -> Span:
         """The span after `by` tokens were inserted before position `at`."""
         if self.positions is not None:
-            return replace(self, positions=torch.where(self.positions >= at, self.positions + by, self.positions))
+            return Span.scattered(torch.where(self.positions >= at, self.positions + by, self.positions))
         return replace(self, start=self.start + by) if self.start >= at else self
 
     def select(self, start: int, stop: int) -> Span:
         """The span in the rows `start` to `stop`."""
-        return self if self.positions is None else replace(self, positions=self.positions[start:stop])
+        return self if self.positions is None else Span.scattered(self.positions[start:stop])
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,12 +24,22 @@ def sinkhorn(similarity: Tensor, eps: float = 0.1, rounds: int = 100, tolerance:
         (..., M, N), in the precision of `similarity` or float32, whichever is finer.
     """
     kernel = torch.exp((similarity.detach().to(torch.promote_types(similarity.dtype, torch.float32)) - 1) / eps)
+    # Reading on the CPU whether to stop saves rounds; elsewhere it would make the host wait in each of them.
+    rows, columns = _scale(kernel, rounds, tolerance, stop_early=kernel.device.type == "cpu")
+    return rows[..., :, None] * kernel * columns[..., None, :]
+
+
+def _scale(kernel: Tensor, rounds: int, tolerance: float, *, stop_early: bool) -> tuple[Tensor, Tensor]:
+    """The scalings r (..., M) and c (..., N); with or without stopping early, they do not move after the last round."""
     m, n = kernel.shape[-2:]
     rows, columns = kernel.new_ones(kernel.shape[:-1]), kernel.new_ones(*kernel.shape[:-2], n)
+    moving = torch.ones((), dtype=torch.bool, device=kernel.device)
     for _ in range(rounds):
-        before = rows
-        rows = 1 / (m * (kernel * columns[..., None, :]).sum(-1))
-        columns = 1 / (n * (kernel * rows[..., :, None]).sum(-2))
-        if (rows - before).abs().mean() < tolerance:
+        new_rows = 1 / (m * (kernel * columns[..., None, :]).sum(-1))
+        new_columns = 1 / (n * (kernel * new_rows[..., :, None]).sum(-2))
+        still = (new_rows - rows).abs().mean() >= tolerance
+        rows, columns = torch.where(moving, new_rows, rows), torch.where(moving, new_columns, columns)
+        moving = moving & still
+        if stop_early and not moving:
             break
-    return rows[..., :, None] * kernel * columns[..., None, :]
+    return rows, columns
