@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -35,4 +35,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."
+    return f"unknown {kind} '{name}'.{hint} Known: {few(names, 50, quote=False) or 'none'}."
+
+
+def few(names: Sequence[str], most: int = 5, *, quote: bool = True) -> str:
+    """The first `most` names, with commas between, and how many more there are."""
+    shown = ", ".join(f"'{name}'" if quote else name for name in names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown

@@ -101,6 +101,14 @@ class _TextLoader(yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
+def exists(path: Path) -> bool:
+    """True if the path exists; False for names that no file can have, such as very long ones."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def printable(name: str | Path) -> str:
     """A file name for messages: bytes that are not UTF-8 and control characters are escaped."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")

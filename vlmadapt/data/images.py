@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,26 +12,42 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vlmadapt.data.dataset import Example
+from vlmadapt.data.image_formats import formats
 from vlmadapt.errors import DataError
 
 Progress = Callable[[int, int], None]
-"""Called with how many are done and how many there are."""
+"""Called with the number of finished images and the number of all images."""
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decode an image to 8-bit RGB, upright, on white where it is transparent.
+    """Decode an image file (see `to_rgb`).
 
     Raises:
-        DataError: the file is missing, truncated or corrupt.
+        DataError: the file is missing, truncated, corrupt, no regular file, or of a format that is not read.
     """
     try:
-        with Image.open(path) as image:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise DataError(f"image '{path}' is not a regular file.")
+        with Image.open(path, formats=formats()) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(image)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"image '{path}' does not exist.") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise DataError(f"image '{path}' cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image as 8-bit RGB: upright by its EXIF orientation, on white where it is transparent, 16 bits scaled to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def check_images(
@@ -58,7 +75,7 @@ def check_images(
                 progress(done, len(examples))
     if bad and not (skip and good):
         names = ", ".join(f"'{example.path}'" for example in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        advice = "no other is left" if skip else "mend or remove them, or leave them out with --skip_corrupt true"
+        advice = "no other is left" if skip else "replace or remove them, or leave them out with --skip_corrupt true"
         raise DataError(f"{len(bad)} of {len(examples)} images cannot be read: {names}; {advice}.")
     return tuple(good)
 
@@ -74,15 +91,6 @@ def _readable(example: Example) -> bool:
     except DataError:
         return False
     return True
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = _to_8_bit(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlmadapt.data.classes import read_class_names
+from vlmadapt.data.classes import naming_note, read_class_names
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.folder import LAYOUT, read_folder
 from vlmadapt.data.registered import load_registered, registered_names
@@ -30,7 +30,7 @@ def load_data(
 
     Args:
         spec: a registered name, `distribution:name` where two distributions use it, a folder (see `read_folder`), a
-            CSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
+            CSV, TSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
         templates: prompt templates instead of the data set's own.
         classes: file with readable class names instead of the data set's own (see `read_class_names`).
         root: the folder that registered data sets lie in, by default `$VLMADAPT_DATA`.
@@ -53,7 +53,7 @@ def load_data(
         # A folder may hold its own classes.txt, which has to give way to the user's before it is read.
         dataset, classes = read_folder(_folder(spec, names), classes=classes), None
     if classes:
-        dataset = replace(dataset, classes=read_class_names(classes, dataset.classes))
+        dataset = _renamed(dataset, classes)
     own = dataset.templates if spec in names else default
     return replace(dataset, templates=check_templates(own if templates is None else templates))
 
@@ -69,6 +69,11 @@ def short_name(spec: str) -> str:
         return re.sub(r"[^\w.+-]+", "-", spec.removeprefix(HUB))
     path = Path(spec).expanduser().resolve()
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def _renamed(dataset: Dataset, file: Path) -> Dataset:
+    names, old = read_class_names(file, dataset.classes), dataset.classes
+    return replace(dataset, classes=names, folders=old, notes=(*dataset.notes, naming_note(file, old, names)))
 
 
 def _folder(spec: str, registered: set[str]) -> Path:

@@ -13,7 +13,7 @@ from vlmadapt.core.adapter import load_adapter, read_config
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Role
-from vlmadapt.data.images import read_image
+from vlmadapt.data.images import read_image, to_rgb
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import role_of
@@ -47,8 +47,8 @@ class Predictor:
         """
         waiting: list[torch.Tensor] = []
         for image in images:
-            decoded = image if isinstance(image, Image.Image) else read_image(Path(image))
-            waiting.append(self._transform(decoded.convert("RGB")))
+            decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
+            waiting.append(self._transform(decoded))
             if len(waiting) == BATCH:
                 yield from self._answer(waiting, top)
                 waiting = []

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlmadapt.data.class_split import ClassChoice, read_choice
+from vlmadapt.data.class_split import ClassSplit, read_class_split
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
@@ -59,7 +59,7 @@ class Inputs:
             s.shots,
             s.seed,
             targets=self.targets,
-            choice=self._choice(),
+            class_split=self._class_split(),
             val_shots=s.val_shots,
         )
 
@@ -70,10 +70,10 @@ class Inputs:
             DataError: see `make_splits`.
         """
         protocol = self.settings.protocol or "few-shot"
-        return make_groups(self.data, protocol, targets=self.targets, choice=self._choice())
+        return make_groups(self.data, protocol, targets=self.targets, class_split=self._class_split())
 
-    def _choice(self) -> ClassChoice | None:
-        return read_choice(Path(self.settings.class_split)) if self.settings.class_split else None
+    def _class_split(self) -> ClassSplit | None:
+        return read_class_split(Path(self.settings.class_split)) if self.settings.class_split else None
 
     @property
     def notes(self) -> tuple[str, ...]:
