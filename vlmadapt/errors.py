@@ -35,10 +35,16 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {kind} '{name}'.{hint} Known: {few(names, 50, quote=False) or 'none'}."
+    return f"unknown {kind} '{name}'.{hint} Known: {first_few(names, 50) or 'none'}."
 
 
-def few(names: Sequence[str], most: int = 5, *, quote: bool = True) -> str:
-    """The first `most` names, with commas between, and how many more there are."""
-    shown = ", ".join(f"'{name}'" if quote else name for name in names[:most])
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def first_few(names: Sequence[object], most: int = 5) -> str:
+    """`a, b, c and 4 more`."""
+    shown = ", ".join(map(str, names[:most]))
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown

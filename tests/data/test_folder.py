@@ -157,10 +157,10 @@ def test_folders_inside_class_folders_are_noted(flat: Path, cut: Path) -> None:
     class_folder(flat / "beagle" / "puppies", 2)
     data = read_folder(flat)
     assert (data.train, data.val, data.test) == (before.train, before.val, before.test)
-    assert data.notes == ("folders inside the class folders of 'pets' are not read: 'beagle/puppies'.",)
+    assert data.notes == ("folders inside the class folders of 'pets' are not read: beagle/puppies.",)
     class_folder(cut / "test" / "a" / "more", 1)
     class_folder(cut / "train" / "a" / "more", 1)
-    assert read_folder(cut).notes[0].endswith("not read: 'test/a/more' and 1 more.")
+    assert read_folder(cut).notes[0].endswith("not read: test/a/more and 1 more.")
 
 
 def test_images_one_folder_too_deep(tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ def test_training_images_alone_are_cut(hub: dict[str, dict[str, Rows]]) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"train": Rows({"text": object()}, [], "a")}, "no column of type Image; its columns are 'text'"),
+        ({"train": Rows({"text": object()}, [], "a")}, "no column of type Image; its columns are text"),
         ({"train": Rows({"image": Image(), "n": 1}, [], "a")}, "no column of type ClassLabel"),
-        ({"extra": rows(0)}, "no split train or test, but 'extra'"),
+        ({"extra": rows(0)}, "no split train or test, but extra"),
         (None, "'hf:pets' cannot be loaded: FileNotFoundError: no data set pets$"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from accelerate import Accelerator
 from PIL import Image
 
-from tests.data.pictures import class_folder
+from tests.data.pictures import class_folder, picture
 from tests.world import CLASSES, World, result
 from vlmadapt import FitResult, VlmadaptError, evaluate, load
 from vlmadapt.core.method import Role
@@ -45,6 +45,21 @@ def test_a_run_that_left_corrupt_images_out_tests_as_it_did(world: World, tmp_pa
             (tmp_path / "pictures" / name / f"0{number}.png").write_bytes(b"broken")
     fitted = world.fit(tmp_path / "run", data=str(tmp_path / "pictures"), skip_corrupt=True)
     assert evaluate(fitted.folder)[1] == fitted.numbers["accuracy"]
+
+
+def test_images_that_came_since_are_not_tested(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world.pictures, tmp_path / "pictures")
+    fitted = world.fit(tmp_path / "run", "clip", data=str(tmp_path / "pictures"))
+    for name in CLASSES:
+        for number in range(20, 32):
+            picture(tmp_path / "pictures" / name / f"{number}.png")
+    capsys.readouterr()
+    (accuracy,), numbers = evaluate(fitted.folder)
+    assert numbers == fitted.numbers["accuracy"]
+    assert accuracy.data_sha256 == fitted.numbers["groups"][0]["data_sha256"]
+    assert "test images of 'pictures' are new since the run; they are not tested." in capsys.readouterr().err
 
 
 def test_other_data_are_one_group(run: FitResult, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from vlmadapt.errors import DataError, few, unknown
+from vlmadapt.errors import DataError, first_few, unknown
 from vlmadapt.files import read_text
 
 LONGEST = 500
@@ -36,24 +36,26 @@ def read_class_names(file: Path, folders: Sequence[str]) -> tuple[str, ...]:
         DataError: the file is missing or no UTF-8 text, does not fit the folders, or has an empty name or one twice.
     """
     lines = _lines(file)
-    pairs = _pairs(lines)
-    names = _by_folder(file, lines, folders) if pairs else tuple(text for _, text in lines)
+    gap = next((number for number, text in lines if not text), None)
+    if gap is not None:
+        raise DataError(f"line {gap} of '{file}' is empty; every line names a class.")
+    names = _by_folder(file, lines, folders) if _pairs(lines) else tuple(text for _, text in lines)
     if len(names) != len(folders):
         raise DataError(
             f"'{file}' names {len(names)} classes but there are {len(folders)}: write one line for each of "
-            f"{few(folders)}."
+            f"{first_few(folders)}."
         )
     check_class_names(names, file)
     return names
 
 
 def read_name_list(file: Path) -> tuple[str, ...]:
-    """Names in a file that `read_class_names` reads, in the file's order.
+    """Names in a file that `read_class_names` reads, in the file's order; empty lines are skipped.
 
     Raises:
         DataError: the file is missing or no UTF-8 text, or has an empty name or one twice.
     """
-    lines = _lines(file)
+    lines = [line for line in _lines(file) if line[1]]
     names = tuple(name for _, name in _pairs(lines)) or tuple(text for _, text in lines)
     check_class_names(names, file)
     return names
@@ -88,13 +90,13 @@ def alike_note(names: Sequence[str]) -> Iterator[str]:
     """A note where names read alike: their prompts are the same or nearly so."""
     groups = [" and ".join(f"'{name}'" for name in group) for group in alike(names)]
     if groups:
-        yield f"class names that read alike: {few(groups, quote=False)}; a prompt can hardly tell them apart."
+        yield f"class names that read alike: {first_few(groups)}; a prompt can hardly tell them apart."
 
 
 def naming_note(file: Path, folders: Sequence[str], names: Sequence[str]) -> str:
     """A note that shows which folder or label became which class."""
     pairs = [f"'{folder}' is '{name}'" for folder, name in zip(folders, names, strict=True)]
-    return f"class names come from '{file.name}': {few(pairs, quote=False)}."
+    return f"class names come from '{file.name}': {first_few(pairs)}."
 
 
 def _folded(name: str) -> str:
@@ -103,11 +105,7 @@ def _folded(name: str) -> str:
 
 
 def _lines(file: Path) -> list[Line]:
-    lines = list(enumerate((line.strip() for line in read_text(file).rstrip().splitlines()), start=1))
-    for number, line in lines:
-        if not line:
-            raise DataError(f"line {number} of '{file}' is empty; every line names a class.")
-    return lines
+    return [(number, line.strip()) for number, line in enumerate(read_text(file).rstrip().splitlines(), start=1)]
 
 
 def _pairs(lines: Sequence[Line]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.image_formats import unread_endings
 from vlmadapt.data.scan import Listing, scan
 from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
-from vlmadapt.errors import DataError, few
+from vlmadapt.errors import DataError, first_few
 
 LAYOUT = "root/class/image or root/{train,val,test}/class/image"
 SPLITS = {
@@ -170,7 +170,7 @@ def _unread(root: Path, trees: Iterable[ClassFolders]) -> Iterator[str]:
         number = f"{files.total():,}"
         yield f"{number} files in the class folders of '{root.name}' are not read: {unread_endings(files)}."
     if inside:
-        yield f"folders inside the class folders of '{root.name}' are not read: {few(sorted(inside), 1)}."
+        yield f"folders inside the class folders of '{root.name}' are not read: {first_few(sorted(inside), 1)}."
     if loose:
         yield f"{loose:,} images next to the class folders of '{root.name}' are not read."
 

@@ -13,7 +13,7 @@ from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.folder import SPLITS
 from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
-from vlmadapt.errors import DataError, few
+from vlmadapt.errors import DataError, first_few
 
 MOST = 4
 """Split or column names that an error lists."""
@@ -57,14 +57,14 @@ def _load(name: str) -> dict[str, Any]:
         raise DataError(f"'hf:{name}' cannot be loaded: {type(error).__name__}: {cause}") from error
     known = {SPLITS[split]: rows for split, rows in loaded.items() if split in SPLITS}
     if "train" not in known and "test" not in known:
-        raise DataError(f"'hf:{name}' has no split train or test, but {few(list(loaded), MOST)}.")
+        raise DataError(f"'hf:{name}' has no split train or test, but {first_few(list(loaded), MOST)}.")
     return known
 
 
 def _column(name: str, features: Mapping[str, Any], kind: str) -> str:
     found = [column for column, feature in features.items() if type(feature).__name__ == kind]
     if not found:
-        raise DataError(f"'hf:{name}' has no column of type {kind}; its columns are {few(list(features), MOST)}.")
+        raise DataError(f"'hf:{name}' has no column of type {kind}; its columns are {first_few(list(features), MOST)}.")
     preferred = "label" if kind == "ClassLabel" else "image"
     return preferred if preferred in found else found[0]
 

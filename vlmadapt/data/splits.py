@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from vlmadapt.data.class_split import ClassSplit
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
-from vlmadapt.errors import DataError, few, unknown
+from vlmadapt.errors import DataError, first_few, unknown
 
 Protocol = Literal["base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom"]
 TRANSFER = ("cross-dataset", "domain-generalization")
@@ -130,7 +130,7 @@ def _check_trained(dataset: Dataset, labels: Sequence[int]) -> None:
     filled = {example.label for example in dataset.train}
     empty = [dataset.classes[label] for label in labels if label not in filled]
     if empty:
-        what = f"class '{empty[0]}' of" if len(empty) == 1 else f"{len(empty)} classes ({few(empty)}) of"
+        what = f"class '{empty[0]}' of" if len(empty) == 1 else f"{len(empty)} classes ({first_few(empty)}) of"
         has = "has" if len(empty) == 1 else "have"
         raise DataError(
             f"{what} '{dataset.name}' {has} no training images that can be read; add some, or choose the classes to "

@@ -18,6 +18,7 @@ from vlmadapt.evaluation.predict import load_classifier, trained_and_known_class
 from vlmadapt.runs.distributed import join_processes
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.recorded import Recorded, recorded_groups
 from vlmadapt.runs.run import Run
 
 
@@ -58,23 +59,26 @@ def evaluate(
     if protocol is not None:
         groups = _groups_of(protocol, run, trained, data, classes, data_root)
     elif data is None:
-        groups = _own_groups(run, classes, data_root)
+        recorded = _recorded(run, classes, data_root)
+        groups = recorded.groups
+        for note in recorded.notes:
+            reporter.say(note)
     else:
         described = read_config(run.adapter).templates
         other = load_data(data, classes=classes, root=data_root, default=described)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
-    skip = data is None and run.settings().skip_corrupt
+    skip = data is None and protocol is not None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
     classifier = load_classifier(run.adapter, trained, backbone, options)
     accuracies = [evaluate_group(classifier, group, accelerator, reporter) for group in groups]
     return accuracies, summary(accuracies)
 
 
-def _own_groups(run: Run, classes: Path | None, root: Path | None) -> tuple[ClassGroup, ...]:
+def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
     settings = run.settings()
     if root is not None:
         settings = replace(settings, data_root=str(root))
-    return Inputs.read(settings, classes).splits().groups
+    return recorded_groups(run.manifest(), Inputs.read(settings, classes), rename=classes is not None)
 
 
 def _groups_of(

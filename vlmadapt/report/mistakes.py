@@ -11,6 +11,7 @@ from statistics import mean
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.inputs import Inputs
+from vlmadapt.runs.recorded import recorded_groups
 from vlmadapt.runs.run import Run
 
 
@@ -113,12 +114,12 @@ def _answers(run: Run) -> Iterator[tuple[str, str, Path | None, str, str, float]
 
 
 def _places(run: Run) -> dict[tuple[str, str], Path]:
-    """Where the run's test images lie, by group and file; empty where its data are gone or have changed."""
+    """Paths of the run's test images by group and file; none where its data are gone."""
+    manifest = run.manifest()
     try:
-        groups = Inputs.read(run.settings()).splits().groups
+        groups = recorded_groups(manifest, Inputs.read(run.settings())).groups
     except VlmadaptError:
         return {}
-    here = [example.path for group in groups for example in group.examples]
-    listed = [(group["name"], name) for group in run.manifest()["test"] for name, _ in group["examples"]]
-    fits = len(here) == len(listed) and all(p.as_posix().endswith(n) for p, (_, n) in zip(here, listed, strict=True))
-    return dict(zip(listed, here, strict=True)) if fits else {}
+    paths = [example.path for group in groups for example in group.examples]
+    names = [(group["name"], name) for group in manifest["test"] for name, _ in group["examples"]]
+    return dict(zip(names, paths, strict=True))

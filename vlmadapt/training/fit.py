@@ -16,7 +16,7 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Role, Task, trainable_count
 from vlmadapt.data.splits import Splits, manifest
-from vlmadapt.errors import VlmadaptError, few
+from vlmadapt.errors import VlmadaptError, first_few
 from vlmadapt.evaluation.accuracy import Accuracy, answer_group, summary
 from vlmadapt.runs.distributed import join_processes
 from vlmadapt.runs.inputs import Inputs, checked_splits
@@ -95,7 +95,7 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
     for note in inputs.notes:
         reporter.say(note)
     if splits.underfull:
-        counts = few([f"{name} ({count})" for name, count in splits.underfull.items()], quote=False)
+        counts = first_few([f"{name} ({count})" for name, count in splits.underfull.items()])
         reporter.say(f"fewer than {settings.shots} training images: {counts}; all of theirs are used.")
     if run is not None and manifest(splits)["sha256"] != run.manifest()["sha256"]:
         raise VlmadaptError(f"the data of '{run.folder}' have changed since it was started; it cannot be resumed.")
