@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
 from vlmadapt.cli.parsing import new_parser, parse
 from vlmadapt.errors import DataError, VlmadaptError, unknown
 
+if TYPE_CHECKING:
+    from vlmadapt.data.check import DataReport
+
 ACTIONS = ("list", "check", "prepare")
-DESCRIPTION = """Look after data sets. `list` shows those that are registered; `check NAME` counts classes and images
-against the published numbers and names every missing file; `prepare NAME` gets what is missing where that can be done,
-and says what has to be done by hand."""
+DESCRIPTION = """Manage data sets. `list` shows the registered ones. `check NAME` counts classes and images, compares
+them with the published numbers and names missing files; of your own data it checks every image. `prepare NAME`
+downloads missing parts, and says how to obtain those that cannot be downloaded."""
 
 
 def run(arguments: list[str]) -> None:
-    """Parse, do it, print a table."""
+    """Parse, run the action, print a table."""
     action = arguments[0] if arguments else "--help"
     if action in ("-h", "--help"):
         _parser("ACTION").print_help()
@@ -39,34 +43,37 @@ def _check(arguments: list[str]) -> None:
     parser.add_argument("name", type=str, help="data set, named as for fit --data")
     given = parse(parser, arguments)
     from vlmadapt.cli.tables.data import check_table
-    from vlmadapt.data.manage import check_data
+    from vlmadapt.data.check import check_data
 
     report = check_data(given.name, _root(given.data_root))
     check_table(report, as_json=given.json)
     if not report.complete:
-        missing = (
-            f"{len(report.missing):,} files are missing" if report.missing else "its counts are not the published ones"
-        )
-        raise DataError(f"data set '{given.name}' is not complete: {missing}.")
+        raise DataError(f"data set '{given.name}' is not complete: {_problem(report)}.")
 
 
 def _prepare(arguments: list[str]) -> None:
     parser = _parser("prepare")
     parser.add_argument("name", type=str, help="a registered data set; see `vlmadapt data list`")
-    parser.add_argument("--dry_run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry_run", action="store_true", help="only report what would be done")
     given = parse(parser, arguments)
     from vlmadapt.cli.tables.data import prepare_table
-    from vlmadapt.data.manage import prepare_data
+    from vlmadapt.data.manage import DOWNLOADED, PRESENT, prepare_data
 
     steps = prepare_data(
         given.name, _root(given.data_root), dry_run=given.dry_run, say=lambda text: print(text, flush=True)
     )
     prepare_table(steps, as_json=given.json)
-    left = [step for step in steps if step.state not in ("there", "got")]
+    left = [step for step in steps if step.state not in (PRESENT, DOWNLOADED)]
     if left and not given.dry_run:
-        raise DataError(
-            f"data set '{given.name}' is not complete: {len(left)} of its {len(steps)} parts are not there."
-        )
+        raise DataError(f"data set '{given.name}' is not complete: {len(left)} of its {len(steps)} parts are missing.")
+
+
+def _problem(report: DataReport) -> str:
+    if report.missing:
+        return f"{len(report.missing):,} files are missing"
+    if report.broken:
+        return f"{len(report.broken):,} images cannot be read"
+    return "its counts are not the published ones"
 
 
 def _parser(action: str) -> ArgumentParser:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.image_formats import formats
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, first_few
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished images and the number of all images."""
@@ -66,18 +66,25 @@ def check_images(
     Raises:
         DataError: images are broken and `skip` is not set, or none is left.
     """
-    good: list[Example] = []
-    bad: list[Example] = []
+    broken = broken_images(examples, progress)
+    good = tuple(example for example in examples if example.path not in broken)
+    if broken and not (skip and good):
+        names = first_few([f"'{path}'" for path in broken])
+        advice = "no other is left" if skip else "replace or remove them, or leave them out with --skip_corrupt true"
+        raise DataError(f"{len(examples) - len(good)} of {len(examples)} images cannot be read: {names}; {advice}.")
+    return good
+
+
+def broken_images(examples: Sequence[Example], progress: Progress | None = None) -> dict[Path, str]:
+    """Images that cannot be read, and why; every image is decoded once."""
+    broken: dict[Path, str] = {}
     with decoders() as pool:
-        for done, (example, readable) in enumerate(zip(examples, pool.map(_readable, examples), strict=True), start=1):
-            (good if readable else bad).append(example)
+        for done, (example, problem) in enumerate(zip(examples, pool.map(_problem, examples), strict=True), start=1):
+            if problem is not None:
+                broken[example.path] = problem
             if progress:
                 progress(done, len(examples))
-    if bad and not (skip and good):
-        names = ", ".join(f"'{example.path}'" for example in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        advice = "no other is left" if skip else "replace or remove them, or leave them out with --skip_corrupt true"
-        raise DataError(f"{len(bad)} of {len(examples)} images cannot be read: {names}; {advice}.")
-    return tuple(good)
+    return broken
 
 
 def decoders() -> ThreadPoolExecutor:
@@ -85,12 +92,12 @@ def decoders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def _readable(example: Example) -> bool:
+def _problem(example: Example) -> str | None:
     try:
         read_image(example.path)
-    except DataError:
-        return False
-    return True
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`vlmadapt data`: what is there, what is missing, and getting it, with downloaders that need no network."""
+"""`vlmadapt data`: present and missing parts, and downloads, with downloaders that need no network."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torchvision.datasets import utils
 
 from tests.benchmarks_data.layouts import LAYOUTS, SPLIT_FILES, folders, write_split
 from vlmadapt.cli.main import main
+from vlmadapt.data.check import check_data
 from vlmadapt.data.load import load_data
-from vlmadapt.data.manage import check_data, list_data, prepare_data
+from vlmadapt.data.manage import list_data, prepare_data
 from vlmadapt.errors import DataError
 from vlmadapt_benchmarks import fetch
 
@@ -77,13 +78,13 @@ def states(name: str, root: Path, **options: Any) -> list[str]:
 def test_prepare_brings_the_layout_and_leaves_what_is_there(
     tmp_path: Path, fake_dtd: type[FakeDTD], drive: list[tuple[str, str]]
 ) -> None:
-    assert states("dtd", tmp_path, dry_run=True) == ["to get", "to get"]
+    assert states("dtd", tmp_path, dry_run=True) == ["missing", "missing"]
     assert not list(tmp_path.iterdir())
-    assert states("dtd", tmp_path) == ["got", "got"]
+    assert states("dtd", tmp_path) == ["downloaded", "downloaded"]
     assert drive == [("1u3_QfB467jqHgNXC00UIzbLZRQCg2S7x", "split_zhou_DescribableTextures.json")]
     assert sorted(p.name for p in (tmp_path / "dtd").iterdir()) == ["images", "split_zhou_DescribableTextures.json"]
     assert load_data("dtd", root=tmp_path).classes == ("banded", "zigzagged")
-    assert states("dtd", tmp_path) == ["there", "there"]
+    assert states("dtd", tmp_path) == ["present", "present"]
     assert fake_dtd.calls == len(drive) == 1
 
 
@@ -91,7 +92,7 @@ def test_what_fails_stops_nothing_and_can_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive: list[tuple[str, str]]
 ) -> None:
     monkeypatch.setattr(torchvision.datasets, "DTD", Interrupted)
-    assert states("dtd", tmp_path) == ["failed: URLError: <urlopen error no route to host>", "got"]
+    assert states("dtd", tmp_path) == ["failed: URLError: <urlopen error no route to host>", "downloaded"]
     assert not (tmp_path / "dtd" / "images").exists()
 
 
@@ -101,7 +102,7 @@ def test_an_archive_is_kept_and_what_was_half_unpacked_is_not(tmp_path: Path, mo
     monkeypatch.setattr(torchvision.datasets, "DTD", Interrupted)
     assert states("dtd", tmp_path)[0].startswith("failed")
     monkeypatch.setattr(torchvision.datasets, "DTD", Resumed)
-    assert states("dtd", tmp_path) == ["got", "there"]
+    assert states("dtd", tmp_path) == ["downloaded", "present"]
     assert len(list((tmp_path / "dtd" / "images" / "banded").iterdir())) == 10
 
 
@@ -113,7 +114,7 @@ def test_an_archive_on_the_web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(fetch, "download", lambda url, file: file.write_text(url))
     monkeypatch.setattr(utils, "extract_archive", extract)
-    assert states("imagenet_a", tmp_path) == ["got"]
+    assert states("imagenet_a", tmp_path) == ["downloaded"]
     assert load_data("imagenet_a", root=tmp_path).classes == ("goldfish",)
     assert not (tmp_path / "imagenet-adversarial" / ".download").exists()
 
@@ -142,8 +143,8 @@ def test_an_archive_with_other_content_is_told(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_only_a_person_can_do(tmp_path: Path, drive: list[tuple[str, str]]) -> None:
-    assert states("imagenet", tmp_path) == ["by hand"]
-    assert states("stanford_cars", tmp_path) == ["by hand", "got"]
+    assert states("imagenet", tmp_path) == ["manual"]
+    assert states("stanford_cars", tmp_path) == ["manual", "downloaded"]
 
 
 def test_google_drive_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,7 @@ def test_google_drive_needs_a_package(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_steps_are_done_where_the_layout_is_there(name: str, root: Path) -> None:
     steps = prepare_data(name, root, dry_run=True)
-    assert {step.state for step in steps} == {"there"}
+    assert {step.state for step in steps} == {"present"}
     assert all(path.is_relative_to(root) for step in steps for path in step.paths)
 
 
@@ -189,7 +190,7 @@ def test_list(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "eurosat" / "2750")
     cards = {card.name: card for card in list_data(tmp_path)}
     found = {name: cards[name].state for name in ("dtd", "eurosat", "food101", "openmoji")}
-    assert found == {"dtd": "there", "eurosat": "incomplete", "food101": "not there", "openmoji": "included"}
+    assert found == {"dtd": "present", "eurosat": "incomplete", "food101": "missing", "openmoji": "included"}
     assert cards["sun397"].expected == {"classes": 397, "train": 15880, "val": 3970, "test": 19850}
 
 
@@ -202,7 +203,7 @@ def test_command_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main(["data", "list", "--data_root", str(tmp_path)])
     shown = capsys.readouterr().out
     assert "1,281,167" in shown
-    assert "not there" in shown
+    assert "missing" in shown
 
 
 def test_command_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,13 +222,13 @@ def test_command_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_command_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", "prepare", "ucf101", "--data_root", str(tmp_path), "--dry_run", "--json"])
     steps = json.loads(capsys.readouterr().out)
-    assert [step["state"] for step in steps] == ["to get", "to get"]
+    assert [step["state"] for step in steps] == ["missing", "missing"]
     assert "drive.google.com" in steps[0]["how"]
     with pytest.raises(SystemExit):
         main(["data", "prepare", "imagenet", "--data_root", str(tmp_path)])
     told = capsys.readouterr()
     assert "https://image-net.org" in told.out
-    assert "1 of its 1 parts are not there" in told.err
+    assert "1 of its 1 parts are missing" in told.err
 
 
 def test_command_without_or_with_a_wrong_action(capsys: pytest.CaptureFixture[str]) -> None:
