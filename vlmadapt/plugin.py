@@ -55,6 +55,7 @@ from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.source import DataSource, Step
 from vlmadapt.deprecated import deprecated_names
 from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+from vlmadapt.files import read_json, read_text
 from vlmadapt.registry import API_VERSION
 
 __all__ = [
@@ -111,6 +112,8 @@ __all__ = [
     "per_variant",
     "prompt",
     "random_tokens",
+    "read_json",
+    "read_text",
     "readable",
     "similarity",
     "sinkhorn",

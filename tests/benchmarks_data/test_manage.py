@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -107,13 +108,14 @@ def test_an_archive_is_kept_and_what_was_half_unpacked_is_not(tmp_path: Path, mo
 
 
 def test_an_archive_on_the_web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def extract(archive: str, folder: str) -> str:
-        assert Path(archive).name == "imagenet-a.tar"
-        folders(Path(folder) / "imagenet-a", ("n01443537",), 1)
-        return folder
+    def download(url: str, file: Path) -> None:
+        folders(tmp_path / "source" / "imagenet-a", ("n01443537",), 1)
+        with tarfile.open(file, "w") as tar:
+            tar.add(tmp_path / "source" / "imagenet-a", "imagenet-a")
 
-    monkeypatch.setattr(fetch, "download", lambda url, file: file.write_text(url))
-    monkeypatch.setattr(utils, "extract_archive", extract)
+    monkeypatch.setattr(fetch, "download", download)
+    assert "has the SHA-256" in states("imagenet_a", tmp_path)[0]
+    monkeypatch.setattr(fetch, "check_sha256", lambda file, expected, url: None)
     assert states("imagenet_a", tmp_path) == ["downloaded"]
     assert load_data("imagenet_a", root=tmp_path).classes == ("goldfish",)
     assert not (tmp_path / "imagenet-adversarial" / ".download").exists()
@@ -136,10 +138,10 @@ def test_half_an_archive_is_kept_and_a_bad_one_is_not(tmp_path: Path, monkeypatc
 
 
 def test_an_archive_with_other_content_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "download", lambda url, file: file.touch())
-    monkeypatch.setattr(utils, "extract_archive", lambda archive, folder: folder)
+    monkeypatch.setattr(fetch, "download", lambda url, file: tarfile.open(file, "w").close())
+    monkeypatch.setattr(fetch, "check_sha256", lambda file, expected, url: None)
     (state,) = states("imagenet_r", tmp_path)
-    assert state.startswith("failed: 'imagenet-r' was not in what was downloaded")
+    assert state.startswith("failed: 'imagenet-r' was not in the download")
 
 
 def test_what_only_a_person_can_do(tmp_path: Path, drive: list[tuple[str, str]]) -> None:
@@ -182,6 +184,13 @@ def test_check_of_the_users_own_folder(tmp_path: Path) -> None:
     folders(tmp_path, ("cat", "dog"))
     report = check_data(str(tmp_path))
     assert (report.found["classes"], report.expected, report.complete) == (2, {}, True)
+
+
+def test_parts_say_whether_their_checksum_is_known(tmp_path: Path) -> None:
+    (sketch,) = prepare_data("imagenet_sketch", tmp_path, dry_run=True)
+    (variant,) = prepare_data("imagenet_a", tmp_path, dry_run=True)
+    assert sketch.how.endswith("no checksum is published")
+    assert variant.how.endswith("SHA-256 checked")
 
 
 def test_list(tmp_path: Path) -> None:
