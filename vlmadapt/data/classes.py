@@ -65,12 +65,15 @@ def check_class_names(names: Sequence[str], where: Path | str) -> None:
     """Refuse names that a prompt cannot be written with, and equal names.
 
     Raises:
-        DataError: a name is empty once underscores are read as spaces, too long, or comes twice.
+        DataError: a name is empty once underscores are read as spaces, too long, has control characters, or comes
+            twice.
     """
     known: set[str] = set()
     for name in names:
         if not name.replace("_", " ").strip():
             raise DataError(f"'{where}' has a class with the empty name '{name}'; give it a name that can be read.")
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise DataError(f"'{where}' has a class name with control characters, {name[:50]!a}; correct it.")
         if len(name) > LONGEST:
             raise DataError(f"'{where}' has a class name of {len(name):,} characters, '{name[:20]}...'; shorten it.")
         if name in known:

@@ -27,6 +27,7 @@ class Dataset:
         test: test images.
         notes: sentences that a reader of results must know, such as a split that is not the published one.
         folders: class folders or labels in label order, where class names come from a file instead.
+        cut: True where the data have no parts of their own and vlmadapt has cut them, so that any image may be tested.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     test: tuple[Example, ...]
     notes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    cut: bool = False
 
     @property
     def examples(self) -> tuple[Example, ...]:

@@ -88,9 +88,16 @@ def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[
     notes = [*_unread(root, trees), *_val_is_test(root, parts), *alike_note(names)]
     if named:
         notes.append(naming_note(file, folders, names))
-    name = root.resolve().name
     return Dataset(
-        name, names, check_templates(templates), train, val, test, tuple(notes), tuple(folders) if named else ()
+        name=root.resolve().name,
+        classes=names,
+        templates=check_templates(templates),
+        train=train,
+        val=val,
+        test=test,
+        notes=tuple(notes),
+        folders=tuple(folders) if named else (),
+        cut=not parts,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,9 +65,9 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _check_name(folder: Path, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"'{printable(name)}' in '{printable(folder)}' has a name that is not UTF-8; rename it."
-        ) from error
+    if name.isprintable():
+        return
+    kinds = {unicodedata.category(character) for character in name}
+    if kinds & {"Cs", "Cc"}:  # bytes that are not UTF-8, and control characters
+        what = "is not UTF-8" if "Cs" in kinds else "has control characters"
+        raise DataError(f"'{printable(name)}' in '{printable(folder)}' has a name that {what}; rename it.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,19 +73,23 @@ def read_table(file: Path) -> Dataset:
 
     train, val, test = (examples(split) for split in files)
     notes = [*_repeated(file, len(listed) - len(rows)), *_val_is_test(file, rows), *alike_note(names)]
-    return Dataset(file.resolve().stem, names, DEFAULT_TEMPLATES, train, val, test, tuple(notes))
+    cut = not rows[0].split
+    return Dataset(file.resolve().stem, names, DEFAULT_TEMPLATES, train, val, test, tuple(notes), cut=cut)
 
 
 def _rows(file: Path) -> Iterator[Row]:
     for line, record in _records(file):
         path, label = (_value(file, line, record, name) for name in ("path", "label"))
-        split = ""
-        if record.get("split") is not None:
-            given = str(record["split"]).strip().lower()
-            if given not in SPLITS:
-                raise DataError(f"line {line} of '{file}' has the split '{given[:50]}'; write train, val or test.")
-            split = SPLITS[given]
-        yield Row(line, _path(file, path), label, split)
+        yield Row(line, _path(file, path), label, _split(file, line, record))
+
+
+def _split(file: Path, line: int, record: Mapping[str, Any]) -> str:
+    if record.get("split") is None:
+        return ""
+    given = str(record["split"]).strip().lower()
+    if given not in SPLITS:
+        raise DataError(f"line {line} of '{file}' has the split {given[:50]!a}; write train, val or test.")
+    return SPLITS[given]
 
 
 def _path(file: Path, written: str) -> Path:
@@ -143,13 +148,19 @@ def _object(file: Path, number: int, text: str) -> Mapping[str, Any]:
 def _value(file: Path, line: int, record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
     if value is None or not str(value).strip():
-        columns = ", ".join(record) or "none"
+        columns = " ".join(", ".join(record).split()) or "none"
         raise DataError(
             f"line {line} of '{file}' has no {name}; needed are path and label, the columns are: {columns}."
         )
     if isinstance(value, dict | list):
         raise DataError(f"line {line} of '{file}' has a {name} that is no text.")
-    return str(value).strip()
+    text = str(value).strip()
+    if not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise DataError(
+            f"line {line} of '{file}' has a {name} with line breaks or control characters, {text[:50]!a}; is a "
+            "quote not closed?"
+        )
+    return text
 
 
 def _distinct(file: Path, rows: Iterable[Row]) -> list[Row]:

@@ -9,16 +9,17 @@ from typing import Any
 
 from vlmadapt.core.adapter import read_config
 from vlmadapt.core.method import Role
+from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
-from vlmadapt.data.load import load_data
+from vlmadapt.data.load import is_registered, load_data
 from vlmadapt.data.splits import ClassGroup, Protocol
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes
 from vlmadapt.runs.distributed import join_processes
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.progress import Reporter
-from vlmadapt.runs.recorded import Recorded, recorded_groups
+from vlmadapt.runs.recorded import Recorded, recorded_groups, trained_on
 from vlmadapt.runs.run import Run
 
 
@@ -37,7 +38,8 @@ def evaluate(
 
     Args:
         folder: the run.
-        data: other data, all of whose test images are answered together; by default the run's own splits.
+        data: other data, whose test images, or all images where they have no parts of their own, are one group; images
+            the run was trained on are left out. By default the test images that the run's `data.json` lists.
         classes: readable class names for a folder.
         backbone: where its backbone is found now.
         options: of the method, to be changed against training.
@@ -65,7 +67,7 @@ def evaluate(
             reporter.say(note)
     else:
         described = read_config(run.adapter).templates
-        other = load_data(data, classes=classes, root=data_root, default=described)
+        other = _tested_data(load_data(data, classes=classes, root=data_root, default=described), run, reporter)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
     skip = data is None and protocol is not None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
@@ -79,6 +81,22 @@ def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
     if root is not None:
         settings = replace(settings, data_root=str(root))
     return recorded_groups(run.manifest(), Inputs.read(settings, classes), rename=classes is not None)
+
+
+def _tested_data(data: Dataset, run: Run, reporter: Reporter) -> Dataset:
+    """Other data, all of which is tested where they have no parts of their own, without what the run was trained on."""
+    test = data.examples if data.cut else data.test
+    if is_registered(run.settings().data):
+        return replace(data, test=test)
+    try:
+        own = Inputs.read(run.settings()).data
+    except VlmadaptError:
+        own = None
+    known = trained_on(run.manifest(), own, data)
+    rest = tuple(example for example in test if example.path not in known)
+    if len(rest) < len(test):
+        reporter.say(f"{len(test) - len(rest):,} images of '{data.name}' were used in training; they are not tested.")
+    return replace(data, test=rest)
 
 
 def _groups_of(

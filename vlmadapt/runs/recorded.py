@@ -51,6 +51,26 @@ def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool
     return Recorded(tuple(groups), tuple(notes))
 
 
+def trained_on(manifest: Mapping[str, Any], own: Dataset | None, data: Dataset) -> frozenset[Path]:
+    """Images of a data set that a run used in training or validation.
+
+    They are told by their paths, or by their names below a common folder where the run's data have moved.
+
+    Args:
+        manifest: content of the run's `data.json`.
+        own: the run's data; None where they are no longer in their place.
+        data: other data, or the same.
+    """
+    used = [name for name, _ in (*manifest["train"], *manifest["val"])]
+    tested = [name for group in manifest["test"] if "templates" not in group for name, _ in group["examples"]]
+    places = [example.path for example in (own or data).examples]
+    root = _root_of([*used, *tested], places)
+    if own is None and not {root / name for name in (*used, *tested)} <= set(places):
+        return frozenset()
+    resolved = {(root / name).resolve() for name in used}
+    return frozenset(example.path for example in data.examples if example.path.resolve() in resolved)
+
+
 class _Now:
     """A data set as it is now, next to the names of the test images that a run recorded."""
 
