@@ -125,8 +125,7 @@ def _drive(identifier: str, file: str, staging: Path) -> Path:
     from torchvision.datasets.utils import download_file_from_google_drive
 
     try:
-        with default_timeout():
-            download_file_from_google_drive(identifier, str(staging), file)
+        download_file_from_google_drive(identifier, str(staging), file)
     except (ModuleNotFoundError, RuntimeError) as error:
         if "gdown" not in str(error):
             raise

@@ -74,6 +74,8 @@ def test_floats_are_scaled_over_their_range(tmp_path: Path) -> None:
     ramp = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     image = saved(tmp_path / "a.tif", Image.fromarray(ramp))
     assert [colour(image, x)[0] for x in range(3)] == [0, 128, 255]
+    gaps = saved(tmp_path / "c.tif", Image.fromarray(np.array([[np.nan, 0.0, 0.5, 1.0, np.inf]], dtype=np.float32)))
+    assert [colour(gaps, x)[0] for x in range(5)] == [0, 0, 128, 255, 255]
     flat = saved(tmp_path / "b.tif", Image.fromarray(np.ones((2, 2), dtype=np.float32)))
     assert colour(flat) == (0, 0, 0)
 

@@ -45,7 +45,7 @@ def read_hub(name: str) -> Dataset:
 
 
 def _load(name: str) -> dict[str, Any]:
-    """The splits by the names they have here."""
+    """Splits by their names in vlmadapt."""
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -70,7 +70,7 @@ def _column(name: str, features: Mapping[str, Any], kind: str) -> str:
 
 
 def _export(rows: Any, image: str, label: str, folder: Path) -> list[Example]:
-    """Examples of a split; `rows` remembers what it is made of, so that other data never meet these files."""
+    """Examples of a split, in a folder named by the fingerprint of its content."""
     import datasets
 
     rows = rows.cast_column(image, datasets.Image(decode=False))

@@ -1,4 +1,4 @@
-"""Decoding images, and finding the broken ones before any work starts."""
+"""Decode images, and find broken ones before any work starts."""
 
 from __future__ import annotations
 
@@ -101,9 +101,12 @@ def _problem(example: Example) -> str | None:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are 16-bit
-    # whatever the mode says; floats have no known range, so that the picture's own is taken.
+    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are taken for
+    # 16-bit; floats have no known range, so that the picture's own is taken, and gaps in it (NaN) are black.
     values = np.asarray(image, dtype=np.float32)
-    low, high = (0.0, 65535.0) if image.mode.startswith("I") else (float(values.min()), float(values.max()))
-    scaled = (values - low) * (255 / max(high - low, 1e-12))
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("no pixel has a finite value")
+    low, high = (0.0, 65535.0) if image.mode.startswith("I") else (float(finite.min()), float(finite.max()))
+    scaled = np.nan_to_num((values - low) * (255 / max(high - low, 1e-12)), nan=0.0)
     return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
