@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from vlmadapt.text import first_few
+
 
 class VlmadaptError(Exception):
     """A mistake the user can correct; the command line prints its message alone and exits with 2."""
@@ -39,4 +41,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."
+    return f"unknown {kind} '{name}'.{hint} Known: {first_few(names, 50) or 'none'}."

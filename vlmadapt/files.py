@@ -1,19 +1,126 @@
-"""Files that are either written whole or not at all."""
+"""Atomic file writes, and bounded reads of files that users and strangers give."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmadapt.errors import VlmadaptError
+import yaml
+
+from vlmadapt.errors import DataError, VlmadaptError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+TEXT_LIMIT = 64 * 2**20
+"""Bytes of the largest text file that is read."""
+YAML_LIMIT = 2**20
+"""Bytes of the largest YAML file that is read; its parser needs seconds for more."""
+
+
+def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
+    """Text of a regular UTF-8 file, without its byte-order mark.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+
+    Raises:
+        DataError: the file is missing, too large, not UTF-8, or a folder, pipe or device.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{_quoted(path)} cannot be read: it is not a regular file.")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise DataError(f"{_quoted(path)} cannot be read: {cause}.") from error
+    if len(content) > limit:
+        raise DataError(f"{_quoted(path)} is not read: it has more than {limit / 2**20:g} MiB.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{_quoted(path)} is not UTF-8 text (line {line}); save it as UTF-8.") from error
+
+
+def read_json(path: Path, limit: int = TEXT_LIMIT) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        DataError: see `read_text`; or the content is not JSON, or nested too deeply.
+    """
+    return parse_json(read_text(path, limit), _quoted(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """A JSON value.
+
+    Args:
+        text: the value.
+        where: its place, for the message.
+
+    Raises:
+        DataError: the text is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not valid JSON ({_cause(error)}).") from error
+
+
+def read_yaml_text(path: Path) -> Any:
+    """Content of a YAML or JSON file with every scalar as text: `no` stays 'no' and `007` stays '007'.
+
+    Aliases are refused: a short file can unfold to gigabytes with them.
+
+    Raises:
+        DataError: see `read_text`; or the content is not YAML, has an alias, or is nested too deeply.
+    """
+    text = read_text(path, YAML_LIMIT)
+    try:
+        return yaml.load(text, _TextLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise DataError(f"{_quoted(path)} is not valid YAML ({_cause(error)}).") from error
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Scalars as text, no aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="an alias; write the value itself", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def exists(path: Path) -> bool:
+    """True if the path exists; False for names that no file can have, such as very long ones."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def printable(name: str | Path) -> str:
+    """A file name for messages: bytes that are not UTF-8 and control characters are escaped."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _quoted(path: Path) -> str:
+    return f"'{printable(path)}'"
+
+
+def _cause(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
 
 
 @contextmanager

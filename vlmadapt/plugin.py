@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from vlmadapt.data.dataset import Dataset, Example
     from vlmadapt.data.source import DataSource, Step
     from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+    from vlmadapt.files import read_json, read_text
     from vlmadapt.registry import API_VERSION
     from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 
@@ -132,6 +133,10 @@ _MODULES = {
         "DataError",
         "VlmadaptError",
     ),
+    "vlmadapt.files": (
+        "read_json",
+        "read_text",
+    ),
     "vlmadapt.registry": ("API_VERSION",),
     "vlmadapt.roles": (
         "SEEN",
@@ -205,6 +210,8 @@ __all__ = [
     "per_variant",
     "prompt",
     "random_tokens",
+    "read_json",
+    "read_text",
     "readable",
     "similarity",
     "sinkhorn",

@@ -1,4 +1,4 @@
-"""A benchmark data set: where it lies, how it is read, what is expected of it."""
+"""A benchmark data set: its folder, its reader and its published counts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Benchmark(DataSource):
     """A data set in the layout of CoOp's DATASETS.md.
 
     Attributes:
-        name: it is registered under.
-        folder: its folder below the data root.
+        name: registered name.
+        folder: folder below the data root.
         template: published prompt template.
         expected: published numbers of classes and of images.
-        reader: reads it without a split file.
-        split_file: CoOp's, in `folder`; empty where the data set comes with the split that is used.
-        images: folders of images in `folder`; where there is one, the split file's paths are seen from there.
-        downloads: what brings its parts.
+        reader: reader for data without a split file.
+        split_file: CoOp's split file in `folder`; empty where the data set comes with the split that is used.
+        images: folders of images in `folder`; the split file's paths are relative to a single one.
+        downloads: sources of the parts.
         targets: see `DataSource`.
     """
 
@@ -53,12 +53,12 @@ class Benchmark(DataSource):
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise DataError(
                 f"data set '{self.name}' in '{folder}' is not as CoOp's DATASETS.md says "
-                f"({type(error).__name__}: {error}); get it anew with `vlmadapt data prepare {self.name}`."
+                f"({type(error).__name__}: {error}); `vlmadapt data prepare {self.name}` downloads missing parts."
             ) from error
         return to_dataset(self.name, self.template, split, notes)
 
     def steps(self, root: Path) -> Sequence[Step]:
-        """What has to be in its folder."""
+        """Parts of its folder."""
         return steps(root / self.folder, self.downloads)
 
     def _read(self, folder: Path) -> tuple[Split, tuple[str, ...]]:
@@ -67,7 +67,7 @@ class Benchmark(DataSource):
         file = folder / self.split_file
         if file.is_file():
             for images in self.images:
-                os.scandir(folder / images).close()  # it is there; its files are left to `data check`
+                os.scandir(folder / images).close()  # it exists; its files are left to `data check`
             return read_split(file, folder / self.images[0] if len(self.images) == 1 else folder), ()
         missing = f"{self.folder}/{self.split_file}"
         note = f"'{missing}' is missing: the split of {self.name} was made by CoOp's rule and is not the published one."

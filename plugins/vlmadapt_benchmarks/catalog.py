@@ -1,9 +1,12 @@
-"""The data sets: folders, published counts and templates, and where each part comes from."""
+"""The data sets: folders, published counts and templates, and the source of each part.
+
+SHA-256 checksums are those that TensorFlow Datasets publishes for the same addresses.
+"""
 
 from __future__ import annotations
 
 from vlmadapt_benchmarks.benchmark import Benchmark
-from vlmadapt_benchmarks.fetch import archive, by_hand, drive, drive_archive, torchvision
+from vlmadapt_benchmarks.fetch import archive, drive, drive_archive, manual, torchvision
 from vlmadapt_benchmarks.readers import (
     CALTECH_IGNORED,
     CALTECH_NAMES,
@@ -47,7 +50,7 @@ imagenet = Benchmark(
     expected=_counts(1000, 1_281_167, 0, 50_000),
     reader=read_imagenet,
     downloads=(
-        by_hand(
+        manual(
             "ask for access at https://image-net.org, then unpack training and validation images into these folders, "
             "each with one folder per class (n01440764, ...)",
             "images/train",
@@ -94,7 +97,7 @@ stanford_cars = Benchmark(
     split_file="split_zhou_StanfordCars.json",
     images=("cars_train", "cars_test"),
     downloads=(
-        by_hand(
+        manual(
             "its own address is dead: take cars_train.tgz and cars_test.tgz of the original 'Cars' data set from a "
             "mirror and unpack them here",
             "cars_train",
@@ -218,6 +221,7 @@ imagenet_v2 = Benchmark(
             "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main/imagenetv2-matched-frequency.tar.gz",
             "",
             "imagenetv2-matched-frequency-format-val",
+            sha256="f0c37fdf925916b19ea1323cd9a2208cdb6959ba2c32eef2a7fc393835c9ca7c",
         ),
     ),
 )
@@ -238,7 +242,14 @@ imagenet_a = Benchmark(
     template=PHOTO,
     expected=_counts(200, 0, 0, 7500),
     reader=variant_in("imagenet-a"),
-    downloads=(archive("https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar", "", "imagenet-a"),),
+    downloads=(
+        archive(
+            "https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
+            "",
+            "imagenet-a",
+            sha256="3bb3632277e6ba6392ea64c02ddbf4dd2266c9caffd6bc09c9656d28f012589e",
+        ),
+    ),
 )
 
 imagenet_r = Benchmark(
@@ -247,5 +258,12 @@ imagenet_r = Benchmark(
     template=PHOTO,
     expected=_counts(200, 0, 0, 30_000),
     reader=variant_in("imagenet-r"),
-    downloads=(archive("https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar", "", "imagenet-r"),),
+    downloads=(
+        archive(
+            "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
+            "",
+            "imagenet-r",
+            sha256="18c6bf493b39a0d975d48e587437f562caab9c52ae6327dcfa9dd8eb54aa1b52",
+        ),
+    ),
 )

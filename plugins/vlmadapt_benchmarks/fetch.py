@@ -1,7 +1,7 @@
-"""Bringing a benchmark's parts into its folder: torchvision's downloaders, archives, Google Drive, or by hand.
+"""Downloads of a benchmark's parts: torchvision's downloaders, archives, Google Drive, or instructions for a person.
 
-Everything is unpacked in a folder `.download` beside its place and moved when it is complete. When something goes
-wrong, archives with a checksum and parts of archives that can be gone on with are kept there.
+Everything is unpacked in a folder `.download` next to its place and moved when it is complete. After a failure,
+archives with a checksum and parts of archives that a download can continue are kept there.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from vlmadapt.plugin import DataError, Step
-from vlmadapt_benchmarks.http import download
+from vlmadapt_benchmarks.archives import safe_tars, unpack
+from vlmadapt_benchmarks.http import check_sha256, default_timeout, download, version_file
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 PART = "archive.part"
+UNCHECKED = "no checksum is published"
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Download:
     """A part of a data set.
 
     Attributes:
-        makes: files and folders in the data set's folder, and what each is called where it comes from.
-        how: where it comes from, one sentence.
-        get: fills an empty folder (archives of an earlier try apart) and returns where in it the parts are; None where
-            a person has to do it.
+        makes: files and folders in the data set's folder, and the name of each at its source.
+        how: source, one sentence.
+        get: function that fills an empty folder (apart from archives of an earlier try) and returns the folder of the
+            parts; None where a person has to do it.
     """
 
     makes: Mapping[str, str]
@@ -36,42 +38,50 @@ class Download:
 
 
 def torchvision(dataset: str, inner: str, *makes: str) -> Download:
-    """Parts that torchvision's data set of that name downloads into `inner`, with its checksums."""
+    """Parts that torchvision's data set of that name downloads into `inner`, with MD5 checksums."""
     how = f"torchvision downloads {dataset}"
     return Download({name: name for name in makes}, how, partial(_vision, dataset, inner))
 
 
-def archive(url: str, inner: str, *makes: str) -> Download:
-    """Parts of an archive on the web, which unpacks them into `inner`."""
-    return Download({name: name for name in makes}, f"download of {url}", partial(_archive, url, inner))
+def archive(url: str, inner: str, *makes: str, sha256: str = "") -> Download:
+    """Parts of an archive on the web, which lie in its folder `inner`.
+
+    Args:
+        url: address of the archive.
+        inner: folder in the archive.
+        makes: parts in that folder.
+        sha256: published SHA-256 of the archive; empty where there is none.
+    """
+    how = f"download of {url}, {'SHA-256 checked' if sha256 else UNCHECKED}"
+    return Download({name: name for name in makes}, how, partial(_archive, url, inner, sha256))
 
 
 def drive(identifier: str, file: str) -> Download:
     """One of CoOp's files on Google Drive."""
-    how = f"Google Drive, https://drive.google.com/file/d/{identifier}/view"
+    how = f"Google Drive, https://drive.google.com/file/d/{identifier}/view, {UNCHECKED}"
     return Download({file: file}, how, partial(_drive, identifier, file))
 
 
 def drive_archive(identifier: str, makes: Mapping[str, str]) -> Download:
     """Parts of an archive on Google Drive."""
-    how = f"Google Drive, https://drive.google.com/file/d/{identifier}/view, unpacked"
+    how = f"Google Drive, https://drive.google.com/file/d/{identifier}/view, unpacked, {UNCHECKED}"
     return Download(makes, how, partial(_drive_archive, identifier))
 
 
-def by_hand(how: str, *makes: str) -> Download:
-    """Parts that only a person can get."""
+def manual(how: str, *makes: str) -> Download:
+    """Parts that only a person can obtain."""
     return Download({name: name for name in makes}, how)
 
 
 def steps(folder: Path, downloads: Sequence[Download]) -> list[Step]:
     """The downloads as steps for a data set's folder."""
     return [
-        Step(tuple(folder / name for name in d.makes), d.how, partial(_bring, folder, d) if d.get else None)
+        Step(tuple(folder / name for name in d.makes), d.how, partial(_install, folder, d) if d.get else None)
         for d in downloads
     ]
 
 
-def _bring(folder: Path, download: Download) -> None:
+def _install(folder: Path, download: Download) -> None:
     staging = folder / ".download"
     staging.mkdir(parents=True, exist_ok=True)
     _keep_archives(staging)
@@ -79,31 +89,35 @@ def _bring(folder: Path, download: Download) -> None:
     found = download.get(staging)
     for name, source in download.makes.items():
         if not (found / source).exists():
-            raise DataError(f"'{source}' was not in what was downloaded; it is in '{staging}', move it by hand.")
+            raise DataError(f"'{source}' was not in the download; it is in '{staging}', move its parts yourself.")
         if not (folder / name).exists():
             (found / source).rename(folder / name)
     shutil.rmtree(staging)
 
 
 def _keep_archives(folder: Path) -> None:
-    """Remove what an interrupted try unpacked: torchvision takes a folder that is there for complete."""
+    """Remove what an interrupted try unpacked: torchvision takes an existing folder for a complete one."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.suffix not in ARCHIVES and path.name != PART:
+        elif path.suffix not in ARCHIVES and path.name not in (PART, version_file(path.with_name(PART)).name):
             path.unlink()
 
 
 def _vision(dataset: str, inner: str, staging: Path) -> Path:
     from torchvision import datasets
 
-    getattr(datasets, dataset)(staging, download=True)
+    with default_timeout(), safe_tars():
+        getattr(datasets, dataset)(staging, download=True)
     return staging / inner
 
 
-def _archive(url: str, inner: str, staging: Path) -> Path:
+def _archive(url: str, inner: str, sha256: str, staging: Path) -> Path:
     download(url, staging / PART)
+    if sha256:
+        check_sha256(staging / PART, sha256, url)
+    version_file(staging / PART).unlink(missing_ok=True)
     return _unpack(staging / PART, staging / url.rpartition("/")[2]) / inner
 
 
@@ -125,11 +139,9 @@ def _drive_archive(identifier: str, staging: Path) -> Path:
 
 
 def _unpack(part: Path, archive: Path) -> Path:
-    from torchvision.datasets.utils import extract_archive
-
     part.rename(archive)
     try:
-        extract_archive(str(archive), str(archive.parent))
+        unpack(archive, archive.parent)
     finally:
-        archive.unlink()  # where it cannot be unpacked it must not be taken for a good one again
+        archive.unlink()  # an archive that cannot be unpacked must not be taken for a good one again
     return archive.parent

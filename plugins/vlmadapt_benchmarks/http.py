@@ -1,49 +1,107 @@
-"""A download that goes on where an earlier try stopped."""
+"""Downloads that continue after an interruption."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from vlmadapt.plugin import DataError
 
-NOTHING_BEHIND = 416
-"""HTTP's answer to who asks for what is behind the end of a file."""
+TIMEOUT = 60
+"""Seconds without an answer after which a download is given up."""
 
 
 def download(url: str, file: Path) -> None:
-    """Fetch a file, or the rest of it where a part is there and the server can.
+    """Fetch a file, or the rest of it.
+
+    The server's ETag or date is kept in a file next to the part. The rest is asked for on condition that it is still
+    the same (`If-Range`); where it is not, or the server gave neither, the whole file is fetched again.
 
     Args:
-        url: where from.
-        file: the part that is there, which grows to the whole.
+        url: source.
+        file: target; a part of it from an earlier try grows to the whole.
 
     Raises:
-        DataError: the connection broke; the part is kept.
-        OSError: there was no answer.
+        DataError: the connection broke or timed out; the part is kept.
+        OSError: the server did not answer.
     """
-    have = file.stat().st_size if file.exists() else 0
+    version = version_file(file)
+    have = file.stat().st_size if file.exists() and version.exists() else 0
+    condition = {"Range": f"bytes={have}-", "If-Range": version.read_text(encoding="utf-8")} if have else {}
     try:
-        response = urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}))
+        response = urlopen(Request(url, headers=condition), timeout=TIMEOUT)
     except HTTPError as error:
-        if error.code == NOTHING_BEHIND and have:
-            return
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            return  # nothing is left to fetch
         raise
+    broke_off = f"the download of {url} broke off; the same command continues it."
+    with response:
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            have = 0
+            _keep_version(response.headers, version)
+        rest = int(response.headers.get("Content-Length") or 0)
+        try:
+            _save(response, file, url.rpartition("/")[2], rest, append=have > 0)
+        except (TimeoutError, ConnectionError) as error:
+            raise DataError(broke_off) from error
+    if rest and file.stat().st_size < have + rest:
+        raise DataError(broke_off)
+
+
+@contextmanager
+def default_timeout() -> Iterator[None]:
+    """Give downloads of other libraries that set no timeout the one used here."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def version_file(file: Path) -> Path:
+    """Place of the ETag or date that a part of a download belongs to."""
+    return file.with_name(f"{file.name}.version")
+
+
+def check_sha256(file: Path, expected: str, url: str) -> None:
+    """Compare a download with its published SHA-256; one that differs is removed.
+
+    Raises:
+        DataError: it differs.
+    """
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != expected:
+        file.unlink()
+        version_file(file).unlink(missing_ok=True)
+        raise DataError(f"the download of {url} has the SHA-256 {found}, published is {expected}; it was removed.")
+
+
+def _keep_version(headers: Any, version: Path) -> None:
+    tag = headers.get("ETag") or ""
+    found = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")  # a weak tag is no condition
+    if found:
+        version.write_text(found, encoding="utf-8")
+    else:
+        version.unlink(missing_ok=True)
+
+
+def _save(response: Any, file: Path, name: str, size: int, *, append: bool) -> None:
     from rich.console import Console
     from rich.progress import wrap_file
 
-    with response:
-        goes_on = response.status == 206
-        rest = int(response.headers.get("Content-Length") or 0)
-        whole = rest + (have if goes_on else 0)
-        name = url.rpartition("/")[2]
-        console = Console(stderr=True)
-        with (
-            file.open("ab" if goes_on else "wb") as out,
-            wrap_file(response, rest, description=name, console=console, disable=not console.is_terminal) as source,
-        ):
-            shutil.copyfileobj(source, out)
-    if rest and file.stat().st_size < whole:
-        raise DataError(f"the download of {url} broke off; the same command goes on from there.")
+    console = Console(stderr=True)
+    with (
+        file.open("ab" if append else "wb") as out,
+        wrap_file(response, size, description=name, console=console, disable=not console.is_terminal) as source,
+    ):
+        shutil.copyfileobj(source, out)

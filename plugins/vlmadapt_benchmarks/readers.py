@@ -1,14 +1,14 @@
-"""Reading data sets from their authors' annotations, where CoOp's split file is not there."""
+"""Readers of the authors' annotations, for data sets without CoOp's split file."""
 
 from __future__ import annotations
 
-import json
 import re
 from errno import ENOENT
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlmadapt.plugin import read_json, read_text
 from vlmadapt_benchmarks.splits import (
     Item,
     Reader,
@@ -62,11 +62,11 @@ def read_cars(folder: Path) -> Split:
     """StanfordCars: MATLAB annotations; the year comes first in a class's name."""
     from scipy.io import loadmat
 
-    names = [str(name[0]) for name in loadmat(_there(folder / "devkit" / "cars_meta.mat"))["class_names"][0]]
+    names = [str(name[0]) for name in loadmat(_existing(folder / "devkit" / "cars_meta.mat"))["class_names"][0]]
 
     def items(images: str, file: Path) -> list[Item]:
         found = []
-        for record in loadmat(_there(file))["annotations"][0]:
+        for record in loadmat(_existing(file))["annotations"][0]:
             label = int(record["class"].item()) - 1
             model, _, year = names[label].rpartition(" ")
             found.append(Item(folder / images / str(record["fname"].item()), label, f"{year} {model}"))
@@ -80,9 +80,9 @@ def read_flowers(folder: Path) -> Split:
     """Flowers102: `imagelabels.mat` with a label for each numbered image, and names by label in `cat_to_name.json`."""
     from scipy.io import loadmat
 
-    names: dict[str, str] = json.loads((folder / "cat_to_name.json").read_text())
+    names: dict[str, str] = read_json(_existing(folder / "cat_to_name.json"))
     files: dict[int, list[Path]] = {}
-    for number, label in enumerate(loadmat(_there(folder / "imagelabels.mat"))["labels"][0], start=1):
+    for number, label in enumerate(loadmat(_existing(folder / "imagelabels.mat"))["labels"][0], start=1):
         files.setdefault(int(label), []).append(folder / "jpg" / f"image_{number:05}.jpg")
     labels = sorted(files)
     return split_classes([names[str(label)] for label in labels], [files[label] for label in labels])
@@ -178,11 +178,15 @@ def _by_folder(images: Path, names: dict[str, str]) -> list[Item]:
 
 
 def _lines(file: Path) -> list[str]:
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(_existing(file)).splitlines() if line.strip()]
 
 
-def _there(file: Path) -> str:
-    """The file's name; scipy's own complaint lacks it."""
+def _existing(file: Path) -> Path:
+    """The file itself.
+
+    Raises:
+        FileNotFoundError: it does not exist; scipy's own error does not name it.
+    """
     if not file.is_file():
         raise FileNotFoundError(ENOENT, "is missing", str(file))
-    return str(file)
+    return file

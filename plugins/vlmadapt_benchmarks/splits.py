@@ -1,20 +1,21 @@
-"""Labelled images in three parts: read from CoOp's split files, or made by the rules that those were made by."""
+"""Splits of a benchmark: read from CoOp's split files, or made by the same rules."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from errno import ENOENT
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vlmadapt.plugin import DataError, Dataset, Example
+from vlmadapt.plugin import DataError, Dataset, Example, read_json
 
 NO_FOLDERS = "has no class folders"
 SEED = 1
-"""Of the splits made here. The published ones were made once with an unknown seed and file order."""
+"""Seed of the splits made here. The published ones were made once with an unknown seed and file order."""
+SPLIT_LIMIT = 512 * 2**20
+"""Bytes of the largest split file that is read."""
 
 
 class Item(NamedTuple):
@@ -41,23 +42,30 @@ def read_split(file: Path, images: Path) -> Split:
         OSError: it cannot be read.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, SPLIT_LIMIT)
         parts = [
-            [Item(images / path, int(label), name) for path, label, name in content[part]] for part in Split._fields
+            [Item(images / _inside(path), int(label), str(name)) for path, label, name in content[part]]
+            for part in Split._fields
         ]
         return Split(*parts)
-    except (ValueError, KeyError, TypeError) as error:
-        cause = f"{type(error).__name__}: {error}"
-        raise DataError(f"'{file}' is no split file of CoOp's ({cause}); get it anew.") from error
+    except (DataError, ValueError, KeyError, TypeError) as error:
+        cause = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        raise DataError(f"'{file}' is no split file of CoOp's ({cause}); download it again.") from error
+
+
+def _inside(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"'{path}' lies outside the data set's folder")
+    return path
 
 
 def split_folders(images: Path, ignored: Collection[str] = (), names: Mapping[str, str] | None = None) -> Split:
     """Class folders cut into 50% train, 20% val and 30% test at random; classes and files are sorted by name first.
 
     Args:
-        images: holds a folder for each class.
+        images: folder with a folder for each class.
         ignored: folders that are no class.
-        names: of classes, where they are not called like their folder.
+        names: class names by folder, where they differ.
     """
     folders = [folder for folder in class_folders(images) if folder.name not in ignored]
     return split_classes([(names or {}).get(f.name, f.name) for f in folders], [image_files(f) for f in folders])
@@ -114,7 +122,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def to_dataset(name: str, template: str, split: Split, notes: Sequence[str] = ()) -> Dataset:
-    """A data set; a class is called as in its first image.
+    """A data set; a class has the name of its first image.
 
     Raises:
         DataError: a label has no image at all.

@@ -1,4 +1,4 @@
-"""Build the data set: render each SVG of the manifest once into the user's cache, then hand out paths and labels."""
+"""The data sets `openmoji` and `openmoji-outline`: each SVG of the manifest is rendered once into the user's cache."""
 
 from __future__ import annotations
 

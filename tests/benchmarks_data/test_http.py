@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,16 +13,20 @@ from urllib.error import HTTPError
 import pytest
 
 from vlmadapt.plugin import DataError
-from vlmadapt_benchmarks.http import download
+from vlmadapt_benchmarks import http
+from vlmadapt_benchmarks.http import check_sha256, download
 
 CONTENT = bytes(range(256)) * 64
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `CONTENT`; what it is asked for is noted."""
+    """Serves `content`; requests are noted."""
 
+    content = CONTENT
+    tag: str | None = '"one"'
     ranges = True
     breaks = False
+    stalls = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -37,14 +43,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = self.headers["Range"]
         self.server.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.ranges else 0
-        if self.path != "/archive.zip" or start >= len(CONTENT):
+        content = self.server.content
+        same = self.headers["If-Range"] == self.server.tag
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and same and self.server.ranges else 0
+        if self.path != "/archive.zip" or start >= len(content):
             self.send_error(416 if start else 404)
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.tag:
+            self.send_header("ETag", self.server.tag)
         self.end_headers()
-        self.wfile.write(CONTENT[start : len(CONTENT) // 2 if self.server.breaks else None])
+        self.wfile.write(content[start : len(content) // 2 if self.server.breaks or self.server.stalls else None])
+        if self.server.stalls:
+            self.wfile.flush()
+            time.sleep(1)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -57,7 +70,7 @@ def server() -> Iterator[Server]:
         server.shutdown()
 
 
-def test_a_broken_download_goes_on(server: Server, tmp_path: Path) -> None:
+def test_a_broken_download_is_continued(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "archive.part"
     server.breaks = True
     with pytest.raises(DataError, match="broke off"):
@@ -79,11 +92,47 @@ def test_a_server_that_cannot_go_on_sends_all_of_it(server: Server, tmp_path: Pa
 
 def test_a_whole_file_is_left_alone(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "archive.part"
-    file.write_bytes(CONTENT)
+    download(server.url, file)
     download(server.url, file)
     assert file.read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={len(CONTENT)}-"]
 
 
-def test_what_is_not_there_is_an_error(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tag", ['"two"', None, 'W/"one"'])
+def test_a_part_of_a_file_that_has_changed_or_cannot_be_told_is_not_continued(
+    server: Server, tmp_path: Path, tag: str | None
+) -> None:
+    file = tmp_path / "archive.part"
+    server.breaks = True
+    server.tag = '"one"' if tag == '"two"' else tag
+    with pytest.raises(DataError, match="broke off"):
+        download(server.url, file)
+    server.breaks, server.content, server.tag = False, CONTENT[::-1], tag
+    download(server.url, file)
+    assert file.read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_falls_silent_is_given_up_and_the_part_is_kept(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "TIMEOUT", 0.2)
+    server.stalls, server.content = True, CONTENT * 64
+    with pytest.raises(DataError, match="broke off; the same command continues it"):
+        download(server.url, tmp_path / "archive.part")
+    assert (tmp_path / "archive.part").stat().st_size > len(server.content) // 4
+
+
+def test_a_download_with_another_checksum_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+    check_sha256(file, digest, "https://a")
+    assert file.exists()
+    with pytest.raises(DataError, match=f"https://a has the SHA-256 {digest}, published is {'0' * 64}; it was removed"):
+        check_sha256(file, "0" * 64, "https://a")
+    assert not file.exists()
+
+
+def test_a_missing_file_is_an_error(server: Server, tmp_path: Path) -> None:
     with pytest.raises(HTTPError):
         download(server.url + "x", tmp_path / "archive.part")

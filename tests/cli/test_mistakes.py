@@ -135,13 +135,12 @@ def bad(world: World, tmp_path: Path) -> Path:
         (
             "data",
             "BAD/corrupt",
-            "1 of 28 images cannot be read: 'BAD/corrupt/red_fox/00.png'; mend or remove them, or ",
+            "1 of 28 images cannot be read: 'BAD/corrupt/red_fox/00.png'; replace or remove them, or ",
         ),
         ("data", "BAD/unnamed", "has a class with the empty name '_'"),
         ("classes", "BAD/hole.txt", "line 2 of 'BAD/hole.txt' is empty"),
         ("classes", "BAD/three.txt", "'BAD/three.txt' names 3 classes but there are 4"),
-        ("classes", "BAD/missing.txt", "class names cannot be read from 'BAD/missing.txt'"),
-        ("classes", "BAD/long.txt", "the prompt for class 'a very long name a very long name"),
+        ("classes", "BAD/missing.txt", "'BAD/missing.txt' cannot be read: No such file"),
         ("templates", '["a photo"]', "template 'a photo' must hold exactly one {}"),
         ("backbone", "tyni", "unknown backbone 'tyni'. Did you mean 'tiny'?"),
         ("backbone", "ViT-B-61:openai", "unknown backbone 'ViT-B-61'. Did you mean 'ViT-B-16'?"),
@@ -203,6 +202,12 @@ def last_line(err: str) -> str:
     return err.splitlines()[-1]
 
 
+def test_a_class_name_that_is_too_long_for_the_prompt(capsys: Capture, world: World, bad: Path) -> None:
+    said = call(capsys, *world.arguments(bad / "run", "mmrl", "--classes", str(bad / "long.txt")))
+    assert said.code == 2
+    assert "the prompt for class 'a very long name a very long name" in last_line(said.err)
+
+
 def test_a_full_disk(capsys: Capture, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
@@ -261,7 +266,7 @@ def test_corrupt_images_are_left_out_when_asked(capsys: Capture, world: World, b
         (["BAD/corrupt/red_fox/01.png", "--top", "x"], "--top is 'x'; it has to be a whole number."),
         (["BAD/corrupt/red_fox/01.png", "--classes", ","], "--classes ',' leaves nothing to choose from"),
         (["BAD/corrupt/red_fox/01.png", "--classes", "BAD/mising.txt"], "mising.txt' leaves nothing to choose from"),
-        (["BAD/corrupt/red_fox/01.png", "--classes", "BAD/corrupt/red_fox/01.png"], "are not UTF-8 text"),
+        (["BAD/corrupt/red_fox/01.png", "--classes", "BAD/corrupt/red_fox/01.png"], "is not UTF-8 text"),
         (["BAD/corrupt/red_fox/01.png", "--classes", "cat,_"], "class 1 has an empty name"),
         (["BAD/corrupt/red_fox/01.png", "--classes", "BAD/long.txt"], "more than the 40 that the text tower takes"),
         (["BAD/corrupt/red_fox/01.png", "--backbone", "tiny"], "'tiny' has other weights"),
@@ -279,7 +284,7 @@ def test_a_prediction_that_cannot_be_made(
     ("arguments", "message"),
     [
         (["--data", "BAD/missing"], "missing' does not exist"),
-        (["--data", "BAD/torn"], "2 of 8 images cannot be read: 'BAD/torn/red_fox/"),
+        (["--data", "BAD/torn"], "8 of 32 images cannot be read: 'BAD/torn/red_fox/"),
         (["--data", "BAD/empty"], "there are no images"),
         (["--classes", "BAD/three.txt"], "names 3 classes but there are 4"),
         (["--backbone", "tiny"], "'tiny' has other weights"),

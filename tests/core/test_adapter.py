@@ -22,7 +22,7 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task
 from vlmadapt.errors import AdapterError
 from vlmadapt.registry import API_VERSION
-from vlmadapt.roles import Role
+from vlmadapt.roles import SEEN, Role
 
 TEMPLATES = ("a photo of a {}.",)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

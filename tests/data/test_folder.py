@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.data.pictures import class_folder, picture
+from vlmadapt.data import image_formats, scan
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.folder import read_folder
 from vlmadapt.data.images import check_images
+from vlmadapt.data.splits import make_splits
 from vlmadapt.errors import DataError
 
 
@@ -36,52 +42,62 @@ def per_class(examples: tuple[Example, ...], dataset: Dataset) -> list[int]:
     return [sum(e.label == label for e in examples) for label in range(len(dataset.classes))]
 
 
+def parts(data: Dataset) -> dict[Path, str]:
+    """The part of each file."""
+    named = (("train", data.train), ("val", data.val), ("test", data.test))
+    return {e.path: name for name, part in named for e in part}
+
+
 def test_flat_folder_is_split_per_class(flat: Path) -> None:
     data = read_folder(flat)
     assert data.name == "pets"
     assert data.classes == ("axolotl", "beagle", "tabby_cat")
     assert data.templates == ("a photo of a {}.",)
-    assert per_class(data.train, data) == [2, 4, 5]
-    assert per_class(data.val, data) == [0, 1, 2]
-    assert per_class(data.test, data) == [1, 2, 3]
-    paths = [e.path for e in (*data.train, *data.val, *data.test)]
-    assert len(set(paths)) == len(paths) == 20
-    assert all(e.path.parent.name == data.classes[e.label] for e in (*data.train, *data.val, *data.test))
+    assert len(parts(data)) == len(data.examples) == 20
+    assert all(per_class(part, data)[label] for part in (data.train, data.test) for label in range(3))
+    assert all(e.path.parent.name == data.classes[e.label] for e in data.examples)
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (4, (2, 1, 1)), (5, (2, 1, 2))])
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1, 0, 0]), (2, [1, 0, 1])])
 def test_small_classes_keep_a_training_and_where_possible_a_test_image(
-    tmp_path: Path, count: int, sizes: tuple[int, int, int]
+    tmp_path: Path, count: int, sizes: list[int]
 ) -> None:
     class_folder(tmp_path / "few", count)
     class_folder(tmp_path / "many", 10)
     data = read_folder(tmp_path)
-    assert tuple(per_class(part, data)[0] for part in (data.train, data.val, data.test)) == sizes
+    assert [per_class(part, data)[0] for part in (data.train, data.val, data.test)] == sizes
 
 
-def test_split_is_random_but_always_the_same(flat: Path) -> None:
-    assert read_folder(flat) == read_folder(flat)
-    assert read_folder(flat, seed=1).test != read_folder(flat).test
-    names = [e.path.name for e in read_folder(flat).test if e.label == 2]
-    assert names != ["07.png", "08.png", "09.png"]
+def test_files_that_come_or_go_leave_the_part_of_the_others(flat: Path) -> None:
+    before = parts(read_folder(flat))
+    for i in range(10, 40):
+        picture(flat / "tabby_cat" / f"{i}.png")
+    class_folder(flat / "camel", 5)
+    after = parts(read_folder(flat))
+    assert {path: after[path] for path in before} == before
+    gone = flat / "tabby_cat" / "03.png"
+    gone.unlink()
+    less = parts(read_folder(flat))
+    assert less == {path: part for path, part in after.items() if path != gone}
+
+
+def test_a_moved_folder_keeps_its_split(flat: Path, tmp_path: Path) -> None:
+    before = {path.relative_to(flat): part for path, part in parts(read_folder(flat)).items()}
+    moved = tmp_path / "elsewhere" / "animals"
+    moved.parent.mkdir()
+    flat.rename(moved)
+    assert {path.relative_to(moved): part for path, part in parts(read_folder(moved)).items()} == before
 
 
 def test_order_of_the_file_system_does_not_matter(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read_folder(flat)
-    iterdir = Path.iterdir
+    entries = scan._entries
 
-    def backwards(self: Path) -> Iterator[Path]:
-        return reversed(list(iterdir(self)))
+    def backwards(folder: Path) -> Iterator[os.DirEntry[str]]:
+        return reversed(list(entries(folder)))
 
-    monkeypatch.setattr(Path, "iterdir", backwards)
+    monkeypatch.setattr(scan, "_entries", backwards)
     assert read_folder(flat) == expected
-
-
-def test_another_class_leaves_the_split_of_the_others(flat: Path) -> None:
-    before = [e.path for e in read_folder(flat).test]
-    class_folder(flat / "camel", 5)
-    after = [e.path for e in read_folder(flat).test if e.path.parent.name != "camel"]
-    assert after == before
 
 
 def test_given_split_is_kept(cut: Path) -> None:
@@ -101,13 +117,39 @@ def test_validation_folder_may_be_missing(cut: Path) -> None:
     assert read_folder(cut).val == ()
 
 
-@pytest.mark.parametrize("name", ["valid", "validation"])
-def test_validation_folder_may_have_its_other_names(cut: Path, name: str) -> None:
-    (cut / "val").rename(cut / name)
-    assert per_class(read_folder(cut).val, read_folder(cut)) == [1, 1]
-    class_folder(cut / "val" / "a", 1)
-    with pytest.raises(DataError, match="both hold validation images"):
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("Train", "valid", "Test"), ("training", "validation", "testing"), ("TRAIN", "dev", "TEST")],
+)
+def test_parts_may_have_their_other_names(cut: Path, train: str, val: str, test: str) -> None:
+    expected = parts(read_folder(cut))
+    for old, new in (("train", train), ("val", val), ("test", test)):
+        (cut / old).rename(cut / "moving")
+        (cut / "moving").rename(cut / new)
+    data = read_folder(cut)
+    assert data.classes == ("a", "b")
+    assert sorted(parts(data).values()) == sorted(expected.values())
+
+
+def test_two_folders_for_one_part_are_refused(cut: Path) -> None:
+    class_folder(cut / "dev" / "a", 1)
+    with pytest.raises(DataError, match="both hold val images"):
         read_folder(cut)
+
+
+def test_without_a_test_folder_the_validation_images_are_tested(cut: Path) -> None:
+    shutil.rmtree(cut / "test")
+    data = read_folder(cut)
+    assert [e.path.relative_to(cut).parts[0] for e in data.test] == ["val", "val"]
+    assert data.val == ()
+    assert data.notes == ("'cut' has no folder 'test': the images in 'val' are tested.",)
+
+
+def test_a_folder_with_test_alone_is_for_tests(cut: Path) -> None:
+    for name in ("train", "val"):
+        shutil.rmtree(cut / name)
+    data = read_folder(cut)
+    assert (data.train, data.val, len(data.test)) == ((), (), 4)
 
 
 def test_folders_inside_class_folders_are_noted(flat: Path, cut: Path) -> None:
@@ -115,10 +157,10 @@ def test_folders_inside_class_folders_are_noted(flat: Path, cut: Path) -> None:
     class_folder(flat / "beagle" / "puppies", 2)
     data = read_folder(flat)
     assert (data.train, data.val, data.test) == (before.train, before.val, before.test)
-    assert data.notes == ("folders inside the class folders of 'pets' are not read: 'beagle/puppies'.",)
+    assert data.notes == ("folders inside the class folders of 'pets' are not read: beagle/puppies.",)
     class_folder(cut / "test" / "a" / "more", 1)
     class_folder(cut / "train" / "a" / "more", 1)
-    assert read_folder(cut).notes[0].endswith("not read: 'test/a/more' and 1 more.")
+    assert read_folder(cut).notes[0].endswith("not read: test/a/more and 1 more.")
 
 
 def test_images_one_folder_too_deep(tmp_path: Path) -> None:
@@ -143,14 +185,45 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert read_folder(tmp_path).classes == ("car", "train")
 
 
-def test_hidden_and_other_files_are_ignored(flat: Path) -> None:
+def test_hidden_files_and_what_file_managers_leave_are_ignored(flat: Path) -> None:
     expected = read_folder(flat)
     class_folder(flat / ".thumbnails", 2)
     picture(flat / "beagle" / ".hidden.png")
-    (flat / "beagle" / "notes.txt").write_text("good dogs")
+    for name in ("Thumbs.db", ".DS_Store", "._00.png", "desktop.ini"):
+        (flat / "beagle" / name).touch()
+    class_folder(flat / "__MACOSX" / "beagle", 2)
     (flat / "README.md").write_text("pets")
-    picture(flat / "cover.png")
     assert read_folder(flat) == expected
+
+
+def test_files_that_are_not_read_are_counted_by_ending(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(scan, "endings", image_formats.endings.__wrapped__)
+    monkeypatch.setattr(image_formats, "formats", image_formats.formats.__wrapped__)
+    for name in ("a.heic", "b.HEIC", "notes.txt", "raw"):
+        (flat / "beagle" / name).touch()
+    picture(flat / "cover.png")
+    assert read_folder(flat).notes == (
+        "4 files in the class folders of 'pets' are not read: 2 .heic (pip install 'vlmadapt[heif]'), "
+        "1 without an ending, 1 .txt.",
+        "1 images next to the class folders of 'pets' are not read.",
+    )
+    (flat / "dodo").mkdir()
+    (flat / "dodo" / "a.heic").touch()
+    with pytest.raises(DataError, match=r"dodo' has no images; not read: 1 \.heic \(pip install 'vlmadapt\[heif\]'\)"):
+        read_folder(flat)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".avif", ".jfif", ".jpe", ".jp2", ".tiff", ".bmp"])
+def test_formats_that_pillow_reads_are_read(flat: Path, ending: str) -> None:
+    Image.new("RGB", (8, 8)).save(flat / "beagle" / f"photo{ending}")
+    paths = [e.path for e in read_folder(flat).examples]
+    assert flat / "beagle" / f"photo{ending}" in paths
+
+
+def test_postscript_is_no_image(flat: Path) -> None:
+    (flat / "beagle" / "a.eps").touch()
+    assert "1 .eps" in read_folder(flat).notes[0]
 
 
 def test_extensions_in_capitals_count(flat: Path) -> None:
@@ -184,6 +257,9 @@ def test_names_by_folder_in_any_order_from_a_given_file(flat: Path, tmp_path: Pa
         ("one\n\nthree\n", "line 2 .* is empty"),
         ("axolotl: one\nbeagle:\ntabby_cat: three\n", "empty name"),
         ("one\n_\nthree\n", "empty name '_'"),
+        ("one\ntwo\none\n", "two classes with the name 'one'"),
+        ("axolotl: one\nbeagle: two\ntabby_cat: two\n", "two classes with the name 'two'"),
+        (f"one\n{'7' * 5000}\nthree\n", "a class name of 5,000 characters"),
     ],
 )
 def test_names_that_do_not_fit(flat: Path, text: str, message: str) -> None:
@@ -251,13 +327,56 @@ def test_folder_with_an_unreadable_name(flat: Path) -> None:
         read_folder(flat)
 
 
-def test_split_without_test(cut: Path) -> None:
-    shutil.rmtree(cut / "test")
-    with pytest.raises(DataError, match="no folder 'test'"):
+def test_split_without_val_and_test(cut: Path) -> None:
+    for name in ("val", "test"):
+        shutil.rmtree(cut / name)
+    with pytest.raises(DataError, match="no folder 'test' or 'val'"):
         read_folder(cut)
 
 
-def test_test_class_that_train_lacks(cut: Path) -> None:
+def test_a_class_without_training_images_is_refused_where_it_is_trained_on(cut: Path) -> None:
     class_folder(cut / "test" / "c", 1)
-    with pytest.raises(DataError, match=r"'.*test' has a class folder 'c' that '.*train' lacks"):
-        read_folder(cut)
+    with pytest.raises(DataError, match="class 'c' of 'cut' has no training images"):
+        make_splits(read_folder(cut), "few-shot", 1, seed=1)
+
+
+def test_folders_with_numbers_are_classes_in_their_order(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        class_folder(tmp_path / str(number), 1)
+    assert read_folder(tmp_path).classes == tuple(str(number) for number in range(1, 13))
+    (tmp_path / "classes.txt").write_text("".join(f"class number {number}\n" for number in range(1, 13)))
+    data = read_folder(tmp_path)
+    assert {e.path.parent.name: data.classes[e.label] for e in data.examples} == {
+        str(number): f"class number {number}" for number in range(1, 13)
+    }
+    assert data.folders == tuple(str(number) for number in range(1, 13))
+    assert data.notes[-1] == (
+        "class names come from 'classes.txt': '1' is 'class number 1', '2' is 'class number 2', "
+        "'3' is 'class number 3', '4' is 'class number 4', '5' is 'class number 5' and 7 more."
+    )
+
+
+def test_names_that_read_alike_are_noted(tmp_path: Path) -> None:
+    for name in ("sea_lion", "sea lion", "Cat", "cat", "dog"):
+        class_folder(tmp_path / name, 1)
+    assert read_folder(tmp_path).notes == (
+        "class names that read alike: 'Cat' and 'cat', 'sea lion' and 'sea_lion'; a prompt can hardly tell them apart.",
+    )
+
+
+def test_folder_names_that_are_not_utf8_are_a_sentence(flat: Path) -> None:
+    (flat / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(DataError, match=r"'caf\\xe9' in .* has a name that is not UTF-8; rename it"):
+        read_folder(flat)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_in_ten_thousand_classes_take_seconds(tmp_path: Path) -> None:
+    for label in range(10_000):
+        (tmp_path / f"c{label}").mkdir()
+        for i in range(10):
+            (tmp_path / f"c{label}" / f"{i}.jpg").touch()
+    start = time.perf_counter()
+    data = read_folder(tmp_path)
+    assert (len(data.classes), len(data.examples)) == (10_000, 100_000)
+    assert time.perf_counter() - start < 20

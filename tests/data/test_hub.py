@@ -102,16 +102,17 @@ def test_without_a_test_split(hub: dict[str, dict[str, Rows]]) -> None:
 def test_training_images_alone_are_cut(hub: dict[str, dict[str, Rows]]) -> None:
     hub["pets"] = {"train": rows(*[0, 1] * 10)}
     data = load_data("hf:pets")
-    assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
-    assert "cut 50/20/30" in data.notes[0]
+    assert len(data.examples) == 20
+    assert all({e.label for e in part} == {0, 1} for part in (data.train, data.test))
+    assert data.notes == ("hf:pets has training images alone: vlmadapt cut them into 50% train, 20% val and 30% test.",)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"train": Rows({"text": object()}, [], "a")}, "no column of type Image; its columns are 'text'"),
+        ({"train": Rows({"text": object()}, [], "a")}, "no column of type Image; its columns are text"),
         ({"train": Rows({"image": Image(), "n": 1}, [], "a")}, "no column of type ClassLabel"),
-        ({"extra": rows(0)}, "no split train or test, but 'extra'"),
+        ({"extra": rows(0)}, "no split train or test, but extra"),
         (None, "'hf:pets' cannot be loaded: FileNotFoundError: no data set pets$"),
     ],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,8 @@ from PIL import Image
 
 from tests.data.pictures import examples, picture
 from vlmadapt.data.dataset import Example
-from vlmadapt.data.images import check_images, read_image
+from vlmadapt.data.image_formats import formats
+from vlmadapt.data.images import check_images, read_image, to_rgb
 from vlmadapt.errors import DataError
 
 
@@ -70,6 +74,8 @@ def test_floats_are_scaled_over_their_range(tmp_path: Path) -> None:
     ramp = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     image = saved(tmp_path / "a.tif", Image.fromarray(ramp))
     assert [colour(image, x)[0] for x in range(3)] == [0, 128, 255]
+    gaps = saved(tmp_path / "c.tif", Image.fromarray(np.array([[np.nan, 0.0, 0.5, 1.0, np.inf]], dtype=np.float32)))
+    assert [colour(gaps, x)[0] for x in range(5)] == [0, 0, 128, 255, 255]
     flat = saved(tmp_path / "b.tif", Image.fromarray(np.ones((2, 2), dtype=np.float32)))
     assert colour(flat) == (0, 0, 0)
 
@@ -98,6 +104,45 @@ def test_no_image_empty_or_missing_is_refused_by_name(tmp_path: Path) -> None:
         read_image(empty)
     with pytest.raises(DataError, match=r"missing\.jpg' does not exist"):
         read_image(tmp_path / "missing.jpg")
+
+
+def test_other_formats_are_not_opened_whatever_the_file_is_called(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match=r"a\.png' cannot be read \(UnidentifiedImageError"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="not a regular file"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("ending", [".gif", ".avif", ".jp2", ".jfif", ".webp", ".tga"])
+def test_formats_that_are_listed_are_decoded(tmp_path: Path, ending: str) -> None:
+    red, _, blue = colour(saved(tmp_path / f"a{ending}", Image.new("RGB", (16, 16), (200, 30, 10))), 8, 8)
+    assert red > 180
+    assert blue < 40
+
+
+def test_a_decoded_image_is_read_like_its_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("RGBA", (8, 4), (0, 0, 0, 0))
+    image.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as opened:
+        same = to_rgb(opened)
+    assert same.size == (4, 8)
+    assert same.tobytes() == read_image(tmp_path / "a.png").tobytes()
+
+
+def test_heif_is_read_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("pillow_heif")
+    module.register_heif_opener = lambda: Image.register_open("HEIF", Image.OPEN["PNG"][0])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", module)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    assert "HEIF" in formats.__wrapped__()
 
 
 def test_sound_images_pass_with_progress(tmp_path: Path) -> None:

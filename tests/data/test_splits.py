@@ -50,7 +50,7 @@ def test_base_to_novel() -> None:
     assert Counter(e.label for e in novel.examples) == {0: 2, 1: 2}
     assert folders(novel.examples, novel.classes) == {("c3", "class 3"), ("c4", "class 4")}
     assert {e.label for e in splits.val} == {0, 1, 2}
-    assert splits.short == {"class 1": 2}
+    assert splits.underfull == {"class 1": 2}
 
 
 def test_few_shot() -> None:
@@ -59,7 +59,7 @@ def test_few_shot() -> None:
     assert (group.name, group.role) == ("all", "seen")
     assert splits.classes == group.classes == DATA.classes
     assert group.examples == DATA.test
-    assert splits.short == {"class 1": 2, "class 4": 3}
+    assert splits.underfull == {"class 1": 2, "class 4": 3}
 
 
 def test_all_classes() -> None:
@@ -170,6 +170,16 @@ def test_targets_and_protocol_belong_together() -> None:
 def test_data_for_tests_alone_cannot_be_trained_on() -> None:
     with pytest.raises(DataError, match=r"'listed' has no training images; name it as a target: --targets"):
         make_splits(replace(DATA, train=()), "few-shot", 4, seed=1)
+
+
+def test_a_class_that_is_trained_on_needs_a_training_image() -> None:
+    data = replace(DATA, train=tuple(e for e in DATA.train if e.label not in (1, 4)))
+    with pytest.raises(DataError, match=r"2 classes \(class 1, class 4\) of 'listed' have no training images"):
+        make_splits(data, "few-shot", 4, seed=1)
+    with pytest.raises(DataError, match="class 'class 1' of 'listed' has no training images"):
+        make_splits(data, "base-to-novel", 4, seed=1)
+    unseen = replace(DATA, train=tuple(e for e in DATA.train if e.label != 4))
+    assert len(make_splits(unseen, "base-to-novel", 4, seed=1).groups[1].classes) == 2
 
 
 def test_hash_of_targets() -> None:

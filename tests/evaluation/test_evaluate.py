@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from accelerate import Accelerator
 from PIL import Image
 
-from tests.data.pictures import class_folder
+from tests.data.pictures import class_folder, picture
 from tests.world import CLASSES, World, result
 from vlmadapt import FitResult, VlmadaptError, evaluate, load
 from vlmadapt.data.dataset import Example
@@ -48,11 +49,26 @@ def test_a_run_that_left_corrupt_images_out_tests_as_it_did(world: World, tmp_pa
     assert evaluate(fitted.folder)[1] == fitted.numbers["accuracy"]
 
 
-def test_other_data_are_one_group(run: FitResult, tmp_path: Path) -> None:
+def test_images_that_came_since_are_not_tested(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world.pictures, tmp_path / "pictures")
+    fitted = world.fit(tmp_path / "run", "clip", data=str(tmp_path / "pictures"))
+    for name in CLASSES:
+        for number in range(20, 32):
+            picture(tmp_path / "pictures" / name / f"{number}.png")
+    capsys.readouterr()
+    (accuracy,), numbers = evaluate(fitted.folder)
+    assert numbers == fitted.numbers["accuracy"]
+    assert accuracy.data_sha256 == fitted.numbers["groups"][0]["data_sha256"]
+    assert "test images of 'pictures' are new since the run; they are not tested." in capsys.readouterr().err
+
+
+def test_other_data_are_one_group_of_all_their_images(run: FitResult, tmp_path: Path) -> None:
     for name in ("beagle", "crow", "newt"):
         class_folder(tmp_path / "others" / name, 4)
     (accuracy,), numbers = evaluate(run.folder, data=str(tmp_path / "others"))
-    assert (accuracy.name, accuracy.role, accuracy.total) == ("others", "unseen", 3)
+    assert (accuracy.name, accuracy.role, accuracy.total) == ("others", "unseen", 12)
     assert tuple(accuracy.classes) == ("beagle", "crow", "newt")
     assert numbers == {"others": round(accuracy.percent, 4)}
 
@@ -88,10 +104,26 @@ def test_corrupt_images_of_other_data_are_named(run: FitResult, tmp_path: Path) 
 
 
 def test_data_without_test_images_are_refused(run: FitResult, tmp_path: Path) -> None:
-    for name in ("beagle", "crow"):
-        class_folder(tmp_path / "others" / name, 1)
+    rows = [f"{picture(tmp_path / name / '0.png')},{name},train" for name in ("beagle", "crow")]
+    (tmp_path / "others.csv").write_text("\n".join(["path,label,split", *rows]))
     with pytest.raises(DataError, match="'others' has no test images"):
-        evaluate(run.folder, data=str(tmp_path / "others"))
+        evaluate(run.folder, data=str(tmp_path / "others.csv"))
+
+
+def test_images_that_the_run_was_trained_on_are_not_tested_wherever_they_are_now(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world.pictures, tmp_path / "pictures")
+    fitted = world.fit(tmp_path / "run", data=str(tmp_path / "pictures"))
+    manifest = json.loads((fitted.folder / "data.json").read_text())
+    used = len(manifest["train"]) + len(manifest["val"])
+    capsys.readouterr()
+    (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "pictures"))
+    assert accuracy.total == 32 - used
+    assert f"{used} images of 'pictures' were used in training; they are not tested." in capsys.readouterr().err
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "moved"))
+    assert accuracy.total == 32 - used
 
 
 def test_another_protocol_with_the_same_training(world: World, run: FitResult, tmp_path: Path) -> None:

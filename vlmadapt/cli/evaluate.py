@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from vlmadapt.cli.method_options import add_method_options
-from vlmadapt.cli.parsing import add_config, add_data_root, new_parser, parse, take_config
+from vlmadapt.cli.parsing import add_config, add_data_root, add_precision, new_parser, parse, take_config
 from vlmadapt.cli.prechecks import check_data_exists, check_resumable
 
 DESCRIPTION = """Test a finished run again, on its own classes or on other data. `RUN --help` shows the options of its
@@ -34,6 +34,7 @@ def run(arguments: list[str]) -> None:
         data_root=_path(given.data_root),
         role=given.role,
         protocol=given.protocol,
+        precision=given.precision,
         options=given.method.as_dict() if "method" in given else None,
     )
     if is_main_process():
@@ -61,6 +62,7 @@ def _parser(folder: str | None) -> ArgumentParser:
         help="test as this protocol does; it has to train on the same classes: all-classes after base-to-novel",
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     if folder is not None:
         settings = check_resumable(Path(folder))

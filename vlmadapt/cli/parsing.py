@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -34,6 +34,16 @@ def add_config(parser: ArgumentParser) -> None:
     """Add `--config FILE`; `take_config` reads the files."""
     parser.add_argument(
         "--config", action="config", metavar="FILE", help="YAML file with settings; of several, later ones win"
+    )
+
+
+def add_precision(parser: ArgumentParser) -> None:
+    """Add `--precision`."""
+    parser.add_argument(
+        "--precision",
+        type=Literal["fp32", "bf16", "fp16"] | None,
+        default=None,
+        help="precision of the towers; by default full precision, on CUDA that of the run's training",
     )
 
 

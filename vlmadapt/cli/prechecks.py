@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlmadapt.data.class_split import read_choice
+from vlmadapt.data.class_split import read_class_split
 from vlmadapt.data.load import HUB, is_registered, load_data
 from vlmadapt.data.registered import find_source, require_root
 from vlmadapt.data.templates import check_templates
@@ -26,7 +26,7 @@ def check_startable(settings: FitSettings) -> None:
     if settings.classes and not Path(settings.classes).exists():
         raise DataError(f"class names cannot be read from '{settings.classes}': the file does not exist.")
     if settings.class_split:
-        read_choice(Path(settings.class_split))
+        read_class_split(Path(settings.class_split))
     if settings.templates is not None:
         check_templates(settings.templates)
     Run.new(Path(named.out or "run"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_precision, new_parser, parse
 from vlmadapt.errors import DataError
+from vlmadapt.files import exists
 from vlmadapt.runs.run import Run
 
 
@@ -19,6 +20,7 @@ def run(arguments: list[str]) -> None:
         "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     given = parse(parser, arguments)
     if given.top < 1:
@@ -29,17 +31,17 @@ def run(arguments: list[str]) -> None:
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load
 
-    predictor = load(Path(given.run), _classes(given.classes), given.backbone)
+    predictor = load(Path(given.run), _classes(given.classes), given.backbone, given.precision)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
 
 
 def _files(given: list[str]) -> list[Path]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS
+    from vlmadapt.data.scan import scan
 
     files: list[Path] = []
     for path in map(Path, given):
         if path.is_dir():
-            files += sorted(p for p in path.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
+            files += (path / name for name in scan(path).images)
         elif path.is_file():
             files.append(path)
         else:
@@ -52,11 +54,12 @@ def _files(given: list[str]) -> list[Path]:
 def _classes(given: str | None) -> list[str] | None:
     if given is None:
         return None
-    try:
-        names = Path(given).read_text(encoding="utf-8").splitlines() if Path(given).is_file() else given.split(",")
-    except UnicodeDecodeError as error:
-        raise DataError(f"the class names in '{given}' are not UTF-8 text.") from error
-    found = [name.strip() for name in names if name.strip()]
+    if exists(Path(given)):
+        from vlmadapt.data.classes import read_name_list
+
+        found = list(read_name_list(Path(given)))
+    else:
+        found = [name.strip() for name in given.split(",") if name.strip()]
     if len(found) < 2:
         raise DataError(
             f"--classes '{given}' leaves nothing to choose from; give two names or more with commas between, or a file "

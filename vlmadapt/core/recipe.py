@@ -28,6 +28,9 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Smallest and largest valid value of each number."""
 
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Training settings.
@@ -70,7 +73,7 @@ class Recipe:
     warmup_lr: float = 1e-5
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: float = 0.5
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with.

@@ -1,4 +1,4 @@
-"""Where things that are made once and reused are kept."""
+"""Cache folders for files that are made once and reused."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def cache_dir(name: str) -> Path:
-    """Folder for cached files of `name`, created if missing.
+    """Cache folder `name`, created if missing.
 
-    It lies below `$VLMADAPT_CACHE` where that is set, else below `$XDG_CACHE_HOME/vlmadapt` or `~/.cache/vlmadapt`.
+    It is below `$VLMADAPT_CACHE` if set, else below `$XDG_CACHE_HOME/vlmadapt` or `~/.cache/vlmadapt`.
     """
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlmadapt"
     folder = Path(os.environ.get("VLMADAPT_CACHE") or default) / name

@@ -1,4 +1,4 @@
-"""What a data set is: class names, prompt templates and three lists of labelled images."""
+"""A data set: class names, prompt templates and three lists of labelled images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled image collection cut into `train`, `val` and `test`.
+    """A labelled image collection with the parts `train`, `val` and `test`.
 
-    `classes` are natural-language names in label order; `templates` are texts with one `{}` for the class name, the
-    first of which is the one that methods with a single template use. `notes` say what a reader of results on it must
-    know, such as a split that is not the published one. `train` is empty where the data are for tests alone.
+    Attributes:
+        name: of the data set.
+        classes: class names in natural language, in label order.
+        templates: prompt templates with one `{}` for the class name; methods with a single template use the first.
+        train: training images; none where the data are for tests only.
+        val: validation images; may be none.
+        test: test images.
+        notes: sentences that a reader of results must know, such as a split that is not the published one.
+        folders: class folders or labels in label order, where class names come from a file instead.
+        cut: True where the data have no parts of their own and vlmadapt has cut them, so that any image may be tested.
     """
 
     name: str
@@ -30,3 +37,10 @@ class Dataset:
     val: tuple[Example, ...]
     test: tuple[Example, ...]
     notes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    cut: bool = False
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """All images."""
+        return (*self.train, *self.val, *self.test)

@@ -1,4 +1,4 @@
-"""K images per class, the same ones as CoOp draws."""
+"""Draw K images per class, the same images as CoOp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def sample_shots(
     """Draw `shots` examples of each class; None or 0 keeps all.
 
     The images are those of Dassl's `generate_fewshot_dataset` for the same `examples` and seed: classes in the order
-    in which they first appear, `random.sample` from one generator for all of them, and every image of a class that has
+    in which they first appear, `random.sample` from one generator for all of them, and all images of a class that has
     too few. Dassl draws training and validation images one after the other from one generator: give that instead of a
     seed.
 

@@ -2,86 +2,104 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from vlmadapt.data.classes import check_class_names, read_class_names
+from vlmadapt.data.classes import alike_note, check_class_names, in_class_order, naming_note, read_class_names
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.hash_split import Files, hash_split
+from vlmadapt.data.image_formats import unread_endings
+from vlmadapt.data.scan import Listing, scan
 from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
 from vlmadapt.errors import DataError
+from vlmadapt.text import first_few
 
 LAYOUT = "root/class/image or root/{train,val,test}/class/image"
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What the parts of a data set are called by those who make it, and here."""
-SPLIT_SEED = 0
-"""The split belongs to the data, not to a run: runs with different seeds are tested on the same images."""
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Names of the parts of a data set, in lower case, and the names used here."""
 
-Files = dict[str, list[Path]]
-"""Image files by the name of their class folder, both sorted by name."""
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """A folder that holds a folder for each class.
+
+    Attributes:
+        folder: the folder.
+        listing: its own content.
+        classes: content of the class folders by name.
+    """
+
+    folder: Path
+    listing: Listing
+    classes: Mapping[str, Listing]
+
+    @property
+    def files(self) -> Files:
+        """Images by class."""
+        return {name: [self.folder / name / image for image in found.images] for name, found in self.classes.items()}
 
 
-def read_folder(
-    root: Path,
-    *,
-    classes: Path | None = None,
-    templates: Sequence[str] = DEFAULT_TEMPLATES,
-    seed: int = SPLIT_SEED,
-) -> Dataset:
+def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[str] = DEFAULT_TEMPLATES) -> Dataset:
     """The data set in a folder `root/class/image` or `root/{train,val,test}/class/image`.
 
-    `val` may be missing, or be called `valid` or `validation`.
+    Parts may have their other names (`Train`, `training`, `valid`, `validation`, `dev`, `testing`). `val` may be
+    missing; where only `test` is missing, `val` is the test part. `train` may be missing for tests only.
 
-    Without a split of its own, each class is cut into 50% train, 20% val and 30% test at random but always in the same
-    way; a class of two or more images has a test image, a class of one is for training alone. Hidden files, files
-    that are no images, and images beside the class folders are ignored; so are folders inside the class folders, which
-    is noted.
+    Without such parts each class is cut by `hash_split`. Hidden files and what file managers leave are ignored. Other
+    files, images next to class folders and folders inside them are not read; `notes` count them.
 
     Args:
         root: the folder.
-        classes: file with readable class names (see `read_class_names`); default `root/classes.txt` where that exists,
+        classes: file with readable class names (see `read_class_names`); by default `root/classes.txt` where it exists,
             else folder names are class names.
         templates: prompt templates with one `{}`.
-        seed: of the split.
 
     Returns:
-        The data set; labels count the class folders in sorted order.
+        The data set; labels count the class folders by name, or by value where all names are whole numbers.
 
     Raises:
-        DataError: the folder is missing, is not laid out like this, has no images or only one class, or the class names
-            do not fit.
+        DataError: the folder is missing, has another layout, has no images or only one class, or the class names do not
+            fit.
     """
     _check_root(root)
-    train, val, test = _read_split(root) if _is_split(root) else make_split(_read_classes(root), seed)
-    folders = tuple(train)
+    top = scan(root)
+    parts = _parts(root, top.folders)
+    trees = [_class_folders(folder, listing) for folder, listing in (parts or {"": (root, top)}).values()]
+    folders = in_class_order({name for tree in trees for name in tree.classes})
     if len(folders) == 1:
         raise DataError(f"'{root}' has only one class, '{folders[0]}'; at least two are needed: {LAYOUT}.")
     file = classes or root / "classes.txt"
-    names = read_class_names(file, folders) if classes or file.is_file() else folders
+    named = classes is not None or file.is_file()
+    names = read_class_names(file, folders) if named else tuple(folders)
     check_class_names(names, root)
+    label = {name: i for i, name in enumerate(folders)}
 
     def examples(files: Files) -> tuple[Example, ...]:
-        return tuple(Example(path, folders.index(name)) for name, paths in files.items() for path in paths)
+        return tuple(Example(path, label[name]) for name in folders for path in files.get(name, ()))
 
+    cut = _given(parts, trees) if parts else hash_split(trees[0].files, lambda path: path.relative_to(root).as_posix())
+    train, val, test = (examples(files) for files in cut)
+    notes = [*_unread(root, trees), *_val_is_test(root, parts), *alike_note(names)]
+    if named:
+        notes.append(naming_note(file, folders, names))
     return Dataset(
-        root.resolve().name,
-        names,
-        check_templates(templates),
-        examples(train),
-        examples(val),
-        examples(test),
-        tuple(_unread(root, (*train.items(), *val.items(), *test.items()))),
+        name=root.resolve().name,
+        classes=names,
+        templates=check_templates(templates),
+        train=train,
+        val=val,
+        test=test,
+        notes=tuple(notes),
+        folders=tuple(folders) if named else (),
+        cut=not parts,
     )
-
-
-def _unread(root: Path, classes: Sequence[tuple[str, list[Path]]]) -> Iterator[str]:
-    """A note where class folders have folders inside, whose images one might think were read."""
-    holding = {paths[0].parent for _, paths in classes if paths}
-    inside = sorted(folder.relative_to(root).as_posix() for parent in holding for folder in _folders(parent))
-    if inside:
-        more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
-        yield f"folders inside the class folders of '{root.name}' are not read: '{inside[0]}'{more}."
 
 
 def _check_root(root: Path) -> None:
@@ -97,73 +115,74 @@ def _check_root(root: Path) -> None:
     raise DataError(f"folder '{root}' does not exist; {hint}")
 
 
-def _is_split(root: Path) -> bool:
-    # A class may be called 'train' as well, but then it holds images and has other classes beside it.
-    names = {path.name for path in _folders(root)}
-    return "train" in names and (names <= SPLITS.keys() or bool(_folders(root / "train")))
+def _parts(root: Path, folders: Sequence[str]) -> dict[str, tuple[Path, Listing]]:
+    """Folders of the parts train, val and test; none where `folders` are classes."""
+    found: dict[str, tuple[Path, Listing]] = {}
+    for name in folders:
+        part = SPLITS.get(name.lower())
+        if part is None:
+            continue
+        if part in found:
+            raise DataError(f"'{found[part][0]}' and '{name}' both hold {part} images; keep one of them.")
+        found[part] = (root / name, scan(root / name))
+    found = {part: found[part] for part in ("train", "val", "test") if part in found}
+    # A class may be called 'train' as well, but then it holds images and has other classes next to it.
+    only_parts = len(found) == len(folders)
+    return found if found and (only_parts or ("train" in found and found["train"][1].folders)) else {}
 
 
-def _read_split(root: Path) -> tuple[Files, Files, Files]:
-    if not (root / "test").is_dir():
-        raise DataError(f"'{root}' has a folder 'train' but no folder 'test'; expected {LAYOUT}.")
-    train = _read_classes(root / "train")
-    held_out = [folder for folder in _folders(root) if SPLITS.get(folder.name) == "val"]
-    if len(held_out) > 1:
-        raise DataError(f"'{held_out[0]}' and '{held_out[1].name}' both hold validation images; keep one of them.")
-    val = _read_classes(held_out[0]) if held_out else {}
-    test = _read_classes(root / "test")
-    for folder, files in (*((folder, val) for folder in held_out), (root / "test", test)):
-        for name in files:
-            if name not in train:
-                raise DataError(
-                    f"'{folder}' has a class folder '{name}' that '{root / 'train'}' lacks; "
-                    "add images of it to train or remove it."
-                )
-    return train, val, test
+def _given(parts: Mapping[str, tuple[Path, Listing]], trees: Sequence[ClassFolders]) -> tuple[Files, Files, Files]:
+    files = dict(zip(parts, (tree.files for tree in trees), strict=True))
+    if "test" not in files and "val" in files:
+        files["test"] = files.pop("val")
+    if "test" not in files:
+        folder = parts["train"][0]
+        raise DataError(f"'{folder.parent}' has a folder '{folder.name}' but no folder 'test' or 'val'; see {LAYOUT}.")
+    return files.get("train", {}), files.get("val", {}), files["test"]
 
 
-def make_split(files: Files, seed: int = SPLIT_SEED) -> tuple[Files, Files, Files]:
-    """Training, validation and test files of each class, cut as `read_folder` says."""
-    train: Files = {}
-    val: Files = {}
-    test: Files = {}
-    for name, paths in files.items():
-        # A generator of its own for each class: adding a class leaves the split of the others alone.
-        mixed = random.Random(f"{seed}/{name}").sample(paths, len(paths))
-        n_train = max(1, round(0.5 * len(paths)))
-        n_val = max(0, min(round(0.2 * len(paths)), len(paths) - n_train - 1))
-        train[name] = sorted(mixed[:n_train])
-        val[name] = sorted(mixed[n_train : n_train + n_val])
-        test[name] = sorted(mixed[n_train + n_val :])
-    return train, val, test
+def _class_folders(folder: Path, listing: Listing) -> ClassFolders:
+    classes = {name: scan(folder / name) for name in listing.folders}
+    if not any(found.images for found in classes.values()):
+        _refuse_no_images(folder, listing, classes)
+    for name, found in classes.items():
+        if not found.images:
+            unread = f"; not read: {unread_endings(found.unread)}" if found.unread else ""
+            raise DataError(f"class folder '{folder / name}' has no images{unread}; add some or remove it.")
+    return ClassFolders(folder, listing, classes)
 
 
-def _read_classes(folder: Path) -> Files:
-    files = {path.name: _images(path) for path in _folders(folder)}
-    if not any(files.values()):
-        inner = next((inner for path in _folders(folder) for inner in _folders(path) if _images(inner)), None)
-        if inner is not None:
-            raise DataError(f"the images in '{inner}' lie one folder too deep; expected {LAYOUT}.")
-        if _images(folder):
-            raise DataError(f"the images in '{folder}' are in no class folder; move them into one per class: {LAYOUT}.")
-        raise DataError(f"there are no images in '{folder}'; expected {LAYOUT}.")
-    for name, paths in files.items():
-        if not paths:
-            raise DataError(f"class folder '{folder / name}' has no images; add some or remove it.")
-    return files
+def _refuse_no_images(folder: Path, listing: Listing, classes: Mapping[str, Listing]) -> None:
+    deep = (folder / name / inner for name, found in classes.items() for inner in found.folders)
+    inner = next((path for path in deep if scan(path).images), None)
+    if inner is not None:
+        raise DataError(f"the images in '{inner}' lie one folder too deep; expected {LAYOUT}.")
+    if listing.images:
+        raise DataError(f"the images in '{folder}' are in no class folder; move them into one per class: {LAYOUT}.")
+    unread = sum((found.unread for found in classes.values()), Counter[str]())
+    kinds = f" that can be read, only {unread_endings(unread)}" if unread else ""
+    raise DataError(f"there are no images in '{folder}'{kinds}; expected {LAYOUT}.")
 
 
-def _folders(folder: Path) -> list[Path]:
-    return _visible(folder, Path.is_dir)
+def _unread(root: Path, trees: Iterable[ClassFolders]) -> Iterator[str]:
+    """Notes on files and folders that one might think were read."""
+    files: Counter[str] = Counter()
+    inside: list[str] = []
+    loose = 0
+    for tree in trees:
+        loose += len(tree.listing.images)
+        for name, found in tree.classes.items():
+            files += found.unread
+            inside += ((tree.folder / name / inner).relative_to(root).as_posix() for inner in found.folders)
+    if files:
+        number = f"{files.total():,}"
+        yield f"{number} files in the class folders of '{root.name}' are not read: {unread_endings(files)}."
+    if inside:
+        yield f"folders inside the class folders of '{root.name}' are not read: {first_few(sorted(inside), 1)}."
+    if loose:
+        yield f"{loose:,} images next to the class folders of '{root.name}' are not read."
 
 
-def _images(folder: Path) -> list[Path]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    # A link to nowhere is an image that is missing, which is said when images are checked.
-    return _visible(folder, lambda path: path.suffix.lower() in IMG_EXTENSIONS and not path.is_dir())
-
-
-def _visible(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
-    found = (path for path in folder.iterdir() if not path.name.startswith(".") and wanted(path))
-    return sorted(found, key=lambda path: path.name)
+def _val_is_test(root: Path, parts: Mapping[str, tuple[Path, Listing]]) -> Iterator[str]:
+    if parts and "test" not in parts:
+        yield f"'{root.name}' has no folder 'test': the images in '{parts['val'][0].name}' are tested."

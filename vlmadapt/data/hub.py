@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.data.cache import cache_dir
-from vlmadapt.data.classes import check_class_names
+from vlmadapt.data.classes import alike_note, check_class_names
 from vlmadapt.data.dataset import Dataset, Example
-from vlmadapt.data.folder import SPLITS, Files, make_split
+from vlmadapt.data.folder import SPLITS
+from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
 from vlmadapt.errors import DataError
+from vlmadapt.text import first_few
 
 MOST = 4
 """Split or column names that an error lists."""
@@ -21,8 +23,8 @@ MOST = 4
 def read_hub(name: str) -> Dataset:
     """The data set `name` of the Hub: its first column of images, and its column of class labels.
 
-    Images are written as they are into the cache, for everything here works on files. Where there is no test split the
-    validation split is the test split, where there is neither each class is cut as `read_folder` does; both are noted.
+    Images are written unchanged into the cache, because everything here works on files. Without a test split the
+    validation split is the test split; without both each class is cut by `hash_split`. `notes` say so.
 
     Args:
         name: OWNER/NAME, or a folder that `datasets.load_dataset` reads.
@@ -35,16 +37,16 @@ def read_hub(name: str) -> Dataset:
     image = _column(name, features, "Image")
     label = _column(name, features, "ClassLabel")
     names = tuple(features[label].names)
-    check_class_names(names, Path(name))
+    check_class_names(names, f"hf:{name}")
     folder = cache_dir("hub") / re.sub(r"[^\w.-]+", "-", name.strip("/"))
     examples = {split: _export(rows, image, label, folder) for split, rows in splits.items()}
     examples, notes = _complete(name, examples)
     train, val, test = (tuple(examples.get(split, ())) for split in ("train", "val", "test"))
-    return Dataset(name, names, DEFAULT_TEMPLATES, train, val, test, notes)
+    return Dataset(name, names, DEFAULT_TEMPLATES, train, val, test, (*notes, *alike_note(names)))
 
 
 def _load(name: str) -> dict[str, Any]:
-    """The splits by the names they have here."""
+    """Splits by their names in vlmadapt."""
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -56,20 +58,20 @@ def _load(name: str) -> dict[str, Any]:
         raise DataError(f"'hf:{name}' cannot be loaded: {type(error).__name__}: {cause}") from error
     known = {SPLITS[split]: rows for split, rows in loaded.items() if split in SPLITS}
     if "train" not in known and "test" not in known:
-        raise DataError(f"'hf:{name}' has no split train or test, but {_few(loaded)}.")
+        raise DataError(f"'hf:{name}' has no split train or test, but {first_few(list(loaded), MOST)}.")
     return known
 
 
 def _column(name: str, features: Mapping[str, Any], kind: str) -> str:
     found = [column for column, feature in features.items() if type(feature).__name__ == kind]
     if not found:
-        raise DataError(f"'hf:{name}' has no column of type {kind}; its columns are {_few(features)}.")
+        raise DataError(f"'hf:{name}' has no column of type {kind}; its columns are {first_few(list(features), MOST)}.")
     preferred = "label" if kind == "ClassLabel" else "image"
     return preferred if preferred in found else found[0]
 
 
 def _export(rows: Any, image: str, label: str, folder: Path) -> list[Example]:
-    """Examples of a split; `rows` remembers what it is made of, so that other data never meet these files."""
+    """Examples of a split, in a folder named by the fingerprint of its content."""
     import datasets
 
     rows = rows.cast_column(image, datasets.Image(decode=False))
@@ -88,7 +90,7 @@ def _export(rows: Any, image: str, label: str, folder: Path) -> list[Example]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all; not forced to disk one by one, for an image that got lost is written again."""
+    """Write atomically, without fsync: a lost image is simply exported again."""
     temporary = file.with_suffix(".tmp")
     temporary.write_bytes(content)
     temporary.replace(file)
@@ -99,7 +101,7 @@ def _suffix(path: str | None) -> str:
 
 
 def _complete(name: str, examples: dict[str, list[Example]]) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
-    """With a test split, whatever there was."""
+    """The splits with a test split in any case, and notes on where it comes from."""
     if "test" in examples:
         return examples, ()
     if "val" in examples:
@@ -108,12 +110,6 @@ def _complete(name: str, examples: dict[str, list[Example]]) -> tuple[dict[str, 
     files: Files = {}
     for example in examples["train"]:
         files.setdefault(str(example.label), []).append(example.path)
-    parts = zip(("train", "val", "test"), make_split(files), strict=True)
+    parts = zip(("train", "val", "test"), hash_split(files, lambda path: path.name), strict=True)
     cut = {s: [Example(path, int(label)) for label, paths in part.items() for path in paths] for s, part in parts}
-    return cut, (f"hf:{name} has training images alone: they were cut 50/20/30 by vlmadapt.",)
-
-
-def _few(names: Mapping[str, Any]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - MOST} more" if len(listed) > MOST else ""
-    return ", ".join(f"'{name}'" for name in listed[:MOST]) + more
+    return cut, (f"hf:{name} has training images alone: vlmadapt cut them into 50% train, 20% val and 30% test.",)

@@ -1,8 +1,9 @@
-"""Decoding images, and finding the broken ones before any work starts."""
+"""Decode images, and find broken ones before any work starts."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,26 +12,43 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vlmadapt.data.dataset import Example
+from vlmadapt.data.image_formats import formats
 from vlmadapt.errors import DataError
+from vlmadapt.text import first_few
 
 Progress = Callable[[int, int], None]
-"""Called with how many are done and how many there are."""
+"""Called with the number of finished images and the number of all images."""
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decode an image to 8-bit RGB, upright, on white where it is transparent.
+    """Decode an image file (see `to_rgb`).
 
     Raises:
-        DataError: the file is missing, truncated or corrupt.
+        DataError: the file is missing, truncated, corrupt, no regular file, or of a format that is not read.
     """
     try:
-        with Image.open(path) as image:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise DataError(f"image '{path}' is not a regular file.")
+        with Image.open(path, formats=formats()) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(image)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"image '{path}' does not exist.") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise DataError(f"image '{path}' cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image as 8-bit RGB: upright by its EXIF orientation, on white where it is transparent, 16 bits scaled to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def check_images(
@@ -49,18 +67,25 @@ def check_images(
     Raises:
         DataError: images are broken and `skip` is not set, or none is left.
     """
-    good: list[Example] = []
-    bad: list[Example] = []
+    broken = broken_images(examples, progress)
+    good = tuple(example for example in examples if example.path not in broken)
+    if broken and not (skip and good):
+        names = first_few([f"'{path}'" for path in broken])
+        advice = "no other is left" if skip else "replace or remove them, or leave them out with --skip_corrupt true"
+        raise DataError(f"{len(examples) - len(good)} of {len(examples)} images cannot be read: {names}; {advice}.")
+    return good
+
+
+def broken_images(examples: Sequence[Example], progress: Progress | None = None) -> dict[Path, str]:
+    """Images that cannot be read, and why; every image is decoded once."""
+    broken: dict[Path, str] = {}
     with decoders() as pool:
-        for done, (example, readable) in enumerate(zip(examples, pool.map(_readable, examples), strict=True), start=1):
-            (good if readable else bad).append(example)
+        for done, (example, problem) in enumerate(zip(examples, pool.map(_problem, examples), strict=True), start=1):
+            if problem is not None:
+                broken[example.path] = problem
             if progress:
                 progress(done, len(examples))
-    if bad and not (skip and good):
-        names = ", ".join(f"'{example.path}'" for example in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        advice = "no other is left" if skip else "mend or remove them, or leave them out with --skip_corrupt true"
-        raise DataError(f"{len(bad)} of {len(examples)} images cannot be read: {names}; {advice}.")
-    return tuple(good)
+    return broken
 
 
 def decoders() -> ThreadPoolExecutor:
@@ -68,27 +93,21 @@ def decoders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def _readable(example: Example) -> bool:
+def _problem(example: Example) -> str | None:
     try:
         read_image(example.path)
-    except DataError:
-        return False
-    return True
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = _to_8_bit(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are 16-bit
-    # whatever the mode says; floats have no known range, so that the picture's own is taken.
+    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are taken for
+    # 16-bit; floats have no known range, so that the picture's own is taken, and gaps in it (NaN) are black.
     values = np.asarray(image, dtype=np.float32)
-    low, high = (0.0, 65535.0) if image.mode.startswith("I") else (float(values.min()), float(values.max()))
-    scaled = (values - low) * (255 / max(high - low, 1e-12))
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("no pixel has a finite value")
+    low, high = (0.0, 65535.0) if image.mode.startswith("I") else (float(finite.min()), float(finite.max()))
+    scaled = np.nan_to_num((values - low) * (255 / max(high - low, 1e-12)), nan=0.0)
     return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""A data set by what the user calls it: a registered name, a folder, a table of images, or a name on the Hub."""
+"""Load a data set by the name a user gives: a registered name, a folder, a table of images, or a name on the Hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlmadapt.data.classes import read_class_names
+from vlmadapt.data.classes import naming_note, read_class_names
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.folder import LAYOUT, read_folder
 from vlmadapt.data.registered import load_registered, registered_names
@@ -26,18 +26,18 @@ def load_data(
     root: Path | None = None,
     default: Sequence[str] = DEFAULT_TEMPLATES,
 ) -> Dataset:
-    """The data set called `spec`; a folder of a registered name is reached as `./name`.
+    """Load the data set `spec`; a folder with a registered name is written `./name`.
 
     Args:
         spec: a registered name, `distribution:name` where two distributions use it, a folder (see `read_folder`), a
-            CSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
+            CSV, TSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
         templates: prompt templates instead of the data set's own.
         classes: file with readable class names instead of the data set's own (see `read_class_names`).
-        root: the folder that registered data sets lie in, by default `$VLMADAPT_DATA`.
-        default: templates for data that bring none of their own: folders, tables, the Hub.
+        root: folder of the registered data sets, by default `$VLMADAPT_DATA`.
+        default: templates for data without their own: folders, tables, the Hub.
 
     Raises:
-        DataError: there is no such data set or folder, or it is not as it must be.
+        DataError: there is no such data set or folder, or it has a mistake.
         PluginError: the registered data set is broken or ambiguous.
     """
     names = registered_names()
@@ -50,25 +50,30 @@ def load_data(
     elif Path(spec).suffix.lower() in SUFFIXES and not Path(spec).is_dir():
         dataset = read_table(Path(spec).expanduser())
     else:
-        # A folder may hold its own classes.txt, which has to give way to the user's before it is read.
+        # The user's file takes the place of the folder's own classes.txt, which need not even be readable.
         dataset, classes = read_folder(_folder(spec, names), classes=classes), None
     if classes:
-        dataset = replace(dataset, classes=read_class_names(classes, dataset.classes))
+        dataset = _renamed(dataset, classes)
     own = dataset.templates if spec in names else default
     return replace(dataset, templates=check_templates(own if templates is None else templates))
 
 
 def is_registered(spec: str) -> bool:
-    """It is a registered data set's name, which `load_data` prefers to a folder."""
+    """True for the name of a registered data set, which `load_data` prefers to a folder."""
     return spec in registered_names()
 
 
 def short_name(spec: str) -> str:
-    """A word for a data set that can be part of a file name."""
+    """Short name of a data set that can be part of a file name."""
     if is_registered(spec) or spec.startswith(HUB):
         return re.sub(r"[^\w.+-]+", "-", spec.removeprefix(HUB))
     path = Path(spec).expanduser().resolve()
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def _renamed(dataset: Dataset, file: Path) -> Dataset:
+    names, old = read_class_names(file, dataset.classes), dataset.classes
+    return replace(dataset, classes=names, folders=old, notes=(*dataset.notes, naming_note(file, old, names)))
 
 
 def _folder(spec: str, registered: set[str]) -> Path:

@@ -12,13 +12,13 @@ from vlmadapt.text import first_line
 
 
 def registered_names() -> set[str]:
-    """Every name a registered data set can be called by, without importing any."""
+    """All names of registered data sets, without importing any."""
     plugins = registry.plugins(registry.DATASETS)
     return {name for p in plugins for name in (p.name, f"{p.distribution}:{p.name}")}
 
 
 def find_source(name: str) -> DataSource:
-    """The registered data set of this name, not loaded yet.
+    """The registered data set of this name, without its data.
 
     Raises:
         PluginError: there is none or more than one, or its import fails, or it is no data set.
@@ -38,11 +38,11 @@ def load_registered(name: str, root: Path | None = None) -> Dataset:
     """A registered data set.
 
     Args:
-        name: it is registered under.
-        root: the folder that data sets lie in, by default `$VLMADAPT_DATA`.
+        name: registered name.
+        root: folder of the data sets, by default `$VLMADAPT_DATA`.
 
     Raises:
-        DataError: it needs a data root and there is none, or something of it is missing.
+        DataError: it needs a data root and none is given, or a part of it is missing.
         PluginError: see `find_source`.
     """
     source = find_source(name)
@@ -59,21 +59,21 @@ def load_registered(name: str, root: Path | None = None) -> Dataset:
 
 
 def require_root(name: str, source: DataSource, root: Path | None) -> Path:
-    """The data root for a data set; one that needs none gets the current folder.
+    """The data root for a data set; the current folder for one that needs none.
 
     Raises:
-        DataError: it needs one and there is none, or it is no folder.
+        DataError: the data set needs a root and none is given, or the root is no folder.
     """
     folder = data_root(root)
     if not source.needs_root:
         return folder or Path()
     if folder is None:
         raise DataError(
-            f"data set '{name}' is looked for in the folder that your data sets lie in: give it with --data_root DIR "
-            f"or set {ROOT}; `vlmadapt data prepare {name} --data_root DIR` gets the data set."
+            f"data set '{name}' is looked for in the folder of your data sets: give it with --data_root DIR or set "
+            f"{ROOT}; `vlmadapt data prepare {name} --data_root DIR` downloads the data set."
         )
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"the data root '{folder}' is a file; give the folder that your data sets lie in.")
+        raise DataError(f"the data root '{folder}' is a file; give the folder of your data sets.")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What a registered data set is: something that is loaded and, where that helps, fetched."""
+"""Registered data sets: how they are loaded, and how their parts are downloaded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from vlmadapt.data.dataset import Dataset
 
 ROOT = "VLMADAPT_DATA"
-"""Environment variable with the folder that data sets lie in."""
+"""Environment variable with the folder of the data sets."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that a data set needs in its folder.
+    """One part of a data set: files or folders that it needs.
 
     Attributes:
-        paths: files or folders that are there once the step is done.
-        how: where they come from, or what a person has to do; one sentence.
-        run: gets them, from nothing or from where it was interrupted; None where only a person can.
+        paths: files or folders that exist once the step is done.
+        how: source of the part, or instructions for a person; one sentence.
+        run: function that downloads the part or the rest of it; None where only a person can obtain it.
     """
 
     paths: tuple[Path, ...]
@@ -30,20 +30,20 @@ class Step:
 
     @property
     def done(self) -> bool:
-        """All of it is there."""
+        """True if all paths exist."""
         return all(path.exists() for path in self.paths)
 
 
 class DataSource(ABC):
-    """A data set by its registered name; a plugin registers an instance, or the class.
+    """A registered data set; a plugin registers an instance or the class.
 
-    A data set that needs nothing of the user may instead be registered as a function without arguments that returns
+    A data set that needs no files of the user may instead be registered as a function without arguments that returns
     its `Dataset`.
 
     Attributes:
-        needs_root: it lies below the user's data root (`--data_root` or `$VLMADAPT_DATA`).
-        expected: how many 'classes' there are, and images in 'train', 'val' and 'test', as far as that is published.
-        targets: for the protocols 'cross-dataset' and 'domain-generalization' the data sets that it is published with.
+        needs_root: True if the files are below the user's data root (`--data_root` or `$VLMADAPT_DATA`).
+        expected: published number of 'classes', and of images in 'train', 'val' and 'test', as far as known.
+        targets: published target data sets of the protocols 'cross-dataset' and 'domain-generalization'.
     """
 
     needs_root: bool = True
@@ -52,14 +52,14 @@ class DataSource(ABC):
 
     @abstractmethod
     def load(self, root: Path) -> Dataset:
-        """The data set below the data root; images are not looked into.
+        """The data set below the data root; images are not opened.
 
         Raises:
-            DataError: something is missing; the message names it and how to get it.
+            DataError: a part is missing; the message names it and its source.
         """
 
     def steps(self, root: Path) -> Sequence[Step]:
-        """What has to be below the data root, in the order in which it is got."""
+        """Parts below the data root, in the order of their download."""
         return ()
 
 
@@ -71,11 +71,11 @@ class Included(DataSource):
     needs_root = False
 
     def load(self, root: Path) -> Dataset:
-        """What `make` returns."""
+        """The data set that `make` returns."""
         return self.make()
 
 
 def data_root(given: Path | None = None) -> Path | None:
-    """The folder that data sets lie in: the one given, else `$VLMADAPT_DATA`, else None."""
+    """Folder of the data sets: the given one, else `$VLMADAPT_DATA`, else None."""
     named = given or os.environ.get(ROOT)
     return Path(named).expanduser() if named else None

@@ -1,4 +1,4 @@
-"""Which classes are trained on and which are tested, for each protocol."""
+"""Protocols: the classes to train on and the groups of classes to test."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vlmadapt.data.class_split import ClassChoice
+from vlmadapt.data.class_split import ClassSplit
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.errors import DataError, unknown
 from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
+from vlmadapt.text import first_few
 
 Protocol = Literal["base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom"]
 TRANSFER = ("cross-dataset", "domain-generalization")
@@ -24,14 +25,14 @@ TRANSFER = ("cross-dataset", "domain-generalization")
 
 @dataclass(frozen=True)
 class ClassGroup:
-    """Classes that are told apart from each other in a test.
+    """Classes that one test chooses from, and its images.
 
     Attributes:
-        name: 'base', 'novel', 'all', or a data set's where several are tested.
-        role: given to the inference router: seen in training, unseen, or unknown where both are mixed.
-        classes: their names in label order.
+        name: 'base', 'novel', 'all', or the data set's name where several are tested.
+        role: what the inference router is told of the classes: seen in training, unseen, or unknown for a mixture.
+        classes: class names in label order.
         examples: test images; labels index `classes`.
-        templates: how these classes are described, where not like those of the training data.
+        templates: prompt templates of these classes; None for those of the training data.
     """
 
     name: str
@@ -43,21 +44,21 @@ class ClassGroup:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on and what it is tested on.
+    """Training, validation and test images of a run.
 
     Attributes:
         classes: names of the classes trained on, in label order.
         train: training images, already reduced to the shots.
         val: validation images of `classes`; may be empty.
-        groups: what to test on.
-        short: classes with fewer training images than shots, and how many they have.
+        groups: groups of classes to test.
+        underfull: number of training images by class, for classes with fewer than the shots.
     """
 
     classes: tuple[str, ...]
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     groups: tuple[ClassGroup, ...]
-    short: dict[str, int]
+    underfull: dict[str, int]
 
 
 def make_splits(
@@ -67,10 +68,10 @@ def make_splits(
     seed: int,
     *,
     targets: Sequence[Dataset] = (),
-    choice: ClassChoice | None = None,
+    class_split: ClassSplit | None = None,
     val_shots: int = 0,
 ) -> Splits:
-    """Cut a data set as a protocol says.
+    """Training and test images of a data set under a protocol.
 
     'base-to-novel' trains on the base classes and tests base (seen) and novel (unseen) apart; 'few-shot' trains and
     tests on all classes (seen); 'all-classes' trains on the base classes and tests on all of them together (unknown),
@@ -86,68 +87,81 @@ def make_splits(
         shots: training images per class; None or 0 for all.
         seed: of the draw.
         targets: data sets to test on, for the two protocols that have them.
-        choice: of classes, for 'custom'.
+        class_split: classes chosen by the user, for 'custom'.
         val_shots: validation images per class, 0 for all; never more than `shots`. Published few-shot code takes 4.
 
     Raises:
-        DataError: the protocol is unknown or lacks what it needs, the classes are too few for it, or there is nothing
-            to train or to test on.
+        DataError: the protocol is unknown or lacks what it needs, the classes are too few for it, a class to train on
+            has no training image, or no image is left to test.
     """
-    _check_given(protocol, targets, choice)
+    _check_given(protocol, targets, class_split)
     if not dataset.train:
         raise DataError(f"data set '{dataset.name}' has no training images; name it as a target: --targets NAME.")
-    trained, groups = _groups(dataset, protocol, targets, choice)
+    trained, groups = _groups(dataset, protocol, targets, class_split)
+    _check_trained(dataset, trained)
     # Shots are drawn for all classes, and the base classes are picked from them afterwards, as CoOp does: the other way
     # round the generator would draw other images. It goes on from training to validation images.
     generator = random.Random(seed)
-    drawn, short = sample_shots(dataset.train, shots, generator)
+    drawn, underfull = sample_shots(dataset.train, shots, generator)
     val, _ = sample_shots(dataset.val, min(val_shots, shots) if shots else val_shots, generator)
     return Splits(
         classes=_names(dataset, trained),
         train=subset(drawn, trained),
         val=subset(val, trained),
         groups=groups,
-        short={dataset.classes[label]: count for label, count in short.items() if label in trained},
+        underfull={dataset.classes[label]: count for label, count in underfull.items() if label in trained},
     )
 
 
 def make_groups(
-    dataset: Dataset, protocol: Protocol, *, targets: Sequence[Dataset] = (), choice: ClassChoice | None = None
+    dataset: Dataset, protocol: Protocol, *, targets: Sequence[Dataset] = (), class_split: ClassSplit | None = None
 ) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
-    """What a protocol tests, for methods that are trained already; arguments and errors are those of `make_splits`.
+    """Classes and test groups of a protocol without training images; arguments and errors are those of `make_splits`.
 
     Returns:
-        Names of the classes that it trains on, and the groups to test.
+        Names of the classes that the protocol trains on, and the groups to test.
     """
-    _check_given(protocol, targets, choice)
-    trained, groups = _groups(dataset, protocol, targets, choice)
+    _check_given(protocol, targets, class_split)
+    trained, groups = _groups(dataset, protocol, targets, class_split)
     return _names(dataset, trained), groups
 
 
-def _check_given(protocol: Protocol, targets: Sequence[Dataset], choice: ClassChoice | None) -> None:
+def _check_trained(dataset: Dataset, labels: Sequence[int]) -> None:
+    filled = {example.label for example in dataset.train}
+    empty = [dataset.classes[label] for label in labels if label not in filled]
+    if empty:
+        what = f"class '{empty[0]}' of" if len(empty) == 1 else f"{len(empty)} classes ({first_few(empty)}) of"
+        has = "has" if len(empty) == 1 else "have"
+        raise DataError(
+            f"{what} '{dataset.name}' {has} no training images that can be read; add some, or choose the classes to "
+            "train on with --class_split."
+        )
+
+
+def _check_given(protocol: Protocol, targets: Sequence[Dataset], class_split: ClassSplit | None) -> None:
     if protocol not in get_args(Protocol):
         raise DataError(unknown("protocol", protocol, get_args(Protocol)))
     if protocol in TRANSFER and not targets:
         raise DataError(f"protocol '{protocol}' needs data sets to test on: --targets NAME,NAME.")
     if targets and protocol not in TRANSFER:
         raise DataError(f"protocol '{protocol}' has no targets; use --protocol {' or '.join(TRANSFER)}.")
-    if protocol == "custom" and choice is None:
+    if protocol == "custom" and class_split is None:
         raise DataError("protocol 'custom' needs a file with the classes to train on: --class_split FILE.")
-    if choice is not None and protocol != "custom":
+    if class_split is not None and protocol != "custom":
         raise DataError(f"protocol '{protocol}' chooses classes itself; use --protocol custom with --class_split.")
 
 
 def _groups(
-    dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset], choice: ClassChoice | None
+    dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset], class_split: ClassSplit | None
 ) -> tuple[tuple[int, ...], tuple[ClassGroup, ...]]:
-    """Labels to train on, and what is tested."""
+    """Labels to train on, and the groups to test."""
     everything = tuple(range(len(dataset.classes)))
     if protocol in TRANSFER:
         source = _group(dataset, dataset.name, SEEN, everything)
         return everything, (source, *_targets(dataset, protocol, targets))
     if protocol == "few-shot":
         return everything, (_group(dataset, "all", SEEN, everything),)
-    seen, unseen = choice.labels(dataset) if choice else base_and_novel(dataset)
+    seen, unseen = class_split.labels(dataset) if class_split else base_and_novel(dataset)
     if protocol == "all-classes":
         return seen, (_group(dataset, "all", UNKNOWN, everything),)
     base = _group(dataset, "base", SEEN, seen)
@@ -177,7 +191,7 @@ def base_and_novel(dataset: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Labels of the first half of the classes (rounded up) and of the rest.
 
     Raises:
-        DataError: a half would have a single class, which no method can get wrong.
+        DataError: a half would have a single class, for which every answer is right.
     """
     n = len(dataset.classes)
     if n < 4:
@@ -196,10 +210,10 @@ def subset(examples: Sequence[Example], labels: Sequence[int]) -> tuple[Example,
 
 
 def manifest(splits: Splits) -> dict[str, Any]:
-    """The splits as something to write to JSON and read: for every image its file and label, and one hash over all.
+    """The splits as JSON: file and label of every image, and one SHA-256 over all of it.
 
     File names are relative to the folder that all images of a data set share, so that the hash is the same wherever
-    the data lie. Contents of images are not part of it; their order is, for training depends on it.
+    the data lie. The hash covers the order of images, on which training depends, but not their content.
     """
     own = [group for group in splits.groups if group.templates is None]
     root = _root([*splits.train, *splits.val, *(example for group in own for example in group.examples)])
@@ -215,7 +229,7 @@ def manifest(splits: Splits) -> dict[str, Any]:
 
 
 def group_sha256(group: ClassGroup) -> str:
-    """The hash of what a group's accuracy rests on: its classes, role, templates, files and labels."""
+    """SHA-256 of all that a group's accuracy depends on: classes, role, templates, files and labels."""
     return _hash(_described(group, _root(group.examples)))
 
 

@@ -1,4 +1,4 @@
-"""Prompt templates as data sets and users give them."""
+"""Prompt templates of data sets and users."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from vlmadapt.errors import DataError
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-"""What is used where nobody knows better."""
+"""Templates of data that bring none of their own."""
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     """The templates as a tuple.
 
     Raises:
-        DataError: there is none, or one does not hold exactly one `{}`.
+        DataError: the list is empty, or a template does not hold exactly one `{}`.
     """
     if not templates:
         raise DataError(f"no prompt template was given; use for example '{DEFAULT_TEMPLATES[0]}'.")

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 from vlmadapt.core.adapter import load_adapter, read_config
+from vlmadapt.core.backbone.precision import DTYPES
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
-from vlmadapt.data.images import read_image
+from vlmadapt.core.recipe import Precision
+from vlmadapt.data.images import read_image, to_rgb
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
@@ -47,8 +49,8 @@ class Predictor:
         """
         waiting: list[torch.Tensor] = []
         for image in images:
-            decoded = image if isinstance(image, Image.Image) else read_image(Path(image))
-            waiting.append(self._transform(decoded.convert("RGB")))
+            decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
+            waiting.append(self._transform(decoded))
             if len(waiting) == BATCH:
                 yield from self._predict(waiting, top)
                 waiting = []
@@ -63,13 +65,19 @@ class Predictor:
             yield [(self.classes[i], value) for i, value in zip(indices, values, strict=True)]
 
 
-def load(path: Path | str, classes: Sequence[str] | None = None, backbone: str | None = None) -> Predictor:
+def load(
+    path: Path | str,
+    classes: Sequence[str] | None = None,
+    backbone: str | None = None,
+    precision: Precision | None = None,
+) -> Predictor:
     """Load a trained adapter for prediction.
 
     Args:
         path: a run folder, or an adapter folder, which needs `classes`.
         classes: class names to choose from; by default all classes of the run's data.
         backbone: current name or path of the backbone, if it has changed since training.
+        precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
 
     Raises:
         VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
@@ -80,12 +88,14 @@ def load(path: Path | str, classes: Sequence[str] | None = None, backbone: str |
         run = Run.open(folder)
         trained, known = trained_and_known_classes(run)
         classes = known if classes is None else classes
+        precision = precision or usual_precision(run)
         folder = run.adapter
     else:
         _check_named_backbone(folder, backbone)
     if classes is None:
         raise DataError(f"'{folder}' is an adapter without a run; say which classes to choose from.")
-    return Predictor(load_classifier(folder, classes, backbone), classes, role_of(classes, trained))
+    classifier = load_classifier(folder, trained or classes, backbone, precision=precision)
+    return Predictor(classifier, classes, role_of(classes, trained))
 
 
 def _check_named_backbone(adapter: Path, backbone: str | None) -> None:
@@ -107,8 +117,16 @@ def load_classifier(
     classes: Sequence[str],
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
 ) -> Classifier:
     """Load an adapter on its backbone, with some of its method's options changed.
+
+    Args:
+        adapter: folder with the two files of an adapter.
+        classes: it was trained on, for adapters that do not say so.
+        backbone: current name or path of the backbone.
+        options: options of the method that differ from training.
+        precision: that the towers run in; by default full precision.
 
     Raises:
         AdapterError: the adapter is missing or does not fit.
@@ -123,7 +141,15 @@ def load_classifier(
     if torch.cuda.is_available():
         frozen = frozen.cuda()
     method, config = load_adapter(adapter, frozen, classes, options)
-    return Classifier(frozen, method, config.templates)
+    dtype = DTYPES.get(precision or "fp32")
+    if dtype is not None:
+        frozen.hold_weights_in(dtype)
+    return Classifier(frozen, method, config.templates, precision=dtype)
+
+
+def usual_precision(run: Run) -> Precision:
+    """The precision a run is tested in by default: on CUDA that of its training, elsewhere full precision."""
+    return run.settings().recipe.precision if torch.cuda.is_available() else "fp32"
 
 
 def trained_and_known_classes(run: Run) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ from vlmadapt.compare.answers import read_answers
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.inputs import Inputs
+from vlmadapt.runs.recorded import recorded_groups
 from vlmadapt.runs.run import Run
 
 
@@ -112,12 +113,12 @@ def _answers(run: Run) -> Iterator[tuple[str, str, Path | None, str, str, float]
 
 
 def _paths(run: Run) -> dict[tuple[str, str], Path]:
-    """Paths of the run's test images by group and file; empty if its data is missing or has changed."""
+    """Paths of the run's test images by group and file; empty if its data is missing."""
+    manifest = run.manifest()
     try:
-        groups = Inputs.read(run.settings()).splits().groups
+        groups = recorded_groups(manifest, Inputs.read(run.settings())).groups
     except VlmadaptError:
         return {}
     found = [example.path for group in groups for example in group.examples]
-    listed = [(group["name"], name) for group in run.manifest()["test"] for name, _ in group["examples"]]
-    same = len(found) == len(listed) and all(p.as_posix().endswith(n) for p, (_, n) in zip(found, listed, strict=True))
-    return dict(zip(listed, found, strict=True)) if same else {}
+    listed = [(group["name"], name) for group in manifest["test"] for name, _ in group["examples"]]
+    return dict(zip(listed, found, strict=True))

@@ -1,15 +1,16 @@
-"""The data that the settings of a run ask for."""
+"""Data sets of a run, read and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlmadapt.data.class_split import ClassChoice, read_choice
+from vlmadapt.data.class_split import ClassSplit, read_class_split
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.duplicates import conflicting, kinds_of
 from vlmadapt.data.images import check_images
-from vlmadapt.data.load import load_data
+from vlmadapt.data.load import is_registered, load_data
 from vlmadapt.data.splits import ClassGroup, Splits, make_groups, make_splits
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.settings import FitSettings
@@ -17,12 +18,12 @@ from vlmadapt.runs.settings import FitSettings
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run reads.
+    """Data sets of a run.
 
     Attributes:
-        settings: that ask for it.
-        data: trained on.
-        targets: tested on besides.
+        settings: settings of the run.
+        data: data set to train on and test.
+        targets: further data sets to test.
     """
 
     settings: FitSettings
@@ -34,8 +35,8 @@ class Inputs:
         """Read all data sets of a run.
 
         Args:
-            settings: resolved.
-            classes: readable class names of a folder, instead of those in the settings.
+            settings: resolved settings.
+            classes: file with readable class names, instead of the one in the settings.
 
         Raises:
             VlmadaptError: one of them cannot be read.
@@ -47,7 +48,7 @@ class Inputs:
         return cls(settings, data, tuple(targets))
 
     def splits(self) -> Splits:
-        """What is trained on and tested under the run's protocol.
+        """Training, validation and test images under the run's protocol.
 
         Raises:
             DataError: see `make_splits`.
@@ -59,59 +60,85 @@ class Inputs:
             s.shots,
             s.seed,
             targets=self.targets,
-            choice=self._choice(),
+            class_split=self._class_split(),
             val_shots=s.val_shots,
         )
 
     def groups(self) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
-        """Names of the classes that the protocol trains on, and what it tests; training images need not be there.
+        """Classes that the protocol trains on and groups that it tests; no training images are needed.
 
         Raises:
             DataError: see `make_splits`.
         """
         protocol = self.settings.protocol or "few-shot"
-        return make_groups(self.data, protocol, targets=self.targets, choice=self._choice())
+        return make_groups(self.data, protocol, targets=self.targets, class_split=self._class_split())
 
-    def _choice(self) -> ClassChoice | None:
-        return read_choice(Path(self.settings.class_split)) if self.settings.class_split else None
+    def _class_split(self) -> ClassSplit | None:
+        return read_class_split(Path(self.settings.class_split)) if self.settings.class_split else None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the run's numbers must know of its data."""
+        """Sentences on the data that a reader of the run's numbers must know."""
         return tuple(note for data in (self.data, *self.targets) for note in data.notes)
 
     def examples(self) -> list[Example]:
-        """Every image, used or not, once."""
-        every = (e for data in (self.data, *self.targets) for e in (*data.train, *data.val, *data.test))
+        """Every image once, used or not."""
+        every = (example for data in (self.data, *self.targets) for example in data.examples)
         return list({example.path: example for example in every}.values())
 
+    def with_notes(self, notes: Iterable[str]) -> Inputs:
+        """The same with more notes on the data."""
+        return replace(self, data=replace(self.data, notes=(*self.data.notes, *notes)))
+
     def only(self, readable: Collection[Path]) -> Inputs:
-        """Without the images that are not among these."""
+        """The same with these images only."""
         return replace(
             self, data=_only(self.data, readable), targets=tuple(_only(target, readable) for target in self.targets)
         )
 
 
 def checked_splits(inputs: Inputs, reporter: Reporter) -> tuple[Inputs, Splits]:
-    """The splits of a run, every image of which can be read.
+    """The splits of a run, with every image readable.
 
-    Broken images are left out before shots are drawn where the settings say so; else only the images that the run uses
-    are looked into, which on ImageNet is one in twenty.
+    With `skip_corrupt` broken images are left out before shots are drawn. Without it only the images that the run uses
+    are decoded, which on ImageNet is one in twenty.
+
+    Returns:
+        The inputs, with notes on broken images and on copies, and their splits.
 
     Raises:
-        DataError: images are broken.
+        DataError: images are broken, or a class to train on has none left.
     """
     skip = inputs.settings.skip_corrupt
     splits = inputs.splits()
-    used = [*splits.train, *splits.val, *(e for group in splits.groups for e in group.examples)]
-    images = tuple({e.path: e for e in (inputs.examples() if skip else used)}.values())
+    images = tuple(inputs.examples()) if skip else _used(splits)
     with reporter.bar("checking images", len(images)):
-        good = check_images(images, skip, lambda done, all_of_them: reporter.advance())
-    if len(good) == len(images):
-        return inputs, splits
-    reporter.say(f"{len(images) - len(good)} broken images are left out.")
-    inputs = inputs.only({e.path for e in good})
-    return inputs, inputs.splits()
+        good = check_images(images, skip, lambda done, total: reporter.advance())
+    if len(good) < len(images):
+        reporter.say(f"{len(images) - len(good)} broken images are left out.")
+        inputs = inputs.only({e.path for e in good})
+        splits = inputs.splits()
+    return inputs.with_notes(_copies(inputs, splits)), splits
+
+
+def _used(splits: Splits) -> tuple[Example, ...]:
+    used = (*splits.train, *splits.val, *(e for group in splits.groups for e in group.examples))
+    return tuple({e.path: e for e in used}.values())
+
+
+def _copies(inputs: Inputs, splits: Splits) -> Iterator[str]:
+    """A note on own images with equal content in another class, or in both training and test images."""
+    if is_registered(inputs.settings.data):
+        return
+    used = {example.path for example in _used(splits)}
+    data = inputs.data
+    kinds = {path: kind for path, kind in kinds_of(data.train, data.val, data.test).items() if path in used}
+    count = sum(map(len, conflicting(kinds)))
+    if count:
+        yield (
+            f"{count:,} images have copies in another class, or in both training and test images; "
+            f"`vlmadapt data check {inputs.settings.data}` lists them."
+        )
 
 
 def _only(data: Dataset, readable: Collection[Path]) -> Dataset:

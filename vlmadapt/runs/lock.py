@@ -43,25 +43,14 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Own a folder for the duration of a `with` block; the folder is made if it does not exist.
 
     The operating system releases the lock when its process ends, however it ends, so the lock of a dead owner does not
-    have to be removed. The lock file stays. On file systems without locks nothing is held.
+    have to be removed. The lock file stays, unless the folder holds nothing else. On file systems without locks nothing
+    is held.
 
     Raises:
         VlmadaptError: another process owns the folder, or the folder cannot be written to.
     """
     path = folder / LOCK
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise VlmadaptError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-    with file:
-        try:
-            _try_lock(file)
-        except OSError as error:
-            if error.errno in TAKEN:
-                raise VlmadaptError(
-                    f"'{folder}' is in use by {_owner(path)}; wait until it ends, or choose another folder with --out."
-                ) from error
+    with _locked(path) as file:
         with suppress(OSError):  # who owns it is only told to others
             file.truncate(0)
             file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}))
@@ -70,7 +59,39 @@ def exclusive(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
+                _remove_if_empty(folder)
+            with suppress(OSError):
                 _unlock(file)
+
+
+def _locked(path: Path) -> TextIO:
+    """The open and locked lock file."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise VlmadaptError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+        try:
+            _try_lock(file)
+        except OSError as error:
+            if error.errno in TAKEN:
+                file.close()
+                raise VlmadaptError(
+                    f"'{path.parent}' is in use by {_owner(path)}; wait until it ends, or choose another folder with "
+                    "--out."
+                ) from error
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # the last owner removed the file between opening and locking it
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder in which nothing but the lock was written, as after a refused start."""
+    if sys.platform != "win32" and [path.name for path in folder.iterdir()] == [LOCK]:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _owner(path: Path) -> str:

@@ -47,6 +47,8 @@ class FitSettings:
             same.
         class_chunk: classes whose text activations are in memory at once, the others are recomputed for the gradient;
             0 for all.
+        step: 'captured' replays the whole training step as a CUDA graph, 'eager' runs it operation by operation; by
+            default captured on CUDA if the method's step allows it.
         compile: compile the backbone's blocks with torch; takes a minute at the start and a C++ compiler.
         skip_corrupt: leave broken images out instead of refusing to start.
         workers: processes that load images; by default what suits the machine.
@@ -69,6 +71,7 @@ class FitSettings:
     classes: str | None = None
     plan: Literal["planned", "reference"] = "planned"
     class_chunk: int = 0
+    step: Literal["eager", "captured"] | None = None
     compile: bool = False
     skip_corrupt: bool = False
     workers: int | None = None

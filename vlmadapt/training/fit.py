@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from vlmadapt.core.adapter import save_adapter
+from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Task, trainable_count
@@ -24,11 +25,13 @@ from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
+from vlmadapt.runs.lock import exclusive
 from vlmadapt.runs.memory import peak_memory
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import first_few
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
 from vlmadapt.training.progress import TrainingProgress
@@ -81,18 +84,20 @@ def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
         Interrupted: Ctrl-C; the run can be resumed.
     """
     with _ONE_AT_A_TIME:
-        job = _start(settings, resume)
-        return _finish(job, _train(job))
+        settings = settings.resolved() if resume is None else Run.open(resume).settings()
+        session = Session.join(settings.workers)
+        folder = Path(settings.out or "run") if resume is None else resume
+        with exclusive(folder) if session.main else nullcontext():
+            run = Run.new(folder) if resume is None else Run.open(folder)
+            job = _start(settings, session, run, resumed=resume is not None)
+            return _finish(job, _train(job))
 
 
-def _start(settings: FitSettings, resume: Path | None) -> _Job:
+def _start(settings: FitSettings, session: Session, run: Run, resumed: bool) -> _Job:
     """Read everything, build and prepare the method, and start the run folder."""
-    settings = settings.resolved() if resume is None else Run.open(resume).settings()
-    session = Session.join(settings.workers)
-    run = Run.new(Path(settings.out or "run")) if resume is None else Run.open(resume)
-    if resume is not None:
+    if resumed:
         run.check_method()
-    splits, inputs = _data(settings, None if resume is None else run, session.reporter)
+    splits, inputs = _data(settings, run if resumed else None, session.reporter)
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     support = SupportSet(classifier, splits, settings)
     if not run.state.is_file():
@@ -100,7 +105,7 @@ def _start(settings: FitSettings, resume: Path | None) -> _Job:
             classifier.method.prepare(support)
         _rehearse(classifier, splits)
     session.accelerator.wait_for_everyone()
-    if resume is None and session.main:
+    if not resumed and session.main:
         run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
     return _Job(session, settings, run, inputs, splits, classifier, support)
@@ -115,10 +120,9 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
     inputs, splits = checked_splits(Inputs.read(settings), reporter)
     for note in inputs.notes:
         reporter.say(note)
-    if splits.short:
-        few = ", ".join(f"{name} ({count})" for name, count in list(splits.short.items())[:5])
-        more = f" and {len(splits.short) - 5} more" if len(splits.short) > 5 else ""
-        reporter.say(f"fewer than {settings.shots} training images: {few}{more}; all of theirs are used.")
+    if splits.underfull:
+        counts = first_few([f"{name} ({count})" for name, count in splits.underfull.items()])
+        reporter.say(f"fewer than {settings.shots} training images: {counts}; all of theirs are used.")
     if run is not None and manifest(splits)["sha256"] != run.manifest()["sha256"]:
         raise VlmadaptError(f"the data of '{run.folder}' have changed since it was started; it cannot be resumed.")
     return splits, inputs
@@ -129,6 +133,9 @@ def _classifier(
 ) -> Classifier:
     """The method on its backbone, with start values drawn from the seed."""
     backbone = load_backbone(settings.backbone).to(accelerator.device)
+    precision = fast_precision(settings.recipe.precision, accelerator.device)
+    if precision is not None:
+        backbone.hold_weights_in(precision)
     if settings.compile:
         backbone.compile_blocks()
     torch.manual_seed(settings.seed)
@@ -138,7 +145,7 @@ def _classifier(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
             f"{settings.protocol} asks for others; use --protocol few-shot."
         )
-    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk)
+    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision)
 
 
 def _rehearse(classifier: Classifier, splits: Splits) -> None:
@@ -184,6 +191,8 @@ def _run_loop(job: _Job) -> TrainingProgress:
     epochs, steps = loop.recipe.epochs, len(loop.batches)
     with stop_requests() as requests, job.session.reporter.bar("training", epochs * steps), _advice(job.run):
         progress = loop.train(stop=lambda: bool(requests))
+        if loop.captured is not None and loop.captured.reason is not None:
+            job.session.reporter.say(f"training steps ran eagerly: {loop.captured.reason}.")
         if loop.stopped:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
         if requests:
@@ -201,7 +210,19 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     )
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
     observers = (ProgressBar(job.session.reporter), checkpoints)
-    return TrainingLoop(classifier, job.splits.classes, batches, recipe, trainer, observers)
+    captured = _captured(settings.step, classifier.device)
+    return TrainingLoop(classifier, job.splits.classes, batches, recipe, trainer, observers, captured)
+
+
+def _captured(step: str | None, device: torch.device) -> bool:
+    """Whether training steps are captured, by default on CUDA.
+
+    Raises:
+        VlmadaptError: it is asked for on another device.
+    """
+    if step == "captured" and device.type != "cuda":
+        raise VlmadaptError(f"--step captured needs CUDA, this run is on '{device.type}'; leave it out.")
+    return device.type == "cuda" and step != "eager"
 
 
 @contextmanager
@@ -225,6 +246,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
     if session.main:
+        run.write_metrics(progress.history)
         run.write_answers([p.to_json() for p in predictions])
         run.write_result(numbers)
     session.accelerator.wait_for_everyone()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
 from vlmadapt.cli.tables.console import console
-from vlmadapt.data.manage import PARTS, DataReport, DatasetInfo, StepReport
+from vlmadapt.data.check import PARTS, ClassCount, DataReport
+from vlmadapt.data.manage import DatasetInfo, StepReport
+from vlmadapt.text import first_few
 
 MOST = 20
-"""Number of missing files that are listed; the others are counted."""
+"""Lines of a kind that are printed; the others are counted."""
 
 
 def list_table(datasets: Sequence[DatasetInfo], *, as_json: bool) -> None:
@@ -34,10 +37,9 @@ def list_table(datasets: Sequence[DatasetInfo], *, as_json: bool) -> None:
 
 
 def check_table(report: DataReport, *, as_json: bool) -> None:
-    """Print expected and found counts, and missing files."""
+    """Counts next to the expected ones, classes, and problems."""
     if as_json:
-        missing = [str(path) for path in report.missing]
-        print(json.dumps({**asdict(report), "missing": missing, "complete": report.complete}))
+        print(json.dumps({**asdict(report), "complete": report.complete, **_paths(report)}))
         return
     table = Table(title=report.name)
     for name in ("", "expected", "found", ""):
@@ -47,21 +49,51 @@ def check_table(report: DataReport, *, as_json: bool) -> None:
         table.add_row(part, _number(expected), _number(found), "" if expected in (None, found) else "differs")
     out = console()
     out.print(table)
-    for path in report.missing[:MOST]:
-        out.print(f"missing: {path}", soft_wrap=True)
-    if len(report.missing) > MOST:
-        out.print(f"and {len(report.missing) - MOST:,} more; --json lists them all")
+    for line in (*_class_lines(report.classes), *_problem_lines(report)):
+        out.print(line, soft_wrap=True, highlight=False)
+
+
+def _class_lines(classes: Sequence[ClassCount]) -> Iterator[str]:
+    """Smallest and largest class, classes without training images, and the folder of each class."""
+    if classes:
+        small, large = (choose(classes, key=lambda c: c.total) for choose in (min, max))
+        yield f"smallest class: '{small.name}' with {small.total:,} images"
+        yield f"largest class: '{large.name}' with {large.total:,} images"
+    empty = [f"'{c.name}'" for c in classes if not c.train]
+    if empty and len(empty) < len(classes):
+        yield f"classes without training images: {first_few(empty)}"
+    yield from _first([f"class '{c.name}': folder '{c.folder}'" for c in classes if c.folder])
+
+
+def _problem_lines(report: DataReport) -> Iterator[str]:
+    yield from _first([f"missing: {path}" for path in report.missing])
+    yield from _first([f"broken: {reason}" for reason in report.broken.values()])
+    yield from _first([f"equal files: {', '.join(map(str, group))}" for group in report.copies])
     for note in report.notes:
-        out.print(f"note: {note}", soft_wrap=True)
+        yield f"note: {note}"
+
+
+def _first(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:MOST]
+    if len(lines) > MOST:
+        yield f"and {len(lines) - MOST:,} more; --json lists all"
+
+
+def _paths(report: DataReport) -> dict[str, Any]:
+    return {
+        "missing": [str(path) for path in report.missing],
+        "broken": {str(path): reason for path, reason in report.broken.items()},
+        "copies": [[str(path) for path in group] for group in report.copies],
+    }
 
 
 def prepare_table(steps: Sequence[StepReport], *, as_json: bool) -> None:
-    """Print the state of each part and where it comes from."""
+    """Source and state of each part."""
     if as_json:
         print(json.dumps([{**asdict(step), "paths": [str(path) for path in step.paths]} for step in steps]))
         return
     if not steps:
-        console().print("nothing to download: it comes with its package")
+        console().print("nothing to download: the data set comes with its package")
         return
     table = Table()
     for name in ("part", "state", "where from"):

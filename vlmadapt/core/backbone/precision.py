@@ -18,6 +18,11 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 HELD = (nn.Linear, nn.MultiheadAttention, nn.Conv2d)
 
 
+def fast_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """The reduced precision that frozen weights are held in for a run; None on devices where it does not pay."""
+    return DTYPES.get(name) if device.type == "cuda" else None
+
+
 def cast_weights(model: nn.Module, dtype: torch.dtype) -> None:
     """Cast the weights of linear maps, attention and convolutions of a frozen model, in place."""
     for module in model.modules():

@@ -1,9 +1,10 @@
-"""`vlmadapt data`: what is there, what is missing, and getting it, with downloaders that need no network."""
+"""`vlmadapt data`: present and missing parts, and downloads, with downloaders that need no network."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -14,8 +15,9 @@ from torchvision.datasets import utils
 
 from tests.benchmarks_data.layouts import LAYOUTS, SPLIT_FILES, folders, write_split
 from vlmadapt.cli.main import main
+from vlmadapt.data.check import check_data
 from vlmadapt.data.load import load_data
-from vlmadapt.data.manage import check_data, list_data, prepare_data
+from vlmadapt.data.manage import list_data, prepare_data
 from vlmadapt.errors import DataError
 from vlmadapt_benchmarks import fetch
 
@@ -77,13 +79,13 @@ def states(name: str, root: Path, **options: Any) -> list[str]:
 def test_prepare_brings_the_layout_and_leaves_what_is_there(
     tmp_path: Path, fake_dtd: type[FakeDTD], drive: list[tuple[str, str]]
 ) -> None:
-    assert states("dtd", tmp_path, dry_run=True) == ["to get", "to get"]
+    assert states("dtd", tmp_path, dry_run=True) == ["missing", "missing"]
     assert not list(tmp_path.iterdir())
-    assert states("dtd", tmp_path) == ["got", "got"]
+    assert states("dtd", tmp_path) == ["downloaded", "downloaded"]
     assert drive == [("1u3_QfB467jqHgNXC00UIzbLZRQCg2S7x", "split_zhou_DescribableTextures.json")]
     assert sorted(p.name for p in (tmp_path / "dtd").iterdir()) == ["images", "split_zhou_DescribableTextures.json"]
     assert load_data("dtd", root=tmp_path).classes == ("banded", "zigzagged")
-    assert states("dtd", tmp_path) == ["there", "there"]
+    assert states("dtd", tmp_path) == ["present", "present"]
     assert fake_dtd.calls == len(drive) == 1
 
 
@@ -91,7 +93,7 @@ def test_what_fails_stops_nothing_and_can_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive: list[tuple[str, str]]
 ) -> None:
     monkeypatch.setattr(torchvision.datasets, "DTD", Interrupted)
-    assert states("dtd", tmp_path) == ["failed: URLError: <urlopen error no route to host>", "got"]
+    assert states("dtd", tmp_path) == ["failed: URLError: <urlopen error no route to host>", "downloaded"]
     assert not (tmp_path / "dtd" / "images").exists()
 
 
@@ -101,19 +103,20 @@ def test_an_archive_is_kept_and_what_was_half_unpacked_is_not(tmp_path: Path, mo
     monkeypatch.setattr(torchvision.datasets, "DTD", Interrupted)
     assert states("dtd", tmp_path)[0].startswith("failed")
     monkeypatch.setattr(torchvision.datasets, "DTD", Resumed)
-    assert states("dtd", tmp_path) == ["got", "there"]
+    assert states("dtd", tmp_path) == ["downloaded", "present"]
     assert len(list((tmp_path / "dtd" / "images" / "banded").iterdir())) == 10
 
 
 def test_an_archive_on_the_web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def extract(archive: str, folder: str) -> str:
-        assert Path(archive).name == "imagenet-a.tar"
-        folders(Path(folder) / "imagenet-a", ("n01443537",), 1)
-        return folder
+    def download(url: str, file: Path) -> None:
+        folders(tmp_path / "source" / "imagenet-a", ("n01443537",), 1)
+        with tarfile.open(file, "w") as tar:
+            tar.add(tmp_path / "source" / "imagenet-a", "imagenet-a")
 
-    monkeypatch.setattr(fetch, "download", lambda url, file: file.write_text(url))
-    monkeypatch.setattr(utils, "extract_archive", extract)
-    assert states("imagenet_a", tmp_path) == ["got"]
+    monkeypatch.setattr(fetch, "download", download)
+    assert "has the SHA-256" in states("imagenet_a", tmp_path)[0]
+    monkeypatch.setattr(fetch, "check_sha256", lambda file, expected, url: None)
+    assert states("imagenet_a", tmp_path) == ["downloaded"]
     assert load_data("imagenet_a", root=tmp_path).classes == ("goldfish",)
     assert not (tmp_path / "imagenet-adversarial" / ".download").exists()
 
@@ -135,15 +138,15 @@ def test_half_an_archive_is_kept_and_a_bad_one_is_not(tmp_path: Path, monkeypatc
 
 
 def test_an_archive_with_other_content_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "download", lambda url, file: file.touch())
-    monkeypatch.setattr(utils, "extract_archive", lambda archive, folder: folder)
+    monkeypatch.setattr(fetch, "download", lambda url, file: tarfile.open(file, "w").close())
+    monkeypatch.setattr(fetch, "check_sha256", lambda file, expected, url: None)
     (state,) = states("imagenet_r", tmp_path)
-    assert state.startswith("failed: 'imagenet-r' was not in what was downloaded")
+    assert state.startswith("failed: 'imagenet-r' was not in the download")
 
 
 def test_what_only_a_person_can_do(tmp_path: Path, drive: list[tuple[str, str]]) -> None:
-    assert states("imagenet", tmp_path) == ["by hand"]
-    assert states("stanford_cars", tmp_path) == ["by hand", "got"]
+    assert states("imagenet", tmp_path) == ["manual"]
+    assert states("stanford_cars", tmp_path) == ["manual", "downloaded"]
 
 
 def test_google_drive_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +163,7 @@ def test_google_drive_needs_a_package(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_steps_are_done_where_the_layout_is_there(name: str, root: Path) -> None:
     steps = prepare_data(name, root, dry_run=True)
-    assert {step.state for step in steps} == {"there"}
+    assert {step.state for step in steps} == {"present"}
     assert all(path.is_relative_to(root) for step in steps for path in step.paths)
 
 
@@ -183,13 +186,20 @@ def test_check_of_the_users_own_folder(tmp_path: Path) -> None:
     assert (report.found["classes"], report.expected, report.complete) == (2, {}, True)
 
 
+def test_parts_say_whether_their_checksum_is_known(tmp_path: Path) -> None:
+    (sketch,) = prepare_data("imagenet_sketch", tmp_path, dry_run=True)
+    (variant,) = prepare_data("imagenet_a", tmp_path, dry_run=True)
+    assert sketch.how.endswith("no checksum is published")
+    assert variant.how.endswith("SHA-256 checked")
+
+
 def test_list(tmp_path: Path) -> None:
     LAYOUTS["dtd"](tmp_path)
     LAYOUTS["eurosat"](tmp_path)
     shutil.rmtree(tmp_path / "eurosat" / "2750")
     cards = {card.name: card for card in list_data(tmp_path)}
     found = {name: cards[name].state for name in ("dtd", "eurosat", "food101", "openmoji")}
-    assert found == {"dtd": "there", "eurosat": "incomplete", "food101": "not there", "openmoji": "included"}
+    assert found == {"dtd": "present", "eurosat": "incomplete", "food101": "missing", "openmoji": "included"}
     assert cards["sun397"].expected == {"classes": 397, "train": 15880, "val": 3970, "test": 19850}
 
 
@@ -202,7 +212,7 @@ def test_command_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main(["data", "list", "--data_root", str(tmp_path)])
     shown = capsys.readouterr().out
     assert "1,281,167" in shown
-    assert "not there" in shown
+    assert "missing" in shown
 
 
 def test_command_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +231,7 @@ def test_command_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_command_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", "prepare", "ucf101", "--data_root", str(tmp_path), "--dry_run", "--json"])
     steps = json.loads(capsys.readouterr().out)
-    assert [step["state"] for step in steps] == ["to get", "to get"]
+    assert [step["state"] for step in steps] == ["missing", "missing"]
     assert "drive.google.com" in steps[0]["how"]
     with pytest.raises(SystemExit):
         main(["data", "prepare", "imagenet", "--data_root", str(tmp_path)])

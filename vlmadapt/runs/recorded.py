@@ -1,0 +1,142 @@
+"""The test images of a finished run as its `data.json` lists them, found in the data as they are now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.splits import ClassGroup
+from vlmadapt.errors import DataError
+from vlmadapt.runs.inputs import Inputs
+from vlmadapt.text import first_few
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Test groups of a run.
+
+    Attributes:
+        groups: the images and labels of `data.json`, at their present place.
+        notes: changes of the data since the run.
+    """
+
+    groups: tuple[ClassGroup, ...]
+    notes: tuple[str, ...]
+
+
+def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool = False) -> Recorded:
+    """The test groups that a run recorded; never cut again, whatever has come since.
+
+    Args:
+        manifest: content of the run's `data.json`.
+        inputs: the run's data as they are now.
+        rename: take class names from `inputs` instead of `data.json`.
+
+    Raises:
+        DataError: a recorded test image is missing.
+    """
+    own = [group for group in manifest["test"] if "templates" not in group]
+    others = [[group] for group in manifest["test"] if "templates" in group]
+    if len(others) != len(inputs.targets):
+        raise DataError(f"the run tested {len(others)} targets, but its settings name {len(inputs.targets)}.")
+    groups: list[ClassGroup] = []
+    notes: list[str] = []
+    for data, recorded in zip((inputs.data, *inputs.targets), (own, *others), strict=True):
+        now = _Now(data, [name for group in recorded for name, _ in group["examples"]])
+        groups += (now.group(group, rename) for group in recorded)
+        notes += now.changes(recorded, only_listed=inputs.settings.protocol == "custom")
+    return Recorded(tuple(groups), tuple(notes))
+
+
+def trained_on(manifest: Mapping[str, Any], own: Dataset | None, data: Dataset) -> frozenset[Path]:
+    """Images of a data set that a run used in training or validation.
+
+    They are told by their paths, or by their names below a common folder where the run's data have moved.
+
+    Args:
+        manifest: content of the run's `data.json`.
+        own: the run's data; None where they are no longer in their place.
+        data: other data, or the same.
+    """
+    used = [name for name, _ in (*manifest["train"], *manifest["val"])]
+    tested = [name for group in manifest["test"] if "templates" not in group for name, _ in group["examples"]]
+    places = [example.path for example in (own or data).examples]
+    root = _root_of([*used, *tested], places)
+    if own is None and not {root / name for name in (*used, *tested)} <= set(places):
+        return frozenset()
+    resolved = {(root / name).resolve() for name in used}
+    return frozenset(example.path for example in data.examples if example.path.resolve() in resolved)
+
+
+class _Now:
+    """A data set as it is now, next to the names of the test images that a run recorded."""
+
+    def __init__(self, data: Dataset, names: Sequence[str]) -> None:
+        self.data = data
+        self.labels = {example.path: example.label for example in data.examples}
+        root = _root_of(names, self.labels)
+        self.paths = {name: root / name for name in names}
+        missing = [name for name, path in self.paths.items() if path not in self.labels]
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of the {len(names):,} images that the run tested are no longer in '{data.name}': "
+                f"{first_few(missing)}; restore them, or test the data as they are now with --data."
+            )
+
+    def group(self, recorded: Mapping[str, Any], rename: bool) -> ClassGroup:
+        examples = tuple(Example(self.paths[name], label) for name, label in recorded["examples"])
+        names = self._names_now(recorded) if rename else recorded["classes"]
+        templates = recorded.get("templates")
+        return ClassGroup(
+            recorded["name"], recorded["role"], tuple(names), examples, None if templates is None else tuple(templates)
+        )
+
+    def changes(self, groups: Sequence[Mapping[str, Any]], only_listed: bool) -> Iterator[str]:
+        """Notes on images and classes that came, and images whose class is another one now."""
+        used: set[int] = set()
+        moved = 0
+        for group in groups:
+            usual = self._labels_now(group)
+            used |= set(usual.values())
+            moved += sum(self.labels[self.paths[name]] != usual[label] for name, label in group["examples"])
+        known = set(self.paths.values())
+        new = sum(e.path not in known and e.label in used for e in self.data.test)
+        if new:
+            yield f"{new:,} test images of '{self.data.name}' are new since the run; they are not tested."
+        if moved:
+            yield f"{moved:,} test images of '{self.data.name}' have another class now; they are tested as recorded."
+        listed = {name for group in groups for name in group["classes"]}
+        classes = [name for i, name in enumerate(self.data.classes) if i not in used and name not in listed]
+        if classes and not only_listed:
+            yield f"{len(classes):,} classes of '{self.data.name}' are new since the run; they are not tested."
+
+    def _labels_now(self, recorded: Mapping[str, Any]) -> dict[int, int]:
+        """The present label of each recorded one: that of most of its images."""
+        votes: dict[int, Counter[int]] = {}
+        for name, label in recorded["examples"]:
+            votes.setdefault(label, Counter())[self.labels[self.paths[name]]] += 1
+        return {label: count.most_common(1)[0][0] for label, count in votes.items()}
+
+    def _names_now(self, recorded: Mapping[str, Any]) -> list[str]:
+        by_folder = dict(zip(self.data.folders, self.data.classes, strict=False))
+        labels = self._labels_now(recorded)
+        return [
+            self.data.classes[labels[label]] if label in labels else by_folder.get(name, name)
+            for label, name in enumerate(recorded["classes"])
+        ]
+
+
+def _root_of(names: Iterable[str], files: Collection[Path]) -> Path:
+    """The folder that recorded names are relative to: the one below which most of them are files now."""
+    wanted = set(names)
+    depths = {len(PurePosixPath(name).parts) for name in wanted}
+    votes: Counter[Path] = Counter()
+    for file in files:
+        for depth in depths:
+            if len(file.parts) > depth and "/".join(file.parts[-depth:]) in wanted:
+                votes[file.parents[depth - 1]] += 1
+    return max(votes, key=lambda root: (votes[root], -len(root.parts)), default=Path())
