@@ -9,3 +9,10 @@ def test_steps_per_shot_become_whole_epochs() -> None:
     assert recipe.with_epochs(shots=16, steps=50).epochs == 160
     assert recipe.with_epochs(shots=1, steps=3).epochs == 167
     assert Recipe(epochs=7).with_epochs(shots=16, steps=50) == Recipe(epochs=7)
+
+
+def test_a_cycle_is_a_whole_part_of_the_epochs_and_at_least_one() -> None:
+    assert Recipe(epochs=7).cycle == 7
+    assert Recipe(epochs=7, cycles=2).cycle == 3
+    assert Recipe(epochs=1, cycles=2).cycle == 1
+    assert Recipe(epochs=0).cycle == 1
