@@ -19,7 +19,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.method import total
 from vlmadapt.core.packing import Packing
 from vlmadapt.core.sequences import Sequences
-from vlmadapt.testing import Subject
+from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.data import MemorySupport
 
 BATCH = 4
@@ -32,7 +32,7 @@ def class_names(n: int) -> tuple[str, ...]:
     return tuple(open_clip.IMAGENET_CLASSNAMES[:n])
 
 
-def training_step(subject: Subject, names: tuple[str, ...], plan: str = "planned") -> Callable[[], None]:
+def training_step(subject: MethodUnderTest, names: tuple[str, ...], plan: str = "planned") -> Callable[[], None]:
     """A function that takes loss and gradients of one batch, with start values, and applies nothing.
 
     It has been called once, so that all that is kept between steps is there.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests import small
+from tests.core.hook_shapes import Synthetic, first_in_both
 from tests.parity.tiny_clip import inputs
 from tests.plugins.few_shot import FewShots
 from tests.plugins.prompt_methods import TEMPLATE, backbone
+from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, PluginError
+from vlmadapt.plugin import IMAGE, MLP, adapt, prompt
 from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN
 
 KNOWING = {"coop": {"per_class": True, "tokens": 2}, "linear-probe": {}, "tip-adapter": {}, "tip-adapter-f": {}}
@@ -60,3 +63,47 @@ def test_a_method_that_reads_names_answers_for_any(prompted: Classifier) -> None
 def prompted() -> Classifier:
     built = build_method("coop", backbone(), Task(small.NAMES, (TEMPLATE,)), {"tokens": 2})
     return Classifier(backbone(), built, (TEMPLATE,))
+
+
+TEMPLATES = (TEMPLATE,)
+
+
+@pytest.fixture(scope="module")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return small.backbone(tmp_path_factory.mktemp("clip"))
+
+
+def test_scores_are_given_in_evaluation_mode_without_gradients(small_clip: Backbone) -> None:
+    dropout = nn.Dropout(0.5)
+    method = Synthetic(small_clip, lambda m: [adapt(IMAGE, 1, dropout, MLP)]).float()
+    method.dropout = dropout
+    classifier, images = Classifier(small_clip, method.train(), TEMPLATES), inputs(1, 3, 16)
+    first = classifier.scores(images, small.NAMES, SEEN)
+    assert not method.training
+    assert torch.equal(first, classifier.scores(images, small.NAMES, SEEN)), "dropout draws nothing"
+    assert first.is_inference()
+    assert first.shape == (3, len(small.NAMES))
+
+
+def test_scores_are_float32_under_autocast(small_clip: Backbone) -> None:
+    method = Synthetic(small_clip, first_in_both).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = Classifier(small_clip, method, TEMPLATES).scores(inputs(1, 3, 16), small.NAMES, SEEN)
+    assert scores.dtype == torch.float32
+
+
+def test_other_templates_describe_the_same_method(small_clip: Backbone) -> None:
+    method = Synthetic(small_clip, first_in_both).float()
+    one = Classifier(small_clip, method, TEMPLATES, plan="reference", class_chunk=2)
+    other = one.with_templates(("a drawing of a {}.",))
+    assert other.method is method
+    assert other._settings == one._settings == ("reference", 2, None)
+    images = inputs(1, 3, 16)
+    expected = Classifier(small_clip, method, ("a drawing of a {}.",)).scores(images, small.NAMES, SEEN)
+    torch.testing.assert_close(other.scores(images, small.NAMES, SEEN), expected, rtol=1e-4, atol=1e-3)
+    assert not torch.allclose(one.scores(images, small.NAMES, SEEN), expected)
+
+
+def test_hooks_that_cannot_be_are_refused_before_any_work(small_clip: Backbone) -> None:
+    with pytest.raises(PluginError, match="no tokens go to CONTEXT"):
+        Classifier(small_clip, Synthetic(small_clip, lambda m: [prompt("[2] {}.")]), TEMPLATES)

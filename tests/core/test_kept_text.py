@@ -25,7 +25,7 @@ from vlmadapt.core.kept_text import KeptText, MethodState
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.side import IMAGE, TEXT
 from vlmadapt.core.templates import Template
-from vlmadapt.testing import Subject
+from vlmadapt.testing import MethodUnderTest
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 
@@ -166,7 +166,7 @@ def test_an_object_at_the_address_of_another_is_another() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_text_features_of_every_method_can_be_kept(name: str) -> None:
-    method = Subject(name).build()
+    method = MethodUnderTest(name).build()
     assert MethodState(method).equals(MethodState(method).copy())
 
 

@@ -42,3 +42,10 @@ def test_a_training_of_warmup_alone_is_told_from_others(recipe: Recipe, only: bo
 )
 def test_warmup_is_shortened_in_proportion_and_leaves_an_epoch(published: Recipe, epochs: int, warmup: int) -> None:
     assert published.shortened_warmup(epochs) == warmup
+
+
+def test_a_cycle_is_a_whole_part_of_the_epochs_and_at_least_one() -> None:
+    assert Recipe(epochs=7).cycle == 7
+    assert Recipe(epochs=7, cycles=2).cycle == 3
+    assert Recipe(epochs=1, cycles=2).cycle == 1
+    assert Recipe(epochs=0).cycle == 1

@@ -13,7 +13,7 @@ from tests.world import World
 from vlmadapt import fit, load
 from vlmadapt.core.build import method_class
 from vlmadapt.registry.listing import list_plugins, plugin_info
-from vlmadapt.testing import Status, Subject, run_checks
+from vlmadapt.testing import MethodUnderTest, Status, run_checks
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -114,7 +114,7 @@ def test_it_trains_and_answers_and_every_old_name_says_its_new_one(old: str, wor
 
 def test_the_kit_passes_it_but_for_the_version_it_does_not_state(old: str) -> None:
     with pytest.warns(DeprecationWarning):
-        outcomes = {outcome.check: outcome for outcome in run_checks(Subject(old), quick=True)}
+        outcomes = {outcome.check: outcome for outcome in run_checks(MethodUnderTest(old), quick=True)}
     failed = {check for check, outcome in outcomes.items() if not outcome.good}
     assert failed == {"card"}
     assert "does not state the plugin API version" in outcomes["card"].message

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.command import call
-from vlmadapt.testing import Subject
+from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.uses import observed_uses
 
 USES = {
@@ -36,7 +36,7 @@ USES = {
 
 @pytest.mark.parametrize("name", USES)
 def test_hook_points_images_and_overrides_are_observed(name: str) -> None:
-    assert observed_uses(Subject(name)) == USES[name]
+    assert observed_uses(MethodUnderTest(name)) == USES[name]
 
 
 def test_check_prints_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 from tests.step import class_names, counted_tokens, host_waits, operators, training_step
 from vlmadapt import registry
 from vlmadapt.core.method import trainable_count
-from vlmadapt.testing import Subject
+from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.data import CLASSES
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
@@ -36,7 +36,7 @@ CLASS_COUNT = 40
 
 def work(name: str) -> tuple[int, int, int]:
     """The work of a step that is not the first."""
-    subject = Subject(name)
+    subject = MethodUnderTest(name)
     step = training_step(subject, class_names(CLASS_COUNT))
     with counted_tokens(subject.backbone) as tokens:
         step()
@@ -45,7 +45,7 @@ def work(name: str) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_reads_no_value_and_makes_no_tensor_of_python_data(name: str) -> None:
-    subject = Subject(name)
+    subject = MethodUnderTest(name)
     if not trainable_count(subject.build()):
         pytest.skip("nothing is trained step by step")
     assert host_waits(training_step(subject, tuple(CLASSES))) == WAITS.get(name, set())

@@ -9,7 +9,7 @@ import yaml
 
 from tests.cli.command import call
 from vlmadapt.compare.recipes import MethodSettings
-from vlmadapt.compare.settings import CompareSettings, cells
+from vlmadapt.compare.settings import CompareSettings, run_specs
 from vlmadapt.errors import SettingError
 from vlmadapt.runs.settings_files import method_name, read_settings
 
@@ -38,7 +38,7 @@ def test_fit_and_compare_give_the_same_two_files_the_same_meaning(
 ) -> None:
     printed = call(capsys, "fit", "--config", files[0], "--config", files[1], "--print_config")
     fitted = yaml.safe_load(printed.out)
-    (compared,) = cells(CompareSettings(["coop"], seeds=[1], shots=[2], method_configs=files))
+    (compared,) = run_specs(CompareSettings(["coop"], seeds=[1], shots=[2], method_configs=files))
     options = compared.settings.options
     assert (options["tokens"], options["words"]) == (5, "a photo of a")
     assert {key: fitted["method"][key] for key in options} == options

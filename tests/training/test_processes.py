@@ -27,18 +27,21 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` with two processes on the CPU, joined by gloo.
 
     `--cpu --num_processes 2` would start a single one: Accelerate leaves processes on a CPU to mpirun. `--multi_gpu` is
-    how it is told to start them itself, and without a GPU they meet on the CPU.
+    how it is told to start them itself, and without a GPU they meet on the CPU. Finding its port taken, it lets the
+    processes choose one themselves (torchrun's standalone mode), which no other test can take in between.
     """
-    options = ["--multi_gpu", "--num_processes", "2", "--main_process_port", str(next(PORTS))]
-    return subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *options, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ["--multi_gpu", "--num_processes", "2", "--main_process_port", str(port)]
+        return subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch", *options, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
 
 def assert_alike(two: Path, one: Path, tolerance: float = 1e-5) -> None:
