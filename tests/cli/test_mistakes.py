@@ -140,7 +140,7 @@ def bad(world: World, tmp_path: Path) -> Path:
         ("data", "BAD/unnamed", "has a class with the empty name '_'"),
         ("classes", "BAD/hole.txt", "line 2 of 'BAD/hole.txt' is empty"),
         ("classes", "BAD/three.txt", "'BAD/three.txt' names 3 classes but there are 4"),
-        ("classes", "BAD/missing.txt", "'BAD/missing.txt' cannot be read: No such file"),
+        ("classes", "BAD/missing.txt", "class names cannot be read from 'BAD/missing.txt': the file does not exist"),
         ("templates", '["a photo"]', "template 'a photo' must hold exactly one {}"),
         ("backbone", "tyni", "unknown backbone 'tyni'. Did you mean 'tiny'?"),
         ("backbone", "ViT-B-61:openai", "unknown backbone 'ViT-B-61'. Did you mean 'ViT-B-16'?"),

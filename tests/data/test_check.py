@@ -52,7 +52,7 @@ def test_the_command_prints_all_of_it_and_fails(pets: Path, capsys: pytest.Captu
         main(["data", "check", str(pets)])
     told = capsys.readouterr()
     assert stop.value.code == 2
-    assert told.err == f"vlmadapt: data set '{pets}' is not complete: 1 images cannot be read.\n"
+    assert told.err == f"vlmadapt: data set '{pets}' is not complete: 1 image cannot be read.\n"
     for line in (
         "smallest class: 'cat' with 5 images",
         "largest class: 'dog [bold]' with 14 images",

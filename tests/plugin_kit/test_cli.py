@@ -26,7 +26,7 @@ def test_list_and_info(loud: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "mmrl++" in listed and "kit-loud" in listed
     main(["plugins", "info", "linear-probe"])
     told = capsys.readouterr().out
-    assert "one-class: a classifier of a single class has nothing to tell apart" in told
+    assert "one-class: logistic regression needs at least two classes" in told
     main(["plugins", "info", loud, "--json"])
     assert json.loads(capsys.readouterr().out)["source"]["summary"] == "Nothing but CLIP."
 

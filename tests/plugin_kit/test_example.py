@@ -33,7 +33,7 @@ def test_its_life(tmp_path: Path, world: World) -> None:
     listed = json.loads(cli(environment, "plugins", "list", "--kind", "method", "--json"))
     card = next(card for card in listed if card["name"] == "bias")
     assert (card["distribution"], card["status"]) == ("vlmadapt-bias", "ok")
-    assert card["facts"]["hooks"] == ["adapt", "losses", "route"]
+    assert card["source"]["touches"] == ["text", "image"]
 
     config = str(source / "configs" / "bias.yaml")
     fit = ("fit", "--config", config, "--method.layers", "2", *FIT, *where(world), "--out", str(run))

@@ -24,10 +24,10 @@ WAITS = {
 """What is known to read a value in a step, and why it may."""
 
 WORK = {
-    "mmrl": (1421, 520, 1231),
-    "coop": (2520, 240, 1100),
-    "maple": (2376, 336, 1502),
-    "promptsrc": (2376, 672, 1659),
+    "mmrl": (1421, 520, 1235),
+    "coop": (2520, 240, 1102),
+    "maple": (2376, 336, 1504),
+    "promptsrc": (2376, 672, 1663),
 }
 """Tokens that a step puts through the blocks of the text and of the image tower, and operators that compute."""
 

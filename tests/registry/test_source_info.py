@@ -27,7 +27,7 @@ def test_a_subclass_shows_what_it_inherits() -> None:
     info = registry.find(registry.METHODS, "linear-probe").source_info()
     assert info is not None
     assert info.touches == ()  # of SupportMethod
-    assert set(info.limitations) == {"unseen-classes", "class-order", "added-class", "roles", "one-class"}
+    assert set(info.limitations) == {"unseen-classes", "added-class", "roles", "one-class"}
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +18,6 @@ from tests.world import World, adapter, metrics, result
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.processes
-
-PORTS = itertools.count(20_000 + os.getpid() % 10_000)
-"""Below the ports that the system gives out: one of those may be taken again before the processes meet there."""
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -74,7 +74,7 @@ def _problem(report: DataReport) -> str:
         return f"{counted(len(report.missing), 'file')} missing"
     if report.broken:
         return f"{counted(len(report.broken), 'image')} cannot be read"
-    return "its counts are not the published ones"
+    return "its counts differ from the published ones"
 
 
 def _parser(action: str) -> ArgumentParser:

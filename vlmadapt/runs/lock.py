@@ -43,8 +43,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Own a folder for the duration of a `with` block; the folder is made if it does not exist.
 
     The operating system releases the lock when its process ends, however it ends, so the lock of a dead owner does not
-    have to be removed. The lock file stays, unless the folder holds nothing else. On file systems without locks nothing
-    is held.
+    have to be removed. On file systems without locks nothing is held.
 
     Raises:
         VlmadaptError: another process owns the folder, or the folder cannot be written to.
@@ -59,7 +58,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                _remove_if_empty(folder)
+                _remove(path)
             with suppress(OSError):
                 _unlock(file)
 
@@ -87,11 +86,11 @@ def _locked(path: Path) -> TextIO:
         file.close()  # the last owner removed the file between opening and locking it
 
 
-def _remove_if_empty(folder: Path) -> None:
-    """Remove a folder in which nothing but the lock was written, as after a refused start."""
-    if sys.platform != "win32" and [path.name for path in folder.iterdir()] == [LOCK]:
-        (folder / LOCK).unlink()
-        folder.rmdir()
+def _remove(path: Path) -> None:
+    """Remove the lock file, and its folder if nothing else was written there, as after a refused start."""
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
 
 
 def _owner(path: Path) -> str:
