@@ -48,3 +48,9 @@ def first_few(names: Sequence[object], most: int = 5) -> str:
     """`a, b, c and 4 more`."""
     shown = ", ".join(map(str, names[:most]))
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2,000 images`, `3 classes`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"

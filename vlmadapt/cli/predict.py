@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from vlmadapt.cli.parsing import new_parser, parse
@@ -32,12 +33,16 @@ def run(arguments: list[str]) -> None:
 
 
 def _files(given: list[str]) -> list[Path]:
+    from vlmadapt.data.image_formats import unread_endings
     from vlmadapt.data.scan import scan
 
     files: list[Path] = []
     for path in map(Path, given):
         if path.is_dir():
-            files += (path / name for name in scan(path).images)
+            found = scan(path)
+            files += (path / name for name in found.images)
+            if found.unread:
+                print(f"not read in '{path}': {unread_endings(found.unread)}.", file=sys.stderr)
         elif path.is_file():
             files.append(path)
         else:

@@ -11,9 +11,9 @@ from vlmadapt.core.adapter import read_config
 from vlmadapt.core.method import Role
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
-from vlmadapt.data.load import is_registered, load_data
+from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import ClassGroup, Protocol
-from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.errors import DataError, counted
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes
 from vlmadapt.runs.distributed import join_processes
@@ -86,16 +86,11 @@ def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
 def _tested_data(data: Dataset, run: Run, reporter: Reporter) -> Dataset:
     """Other data, all of which is tested where they have no parts of their own, without what the run was trained on."""
     test = data.examples if data.cut else data.test
-    if is_registered(run.settings().data):
-        return replace(data, test=test)
-    try:
-        own = Inputs.read(run.settings()).data
-    except VlmadaptError:
-        own = None
-    known = trained_on(run.manifest(), own, data)
+    known = trained_on(run, data)
     rest = tuple(example for example in test if example.path not in known)
     if len(rest) < len(test):
-        reporter.say(f"{len(test) - len(rest):,} images of '{data.name}' were used in training; they are not tested.")
+        images = counted(len(test) - len(rest), "image")
+        reporter.say(f"used in training and therefore not tested: {images} of '{data.name}'.")
     return replace(data, test=rest)
 
 
@@ -111,10 +106,22 @@ def _groups_of(
         data=data or settings.data,
         data_root=str(root) if root else settings.data_root,
     ).resolved()
-    names, groups = Inputs.read(changed, classes).groups()
+    inputs = Inputs.read(changed, classes)
+    names, groups = inputs.groups()
     if set(names) != set(trained):
         raise DataError(
             f"protocol '{protocol}' on '{changed.data}' trains on {len(names)} classes which are not the "
             f"{len(trained)} that '{run.folder}' was trained on."
         )
+    _check_untrained(groups, run, inputs.data)
     return groups
+
+
+def _check_untrained(groups: Sequence[ClassGroup], run: Run, data: Dataset) -> None:
+    known = trained_on(run, data)
+    used = sum(example.path in known for group in groups for example in group.examples)
+    if used:
+        raise DataError(
+            f"{counted(used, 'image')} to test of '{data.name}' were used in training, as the parts of the data have "
+            "changed since; test the run without --protocol."
+        )
