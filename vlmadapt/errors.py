@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
+
+from vlmadapt.text import first_few
 
 
 class VlmadaptError(Exception):
-    """A mistake the user can mend; the command line prints its message alone and exits with 2."""
+    """A mistake the user can correct; the command line prints its message alone and exits with 2."""
 
 
 class DataError(VlmadaptError):
@@ -20,6 +22,10 @@ class BackboneError(VlmadaptError):
 
 class PluginError(VlmadaptError):
     """A plugin is unknown, broken, or clashes with another."""
+
+
+class SettingError(VlmadaptError):
+    """A setting or an option of a method is unknown, or has a value that it cannot have."""
 
 
 class AdapterError(VlmadaptError):
@@ -36,21 +42,3 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{name}'.{hint} Known: {first_few(names, 50) or 'none'}."
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def first_few(names: Sequence[object], most: int = 5) -> str:
-    """`a, b, c and 4 more`."""
-    shown = ", ".join(map(str, names[:most]))
-    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 image`, `2,000 images`, `3 classes`."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

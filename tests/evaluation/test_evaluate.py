@@ -120,6 +120,11 @@ def test_images_that_the_run_was_trained_on_are_not_tested_wherever_they_are_now
     (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "pictures"))
     assert accuracy.total == 32 - used
     assert f"used in training and therefore not tested: {used} images of 'pictures'." in capsys.readouterr().err
+    shutil.copytree(tmp_path / "pictures" / CLASSES[0], tmp_path / "others" / "renamed")
+    class_folder(tmp_path / "others" / "crow", 2)
+    mine = [name for name, _ in (*manifest["train"], *manifest["val"]) if name.startswith(CLASSES[0])]
+    (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "others"))
+    assert accuracy.total == 10 - len(mine)
     (tmp_path / "pictures").rename(tmp_path / "moved")
     (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "moved"))
     assert accuracy.total == 32 - used

@@ -12,10 +12,11 @@ import pytest
 from tests.data.pictures import class_folder, picture
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import group_sha256, manifest
-from vlmadapt.errors import DataError, counted
+from vlmadapt.errors import DataError
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.recorded import recorded_groups
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import counted
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_images_and_classes_that_came_are_noted_and_not_tested(pets: Path) -> No
     assert more > 0
     assert found.notes == (
         f"new since the run and not tested: {counted(more, 'test image')} of 'pets'.",
-        "new since the run and not tested: 1 class of 'pets'.",
+        "new since the run and not tested: the class 'ape' of 'pets'.",
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from vlmadapt.errors import DataError, first_few, unknown
+from vlmadapt.errors import DataError, unknown
 from vlmadapt.files import read_text
+from vlmadapt.text import first_few
 
 LONGEST = 500
 """Characters of a class name; a CLIP prompt has 77 tokens."""

@@ -14,8 +14,9 @@ from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.image_formats import unread_endings
 from vlmadapt.data.scan import Listing, scan
 from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
-from vlmadapt.errors import DataError, counted, first_few
+from vlmadapt.errors import DataError
 from vlmadapt.files import exists
+from vlmadapt.text import counted, first_few
 
 LAYOUT = "root/class/image or root/{train,val,test}/class/image"
 SPLITS = {

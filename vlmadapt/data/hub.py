@@ -13,7 +13,8 @@ from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.folder import SPLITS
 from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
-from vlmadapt.errors import DataError, first_few
+from vlmadapt.errors import DataError
+from vlmadapt.text import first_few
 
 MOST = 4
 """Split or column names that an error lists."""

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.image_formats import advice, formats
-from vlmadapt.errors import DataError, first_few, first_line
+from vlmadapt.errors import DataError
+from vlmadapt.text import first_few, first_line
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished images and the number of all images."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from vlmadapt import registry
 from vlmadapt.data.registered import find_source, require_root
 from vlmadapt.data.source import DataSource, Step, data_root
-from vlmadapt.errors import DataError, PluginError, first_line
+from vlmadapt.errors import DataError, PluginError
+from vlmadapt.text import first_line
 
 PRESENT, DOWNLOADED, MISSING, MANUAL = "present", "downloaded", "missing", "manual"
 """States of a part: already in place, downloaded just now, not downloaded yet, only to be obtained by a person."""

@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 from vlmadapt.data.class_split import ClassSplit
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
-from vlmadapt.errors import DataError, first_few, unknown
+from vlmadapt.errors import DataError, unknown
+from vlmadapt.text import first_few
 
 Protocol = Literal["base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom"]
 TRANSFER = ("cross-dataset", "domain-generalization")

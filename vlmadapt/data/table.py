@@ -16,8 +16,9 @@ from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.folder import SPLITS
 from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
-from vlmadapt.errors import DataError, counted
+from vlmadapt.errors import DataError
 from vlmadapt.files import exists, parse_json, read_text
+from vlmadapt.text import counted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 LIMIT = 512 * 2**20

@@ -13,7 +13,7 @@ from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import ClassGroup, Protocol
-from vlmadapt.errors import DataError, counted
+from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes
 from vlmadapt.runs.distributed import join_processes
@@ -21,6 +21,7 @@ from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.recorded import Recorded, recorded_groups, trained_on
 from vlmadapt.runs.run import Run
+from vlmadapt.text import counted
 
 
 def evaluate(

@@ -12,9 +12,9 @@ from vlmadapt.data.duplicates import conflicting, kinds_of
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import is_registered, load_data
 from vlmadapt.data.splits import ClassGroup, Splits, make_groups, make_splits
-from vlmadapt.errors import counted
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import counted
 
 
 @dataclass(frozen=True)

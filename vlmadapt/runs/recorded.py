@@ -9,12 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.duplicates import duplicates
 from vlmadapt.data.load import is_registered
 from vlmadapt.data.splits import ClassGroup
-from vlmadapt.errors import DataError, VlmadaptError, counted, first_few
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import counted, first_few
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool
 def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
     """Images of a data set that a run used in training or validation.
 
-    They are recognised by their paths, or by their names below a common folder where the run's data have moved. The
+    They are recognised by their content; where the run's data have moved, by their names below a common folder. The
     parts of registered data sets are fixed, so that none is looked for there.
     """
     settings, manifest = run.settings(), run.manifest()
@@ -66,12 +68,14 @@ def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
     used = [name for name, _ in (*manifest["train"], *manifest["val"])]
     tested = [name for group in manifest["test"] if "templates" not in group for name, _ in group["examples"]]
     own = _read(settings)
-    places = [example.path for example in (own or data).examples]
+    places = {example.path for example in (own or data).examples}
     root = _root_of([*used, *tested], places)
-    if own is None and not {root / name for name in (*used, *tested)} <= set(places):
+    if own is None and not {root / name for name in (*used, *tested)} <= places:
         return frozenset()
-    resolved = {(root / name).resolve() for name in used}
-    return frozenset(example.path for example in data.examples if example.path.resolve() in resolved)
+    seen = {root / name for name in used}
+    copies = duplicates([*seen, *(example.path for example in data.examples)])
+    equal = {path for group in copies if not seen.isdisjoint(group) for path in group}
+    return frozenset(example.path for example in data.examples if example.path in seen | equal)
 
 
 def _read(settings: FitSettings) -> Dataset | None:
@@ -123,7 +127,7 @@ class _Now:
         listed = {name for group in groups for name in group["classes"]}
         classes = [name for i, name in enumerate(self.data.classes) if i not in used and name not in listed]
         if classes and not only_listed:
-            yield f"new since the run and not tested: {counted(len(classes), 'class')} of '{self.data.name}'."
+            yield f"new since the run and not tested: {_quoted(classes)} of '{self.data.name}'."
 
     def _labels_now(self, recorded: Mapping[str, Any]) -> dict[int, int]:
         """The present label of each recorded one: that of most of its images."""
@@ -139,6 +143,11 @@ class _Now:
             self.data.classes[labels[label]] if label in labels else by_folder.get(name, name)
             for label, name in enumerate(recorded["classes"])
         ]
+
+
+def _quoted(classes: Sequence[str]) -> str:
+    names = first_few([f"'{name}'" for name in classes])
+    return f"the class {names}" if len(classes) == 1 else f"the classes {names}"
 
 
 def _root_of(names: Iterable[str], files: Collection[Path]) -> Path:

@@ -16,7 +16,7 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Role, Task, trainable_count
 from vlmadapt.data.splits import Splits, manifest
-from vlmadapt.errors import VlmadaptError, first_few
+from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.accuracy import Accuracy, answer_group, summary
 from vlmadapt.runs.distributed import join_processes
 from vlmadapt.runs.inputs import Inputs, checked_splits
@@ -24,6 +24,7 @@ from vlmadapt.runs.memory import peak_memory
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import first_few
 from vlmadapt.training.checkpoint import Progress
 from vlmadapt.training.loop import SupportSet, TrainingLoop
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from vlmadapt.cli.tables.runs import console
 from vlmadapt.data.check import PARTS, ClassCount, DataReport
 from vlmadapt.data.manage import DataCard, StepReport
-from vlmadapt.errors import first_few
+from vlmadapt.text import first_few
 
 MOST = 20
 """Lines of a kind that are printed; the others are counted."""
