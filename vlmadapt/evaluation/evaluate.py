@@ -59,19 +59,20 @@ def evaluate(
     accelerator = join_processes()
     reporter = Reporter(accelerator.is_main_process)
     trained, _ = trained_and_known_classes(run)
+    notes: tuple[str, ...] = ()
     if protocol is not None:
         groups = _groups_of(protocol, run, trained, data, classes, data_root)
     elif data is None:
         recorded = _recorded(run, classes, data_root)
-        groups = recorded.groups
-        for note in recorded.notes:
-            reporter.say(note)
+        groups, notes = recorded.groups, recorded.notes
     else:
         described = read_config(run.adapter).templates
-        other = _tested_data(load_data(data, classes=classes, root=data_root, default=described), run, reporter)
+        other, notes = _untrained(load_data(data, classes=classes, root=data_root, default=described), run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
     skip = data is None and protocol is not None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
+    for note in notes:
+        reporter.say(note)
     classifier = load_classifier(run.adapter, trained, backbone, options)
     accuracies = [evaluate_group(classifier, group, accelerator, reporter) for group in groups]
     return accuracies, summary(accuracies)
@@ -84,15 +85,14 @@ def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
     return recorded_groups(run.manifest(), Inputs.read(settings, classes), rename=classes is not None)
 
 
-def _tested_data(data: Dataset, run: Run, reporter: Reporter) -> Dataset:
-    """Other data, all of which is tested where they have no parts of their own, without what the run was trained on."""
+def _untrained(data: Dataset, run: Run) -> tuple[Dataset, tuple[str, ...]]:
+    """Other data without images the run was trained on, and a note on these; without parts all images are tested."""
     test = data.examples if data.cut else data.test
     known = trained_on(run, data)
     rest = tuple(example for example in test if example.path not in known)
-    if len(rest) < len(test):
-        images = counted(len(test) - len(rest), "image")
-        reporter.say(f"used in training and therefore not tested: {images} of '{data.name}'.")
-    return replace(data, test=rest)
+    images = counted(len(test) - len(rest), "image")
+    note = f"used in training and therefore not tested: {images} of '{data.name}'."
+    return replace(data, test=rest), (note,) if len(rest) < len(test) else ()
 
 
 def _groups_of(
