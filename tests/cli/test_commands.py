@@ -246,10 +246,11 @@ def test_predict_answers_for_all_images_in_a_folder(
     capsys: Capture, world: World, base_to_novel: FitResult, tmp_path: Path
 ) -> None:
     class_folder(tmp_path / "mixed", 3)
-    (tmp_path / "mixed" / "notes.txt").touch()
+    (tmp_path / "mixed" / "raw.cr2").touch()
     said = call(capsys, "predict", str(base_to_novel.folder), str(tmp_path / "mixed"), *files(world), "--json")
     images = [json.loads(line)["image"] for line in said.out.splitlines()]
     assert images == [*(str(tmp_path / "mixed" / f"0{i}.png") for i in range(3)), *files(world)]
+    assert said.err == "not read: 1 .cr2.\n"
 
 
 def test_predict_chooses_from_all_classes_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:

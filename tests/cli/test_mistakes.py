@@ -284,7 +284,7 @@ def test_a_prediction_that_cannot_be_made(
     ("arguments", "message"),
     [
         (["--data", "BAD/missing"], "missing' does not exist"),
-        (["--data", "BAD/torn"], "8 of 32 images cannot be read: 'BAD/torn/red_fox/"),
+        (["--data", "BAD/torn"], "8 of 22 images cannot be read: 'BAD/torn/red_fox/"),
         (["--data", "BAD/empty"], "there are no images"),
         (["--classes", "BAD/three.txt"], "names 3 classes but there are 4"),
         (["--backbone", "tiny"], "'tiny' has other weights"),

@@ -204,9 +204,8 @@ def test_files_that_are_not_read_are_counted_by_ending(flat: Path, monkeypatch: 
         (flat / "beagle" / name).touch()
     picture(flat / "cover.png")
     assert read_folder(flat).notes == (
-        "4 files in the class folders of 'pets' are not read: 2 .heic (pip install 'vlmadapt[heif]'), "
-        "1 without an ending, 1 .txt.",
-        "1 images next to the class folders of 'pets' are not read.",
+        "not read in the class folders of 'pets': 2 .heic (pip install 'vlmadapt[heif]'), 1 without an ending, 1 .txt.",
+        "not read next to the class folders of 'pets': 1 image.",
     )
     (flat / "dodo").mkdir()
     (flat / "dodo" / "a.heic").touch()

@@ -145,6 +145,13 @@ def test_heif_is_read_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HEIF" in formats.__wrapped__()
 
 
+def test_a_heif_image_without_its_package_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(b"broken")
+    with pytest.raises(DataError) as error:
+        read_image(tmp_path / "a.heic")
+    assert ("pip install 'vlmadapt[heif]'" in str(error.value)) == ("HEIF" not in formats())
+
+
 def test_sound_images_pass_with_progress(tmp_path: Path) -> None:
     sound = examples(tmp_path, 5)
     seen: list[tuple[int, int]] = []

@@ -119,3 +119,9 @@ def test_a_source_gets_the_data_root(name: str, tmp_path: Path, monkeypatch: pyt
 def test_what_is_neither_source_nor_function() -> None:
     with pytest.raises(PluginError, match=r"'NUMBER' .* is broken: it is neither a vlmadapt.plugin.DataSource nor"):
         load_data("NUMBER")
+
+
+@pytest.mark.parametrize("spec", ["x" * 5000, "/" + "x" * 5000, "y" * 5000 + ".csv", "nul\0", "/nul\0/x"])
+def test_names_that_no_file_can_have_are_a_sentence(spec: str) -> None:
+    with pytest.raises(DataError):
+        load_data(spec)

@@ -131,7 +131,7 @@ def test_equal_rows_count_once_and_are_noted(here: Path) -> None:
     once = read_table(csv(here, "path,label", *rows))
     thrice = read_table(csv(here, "path,label", *rows, f"{here}/img/a.png,x", *rows))
     assert (thrice.train, thrice.val, thrice.test) == (once.train, once.val, once.test)
-    assert thrice.notes == ("3 rows of 'list.csv' repeat an image; each image is used once.",)
+    assert thrice.notes == ("'list.csv' repeats images in 3 rows; each image is used once.",)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -61,7 +61,7 @@ def test_images_that_came_since_are_not_tested(
     (accuracy,), numbers = evaluate(fitted.folder)
     assert numbers == fitted.numbers["accuracy"]
     assert accuracy.data_sha256 == fitted.numbers["groups"][0]["data_sha256"]
-    assert "test images of 'pictures' are new since the run; they are not tested." in capsys.readouterr().err
+    assert "new since the run and not tested: " in capsys.readouterr().err
 
 
 def test_other_data_are_one_group_of_all_their_images(run: FitResult, tmp_path: Path) -> None:
@@ -120,7 +120,12 @@ def test_images_that_the_run_was_trained_on_are_not_tested_wherever_they_are_now
     capsys.readouterr()
     (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "pictures"))
     assert accuracy.total == 32 - used
-    assert f"{used} images of 'pictures' were used in training; they are not tested." in capsys.readouterr().err
+    assert f"used in training and therefore not tested: {used} images of 'pictures'." in capsys.readouterr().err
+    shutil.copytree(tmp_path / "pictures" / CLASSES[0], tmp_path / "others" / "renamed")
+    class_folder(tmp_path / "others" / "crow", 2)
+    mine = [name for name, _ in (*manifest["train"], *manifest["val"]) if name.startswith(CLASSES[0])]
+    (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "others"))
+    assert accuracy.total == 10 - len(mine)
     (tmp_path / "pictures").rename(tmp_path / "moved")
     (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "moved"))
     assert accuracy.total == 32 - used

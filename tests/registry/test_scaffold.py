@@ -28,7 +28,7 @@ def test_the_package_installs_passes_its_tests_and_fits(tmp_path: Path, world: W
     }
     environment = install(package, tmp_path / "site")
     tested = python(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not two-processes", cwd=package)
-    assert "21 passed, 1 deselected" in tested
+    assert "22 passed, 1 deselected" in tested
     out = str(tmp_path / "run")
     cli(environment, "fit", "--config", "configs/my-method.yaml", *FIT, *where(world), "--out", out, cwd=package)
     assert (tmp_path / "run" / "adapter" / "adapter_config.json").is_file()

@@ -41,7 +41,7 @@ def test_copies_in_training_and_test_images_and_in_two_classes_are_counted(pets:
     shutil.copy(pets / "train" / "crow" / "train-02.png", pets / "train" / "crow" / "harmless.png")
     inputs, _ = checked_splits(read(pets), Reporter(False))
     assert inputs.notes == (
-        "4 images have copies in another class, or in both training and test images; "
+        "equal content in two classes, or in both training and test images: 4 images; "
         f"`vlmadapt data check {pets}` lists them.",
     )
 

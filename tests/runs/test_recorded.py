@@ -16,6 +16,7 @@ from vlmadapt.errors import DataError
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.recorded import recorded_groups
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import counted
 
 
 @pytest.fixture
@@ -56,8 +57,8 @@ def test_images_and_classes_that_came_are_noted_and_not_tested(pets: Path) -> No
     )
     assert more > 0
     assert found.notes == (
-        f"{more} test images of 'pets' are new since the run; they are not tested.",
-        "1 classes of 'pets' are new since the run; they are not tested.",
+        f"new since the run and not tested: {counted(more, 'test image')} of 'pets'.",
+        "new since the run and not tested: the class 'ape' of 'pets'.",
     )
 
 
@@ -105,7 +106,7 @@ def test_a_table_whose_labels_and_splits_changed_is_tested_as_recorded(pets: Pat
     changed = [row.replace("newt/07.png,newt,test", "newt/07.png,newt,train") for row in changed]
     found = recorded_groups(recorded, inputs(table(pets, *changed)))
     assert found.groups == groups
-    assert found.notes == ("1 test images of 'list' have another class now; they are tested as recorded.",)
+    assert found.notes == ("of another class now and tested as recorded by the run: 1 test image of 'list'.",)
 
 
 def test_new_names_follow_the_folders(pets: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
 
 from vlmadapt.cli.parsing import add_precision, new_parser, parse
@@ -36,18 +38,25 @@ def run(arguments: list[str]) -> None:
 
 
 def _files(given: list[str]) -> list[Path]:
+    from vlmadapt.data.image_formats import unread_endings
     from vlmadapt.data.scan import scan
 
     files: list[Path] = []
+    unread: Counter[str] = Counter()
     for path in map(Path, given):
         if path.is_dir():
-            files += (path / name for name in scan(path).images)
+            found = scan(path)
+            files += (path / name for name in found.images)
+            unread += found.unread
         elif path.is_file():
             files.append(path)
         else:
             raise DataError(f"image '{path}' does not exist.")
+    left = f"not read: {unread_endings(unread)}" if unread else ""
     if not files:
-        raise DataError(f"no images in {', '.join(given)}.")
+        raise DataError(f"no images in {', '.join(given)}{'; ' if left else ''}{left}.")
+    if left:
+        print(f"{left}.", file=sys.stderr)
     return files
 
 

@@ -15,7 +15,8 @@ from vlmadapt.data.image_formats import unread_endings
 from vlmadapt.data.scan import Listing, scan
 from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
 from vlmadapt.errors import DataError
-from vlmadapt.text import first_few
+from vlmadapt.files import exists
+from vlmadapt.text import counted, first_few
 
 LAYOUT = "root/class/image or root/{train,val,test}/class/image"
 SPLITS = {
@@ -43,7 +44,8 @@ class ClassFolders:
     @property
     def files(self) -> Files:
         """Images by class."""
-        return {name: [self.folder / name / image for image in found.images] for name, found in self.classes.items()}
+        folders = ((name, self.folder / name, found.images) for name, found in self.classes.items())
+        return {name: [folder / image for image in images] for name, folder, images in folders}
 
 
 def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[str] = DEFAULT_TEMPLATES) -> Dataset:
@@ -103,16 +105,22 @@ def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[
 
 
 def _check_root(root: Path) -> None:
-    if root.is_dir():
+    if exists(root) and root.is_dir():
         return
-    if root.exists():
+    if exists(root):
         raise DataError(
             f"'{root}' is a file; give the folder that holds a folder per class, or a .csv or .jsonl table."
         )
-    siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
-    near = get_close_matches(root.name, siblings, n=1, cutoff=0.5)
+    near = get_close_matches(root.name, _siblings(root), n=1, cutoff=0.5)
     hint = f"did you mean '{root.parent / near[0]}'?" if near else f"give a folder with {LAYOUT}."
     raise DataError(f"folder '{root}' does not exist; {hint}")
+
+
+def _siblings(root: Path) -> list[str]:
+    try:
+        return [path.name for path in root.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
 
 
 def _parts(root: Path, folders: Sequence[str]) -> dict[str, tuple[Path, Listing]]:
@@ -175,12 +183,11 @@ def _unread(root: Path, trees: Iterable[ClassFolders]) -> Iterator[str]:
             files += found.unread
             inside += ((tree.folder / name / inner).relative_to(root).as_posix() for inner in found.folders)
     if files:
-        number = f"{files.total():,}"
-        yield f"{number} files in the class folders of '{root.name}' are not read: {unread_endings(files)}."
+        yield f"not read in the class folders of '{root.name}': {unread_endings(files)}."
     if inside:
         yield f"folders inside the class folders of '{root.name}' are not read: {first_few(sorted(inside), 1)}."
     if loose:
-        yield f"{loose:,} images next to the class folders of '{root.name}' are not read."
+        yield f"not read next to the class folders of '{root.name}': {counted(loose, 'image')}."
 
 
 def _val_is_test(root: Path, parts: Mapping[str, tuple[Path, Listing]]) -> Iterator[str]:

@@ -44,10 +44,16 @@ def is_image(name: str) -> bool:
     return PurePath(name).suffix.lower() in endings()
 
 
+def advice(name: str) -> str:
+    """What to install so that a file of this name can be read; empty where nothing helps."""
+    missing = PurePath(name).suffix.lower() in HEIF_ENDINGS and "HEIF" not in formats()
+    return HEIF_ADVICE if missing else ""
+
+
 def unread_endings(counts: Counter[str]) -> str:
     """Files that are not read, by ending, and what to install: "3 .heic (pip install ...), 1 .txt"."""
     shown = []
     for ending, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        advice = f" ({HEIF_ADVICE})" if ending in HEIF_ENDINGS else ""
-        shown.append(f"{count:,} {ending or 'without an ending'}{advice}")
+        install = f" ({advice('x' + ending)})" if advice("x" + ending) else ""
+        shown.append(f"{count:,} {ending or 'without an ending'}{install}")
     return ", ".join(shown)

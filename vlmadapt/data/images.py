@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vlmadapt.data.dataset import Example
-from vlmadapt.data.image_formats import formats
+from vlmadapt.data.image_formats import advice, formats
 from vlmadapt.errors import DataError
-from vlmadapt.text import first_few
+from vlmadapt.text import first_few, first_line
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished images and the number of all images."""
@@ -37,7 +37,9 @@ def read_image(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"image '{path}' does not exist.") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-        raise DataError(f"image '{path}' cannot be read ({type(error).__name__}: {error}).") from error
+        install = f"; {advice(path.name)}" if advice(path.name) else ""
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise DataError(f"image '{path}' cannot be read ({cause}){install}.") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

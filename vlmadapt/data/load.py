@@ -14,6 +14,7 @@ from vlmadapt.data.registered import load_registered, registered_names
 from vlmadapt.data.table import SUFFIXES, read_table
 from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
 from vlmadapt.errors import DataError, unknown
+from vlmadapt.files import exists
 
 HUB = "hf:"
 
@@ -47,7 +48,7 @@ def load_data(
         from vlmadapt.data.hub import read_hub
 
         dataset = read_hub(spec.removeprefix(HUB))
-    elif Path(spec).suffix.lower() in SUFFIXES and not Path(spec).is_dir():
+    elif Path(spec).suffix.lower() in SUFFIXES and not (exists(Path(spec)) and Path(spec).is_dir()):
         dataset = read_table(Path(spec).expanduser())
     else:
         # The user's file takes the place of the folder's own classes.txt, which need not even be readable.
@@ -79,7 +80,7 @@ def _renamed(dataset: Dataset, file: Path) -> Dataset:
 def _folder(spec: str, registered: set[str]) -> Path:
     path = Path(spec).expanduser()
     is_word = path.name == spec  # a bare word that is no folder is taken for a misspelt name, not for a lost folder
-    if is_word and not path.exists():
+    if is_word and not exists(path):
         names = {name for name in registered if ":" not in name}
         raise DataError(f"{unknown('data set', spec, names)} For your own images give a folder with {LAYOUT}.")
     return path

@@ -18,6 +18,7 @@ from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
 from vlmadapt.errors import DataError
 from vlmadapt.files import exists, parse_json, read_text
+from vlmadapt.text import counted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 LIMIT = 512 * 2**20
@@ -183,7 +184,7 @@ def _distinct(file: Path, rows: Iterable[Row]) -> list[Row]:
 
 def _repeated(file: Path, count: int) -> Iterator[str]:
     if count:
-        yield f"{count:,} rows of '{file.name}' repeat an image; each image is used once."
+        yield f"'{file.name}' repeats images in {counted(count, 'row')}; each image is used once."
 
 
 def _val_is_test(file: Path, rows: Iterable[Row]) -> Iterator[str]:

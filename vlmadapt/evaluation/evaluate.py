@@ -11,17 +11,17 @@ from vlmadapt.core.adapter import read_config
 from vlmadapt.core.recipe import Precision
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
-from vlmadapt.data.load import is_registered, load_data
+from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import ClassGroup, Protocol
-from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes, usual_precision
 from vlmadapt.roles import Role
 from vlmadapt.runs.inputs import Inputs
-from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.recorded import Recorded, recorded_groups, trained_on
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
+from vlmadapt.text import counted
 
 
 def evaluate(
@@ -60,19 +60,20 @@ def evaluate(
     run = Run.open(folder)
     session = Session.join()
     trained, _ = trained_and_known_classes(run)
+    notes: tuple[str, ...] = ()
     if protocol is not None:
         groups = _groups_of(protocol, run, trained, data, classes, data_root)
     elif data is None:
         recorded = _recorded(run, classes, data_root)
-        groups = recorded.groups
-        for note in recorded.notes:
-            session.reporter.say(note)
+        groups, notes = recorded.groups, recorded.notes
     else:
         described = read_config(run.adapter).templates
-        other = _tested_data(load_data(data, classes=classes, root=data_root, default=described), run, session.reporter)
+        other, notes = _untrained(load_data(data, classes=classes, root=data_root, default=described), run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
     skip = data is None and protocol is not None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
+    for note in notes:
+        session.reporter.say(note)
     classifier = load_classifier(run.adapter, trained, backbone, options, precision or usual_precision(run))
     accuracies = [evaluate_group(classifier, group, session) for group in groups]
     return accuracies, summary(accuracies)
@@ -85,20 +86,14 @@ def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
     return recorded_groups(run.manifest(), Inputs.read(settings, classes), rename=classes is not None)
 
 
-def _tested_data(data: Dataset, run: Run, reporter: Reporter) -> Dataset:
-    """Other data, all of which is tested where they have no parts of their own, without what the run was trained on."""
+def _untrained(data: Dataset, run: Run) -> tuple[Dataset, tuple[str, ...]]:
+    """Other data without images the run was trained on, and a note on these; without parts all images are tested."""
     test = data.examples if data.cut else data.test
-    if is_registered(run.settings().data):
-        return replace(data, test=test)
-    try:
-        own = Inputs.read(run.settings()).data
-    except VlmadaptError:
-        own = None
-    known = trained_on(run.manifest(), own, data)
+    known = trained_on(run, data)
     rest = tuple(example for example in test if example.path not in known)
-    if len(rest) < len(test):
-        reporter.say(f"{len(test) - len(rest):,} images of '{data.name}' were used in training; they are not tested.")
-    return replace(data, test=rest)
+    images = counted(len(test) - len(rest), "image")
+    note = f"used in training and therefore not tested: {images} of '{data.name}'."
+    return replace(data, test=rest), (note,) if len(rest) < len(test) else ()
 
 
 def _groups_of(
@@ -113,10 +108,22 @@ def _groups_of(
         data=data or settings.data,
         data_root=str(root) if root else settings.data_root,
     ).resolved()
-    names, groups = Inputs.read(changed, classes).groups()
+    inputs = Inputs.read(changed, classes)
+    names, groups = inputs.groups()
     if set(names) != set(trained):
         raise DataError(
             f"protocol '{protocol}' on '{changed.data}' trains on {len(names)} classes which are not the "
             f"{len(trained)} that '{run.folder}' was trained on."
         )
+    _check_untrained(groups, run, inputs.data)
     return groups
+
+
+def _check_untrained(groups: Sequence[ClassGroup], run: Run, data: Dataset) -> None:
+    known = trained_on(run, data)
+    used = sum(example.path in known for group in groups for example in group.examples)
+    if used:
+        raise DataError(
+            f"{counted(used, 'image')} to test of '{data.name}' were used in training, as the parts of the data have "
+            "changed since; test the run without --protocol."
+        )

@@ -14,6 +14,7 @@ from vlmadapt.data.load import is_registered, load_data
 from vlmadapt.data.splits import ClassGroup, Splits, make_groups, make_splits
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import counted
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def checked_splits(inputs: Inputs, reporter: Reporter) -> tuple[Inputs, Splits]:
     with reporter.bar("checking images", len(images)):
         good = check_images(images, skip, lambda done, total: reporter.advance())
     if len(good) < len(images):
-        reporter.say(f"{len(images) - len(good)} broken images are left out.")
+        reporter.say(f"left out: {counted(len(images) - len(good), 'broken image')}.")
         inputs = inputs.only({e.path for e in good})
         splits = inputs.splits()
     return inputs.with_notes(_copies(inputs, splits)), splits
@@ -136,7 +137,7 @@ def _copies(inputs: Inputs, splits: Splits) -> Iterator[str]:
     count = sum(map(len, conflicting(kinds)))
     if count:
         yield (
-            f"{count:,} images have copies in another class, or in both training and test images; "
+            f"equal content in two classes, or in both training and test images: {counted(count, 'image')}; "
             f"`vlmadapt data check {inputs.settings.data}` lists them."
         )
 

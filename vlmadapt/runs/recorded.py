@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.duplicates import duplicates
+from vlmadapt.data.load import is_registered
 from vlmadapt.data.splits import ClassGroup
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.runs.inputs import Inputs
-from vlmadapt.text import first_few
+from vlmadapt.runs.run import Run
+from vlmadapt.runs.settings import FitSettings
+from vlmadapt.text import counted, first_few
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,34 @@ def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool
     return Recorded(tuple(groups), tuple(notes))
 
 
-def trained_on(manifest: Mapping[str, Any], own: Dataset | None, data: Dataset) -> frozenset[Path]:
+def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
     """Images of a data set that a run used in training or validation.
 
-    They are told by their paths, or by their names below a common folder where the run's data have moved.
-
-    Args:
-        manifest: content of the run's `data.json`.
-        own: the run's data; None where they are no longer in their place.
-        data: other data, or the same.
+    They are recognised by their content; where the run's data have moved, by their names below a common folder. The
+    parts of registered data sets are fixed, so that none is looked for there.
     """
+    settings, manifest = run.settings(), run.manifest()
+    if is_registered(settings.data):
+        return frozenset()
     used = [name for name, _ in (*manifest["train"], *manifest["val"])]
     tested = [name for group in manifest["test"] if "templates" not in group for name, _ in group["examples"]]
-    places = [example.path for example in (own or data).examples]
+    own = _read(settings)
+    places = {example.path for example in (own or data).examples}
     root = _root_of([*used, *tested], places)
-    if own is None and not {root / name for name in (*used, *tested)} <= set(places):
+    if own is None and not {root / name for name in (*used, *tested)} <= places:
         return frozenset()
-    resolved = {(root / name).resolve() for name in used}
-    return frozenset(example.path for example in data.examples if example.path.resolve() in resolved)
+    seen = {root / name for name in used}
+    copies = duplicates([*seen, *(example.path for example in data.examples)])
+    equal = {path for group in copies if not seen.isdisjoint(group) for path in group}
+    return frozenset(example.path for example in data.examples if example.path in seen | equal)
+
+
+def _read(settings: FitSettings) -> Dataset | None:
+    """The run's own data; None where they cannot be read in their old place."""
+    try:
+        return Inputs.read(replace(settings, targets=None)).data
+    except VlmadaptError:
+        return None
 
 
 class _Now:
@@ -106,13 +120,14 @@ class _Now:
         known = set(self.paths.values())
         new = sum(e.path not in known and e.label in used for e in self.data.test)
         if new:
-            yield f"{new:,} test images of '{self.data.name}' are new since the run; they are not tested."
+            yield f"new since the run and not tested: {counted(new, 'test image')} of '{self.data.name}'."
         if moved:
-            yield f"{moved:,} test images of '{self.data.name}' have another class now; they are tested as recorded."
+            images = counted(moved, "test image")
+            yield f"of another class now and tested as recorded by the run: {images} of '{self.data.name}'."
         listed = {name for group in groups for name in group["classes"]}
         classes = [name for i, name in enumerate(self.data.classes) if i not in used and name not in listed]
         if classes and not only_listed:
-            yield f"{len(classes):,} classes of '{self.data.name}' are new since the run; they are not tested."
+            yield f"new since the run and not tested: {_quoted(classes)} of '{self.data.name}'."
 
     def _labels_now(self, recorded: Mapping[str, Any]) -> dict[int, int]:
         """The present label of each recorded one: that of most of its images."""
@@ -128,6 +143,11 @@ class _Now:
             self.data.classes[labels[label]] if label in labels else by_folder.get(name, name)
             for label, name in enumerate(recorded["classes"])
         ]
+
+
+def _quoted(classes: Sequence[str]) -> str:
+    names = first_few([f"'{name}'" for name in classes])
+    return f"the class {names}" if len(classes) == 1 else f"the classes {names}"
 
 
 def _root_of(names: Iterable[str], files: Collection[Path]) -> Path:
