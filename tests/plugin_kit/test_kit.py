@@ -331,7 +331,7 @@ def test_advice_names_the_rules_that_are_lost() -> None:
 
 def test_old_names_still_work_and_say_what_to_write() -> None:
     with pytest.warns(DeprecationWarning, match=r"write vlmadapt\.testing\.MethodUnderTest"):
-        assert vlmadapt.testing.MethodUnderTest is MethodUnderTest
+        assert vlmadapt.testing.Subject is MethodUnderTest
     with pytest.warns(DeprecationWarning, match=r"write vlmadapt\.testing\.CheckResult"):
         assert vlmadapt.testing.Outcome is CheckResult
 
