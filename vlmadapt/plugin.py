@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
     from vlmadapt.core.forward import ForwardPass, similarity
     from vlmadapt.core.hooks import (
+        AFTER_ATTENTION,
+        AFTER_BLOCK,
+        AFTER_MLP,
         ATTENTION,
         BLOCK,
         CONTEXT,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
         FIRST,
         KEY,
         MLP,
+        NORM1,
+        NORM2,
         OVER,
         QUERY,
         VALUE,
@@ -69,6 +74,9 @@ _MODULES = {
         "similarity",
     ),
     "vlmadapt.core.hooks": (
+        "AFTER_ATTENTION",
+        "AFTER_BLOCK",
+        "AFTER_MLP",
         "ATTENTION",
         "BLOCK",
         "CONTEXT",
@@ -77,6 +85,8 @@ _MODULES = {
         "FIRST",
         "KEY",
         "MLP",
+        "NORM1",
+        "NORM2",
         "OVER",
         "QUERY",
         "VALUE",
@@ -157,6 +167,9 @@ _RENAMED = {
 """Names of plugin API 1 and what they are called now."""
 
 __all__ = [
+    "AFTER_ATTENTION",
+    "AFTER_BLOCK",
+    "AFTER_MLP",
     "API_VERSION",
     "ATTENTION",
     "BLOCK",
@@ -167,6 +180,8 @@ __all__ = [
     "IMAGE",
     "KEY",
     "MLP",
+    "NORM1",
+    "NORM2",
     "OVER",
     "QUERY",
     "SEEN",

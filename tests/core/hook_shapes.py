@@ -12,11 +12,17 @@ from tests import small
 from vlmadapt import Backbone
 from vlmadapt.core.hooks import Site
 from vlmadapt.plugin import (
+    AFTER_ATTENTION,
+    AFTER_BLOCK,
+    AFTER_MLP,
     CONTEXT,
     EMBEDDING,
     END,
     FIRST,
     IMAGE,
+    MLP,
+    NORM1,
+    NORM2,
     OVER,
     TEXT,
     Hook,
@@ -167,6 +173,13 @@ def branches_everywhere(m: Synthetic) -> Iterable[Hook]:
                 yield adapt(side, layer, m.branch(f"{side}{site}{layer}"), site)
 
 
+def branches_that_replace(m: Synthetic) -> Iterable[Hook]:
+    """Trained norms and per-channel maps: branches whose output takes the place of what they map."""
+    for side in (TEXT, IMAGE):
+        for site in (NORM1, NORM2, AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK, MLP):
+            yield adapt(side, 1, m.branch(f"{side}{site}"), site, replace=True)
+
+
 def branches_and_class_tokens(m: Synthetic) -> Iterable[Hook]:
     yield from branches_everywhere(m)
     yield from class_tokens_at_a_deep_layer(m)
@@ -192,5 +205,5 @@ SHAPES = [
     context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
     variants_of_one_template,
     variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
-    branches_and_class_tokens, a_teacher, image_only, over_patches,
+    branches_that_replace, branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip

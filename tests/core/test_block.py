@@ -11,7 +11,22 @@ from torch import Tensor
 
 from vlmadapt.core import cost
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
-from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, BlockAdapter, Read, Site
+from vlmadapt.core.hooks import (
+    AFTER_ATTENTION,
+    AFTER_BLOCK,
+    AFTER_MLP,
+    ATTENTION,
+    BLOCK,
+    KEY,
+    MLP,
+    NORM1,
+    NORM2,
+    QUERY,
+    VALUE,
+    BlockAdapter,
+    Read,
+    Site,
+)
 from vlmadapt.core.packing import Packing, pack
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.side import TEXT
@@ -56,20 +71,30 @@ class Parts:
 PARTS = Parts()
 
 
-def branch(site: Site, seed: int) -> BlockAdapter:
-    return BlockAdapter(TEXT, 0, lambda x: torch.sin(x @ matrix(seed)), site)
+def branch(site: Site, seed: int, replace: bool = False) -> BlockAdapter:
+    return BlockAdapter(TEXT, 0, lambda x: torch.sin(x @ matrix(seed)), site, replace)
 
 
-def added(adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor:
-    return sum((a.branch(x) for a in adapters if a.site is site), torch.zeros_like(x))
+def with_branches(out: Tensor, adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor:
+    """What stands at a site after its branches, which read `x`."""
+    for a in (a for a in adapters if a.site is site):
+        out = a.branch(x) if a.replace else out + a.branch(x)
+    return out
+
+
+def after(out: Tensor, adapters: Sequence[BlockAdapter], site: Site) -> Tensor:
+    """What stands at a site after its branches, each of which reads what the one before it left."""
+    for a in (a for a in adapters if a.site is site):
+        out = a.branch(out) if a.replace else out + a.branch(out)
+    return out
 
 
 def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter] = ()) -> Tensor:
     """One sequence (T, width) through the block; `seen[t]` are the tokens that token t attends to."""
-    normed = torch.tanh(row)
-    query = normed @ matrix(1) + added(adapters, QUERY, normed)
-    key = normed @ matrix(2) + added(adapters, KEY, normed)
-    value = normed @ matrix(3) + added(adapters, VALUE, normed)
+    normed = after(torch.tanh(row), adapters, NORM1)
+    query = with_branches(normed @ matrix(1), adapters, QUERY, normed)
+    key = with_branches(normed @ matrix(2), adapters, KEY, normed)
+    value = with_branches(normed @ matrix(3), adapters, VALUE, normed)
     size = WIDTH // HEADS
     attended = torch.zeros_like(row)
     for t, others in enumerate(seen):
@@ -78,9 +103,12 @@ def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter]
             scores = [math.exp(float(query[t, part] @ key[o, part]) / math.sqrt(size)) for o in others]
             for score, other in zip(scores, others, strict=True):
                 attended[t, part] += score / sum(scores) * value[other, part]
-    x = row + attended @ matrix(4) + 1 + added(adapters, ATTENTION, attended)
-    middle = x - x.mean(-1, keepdim=True)
-    return x + (middle @ matrix(5)).relu() + added(adapters, MLP, middle) + added(adapters, BLOCK, normed)
+    attention = with_branches(attended @ matrix(4) + 1, adapters, ATTENTION, attended)
+    x = row + after(attention, adapters, AFTER_ATTENTION)
+    middle = after(x - x.mean(-1, keepdim=True), adapters, NORM2)
+    mlp = with_branches((middle @ matrix(5)).relu(), adapters, MLP, middle)
+    out = with_branches(x + after(mlp, adapters, AFTER_MLP), adapters, BLOCK, normed)
+    return after(out, adapters, AFTER_BLOCK)
 
 
 def tokens(groups: int = 1, rows: int = ROWS, length: int = LENGTH, same: int = 0) -> Tensor:
@@ -129,9 +157,10 @@ def test_a_causal_block(by_length: bool, prefix_len: int, adapters: tuple[BlockA
     assert_as_by_hand(out.whole(), x.whole(), adapters)
 
 
+@pytest.mark.parametrize("replace", [False, True], ids=["added", "replacing"])
 @pytest.mark.parametrize("site", list(Site))
-def test_each_site_alone_gets_its_own_input(by_length: bool, site: Site) -> None:
-    x, adapter = texts(2), branch(site, 7)
+def test_each_site_alone_gets_its_own_input(by_length: bool, site: Site, replace: bool) -> None:
+    x, adapter = texts(2), branch(site, 7, replace)
     plain = run_block(PARTS, x, packing(x, by_length), ())
     out = run_block(PARTS, x, packing(x, by_length), (adapter,))
     assert not torch.allclose(out.suffix, plain.suffix)

@@ -9,7 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlmadapt.core.backbone.blocks import BlockParts
-from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, BlockAdapter, Read, Site
+from vlmadapt.core.hooks import (
+    AFTER_ATTENTION,
+    AFTER_BLOCK,
+    AFTER_MLP,
+    ATTENTION,
+    BLOCK,
+    KEY,
+    MLP,
+    NORM1,
+    NORM2,
+    QUERY,
+    VALUE,
+    BlockAdapter,
+    Read,
+    Site,
+)
 from vlmadapt.core.packing import Bucket, Packing
 from vlmadapt.core.sequences import Sequences
 
@@ -22,7 +37,7 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     """
     prefix_len = x.map.prefix_len
     tokens = _side_by_side(x, packing)  # (G, P + M, width)
-    normed = block.norm1(tokens)
+    normed = _adapted(block.norm1(tokens), adapters, NORM1)
     parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
     (query, *queries), (key, *keys), (value, *values) = parts
     attended = [
@@ -50,9 +65,10 @@ def run_last_block(
     wanted = read_tokens(x, reads)
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    key_value = _key_value(block, block.norm1(_side_by_side(x, packing)), adapters)
+    keyed = _adapted(block.norm1(_side_by_side(x, packing)), adapters, NORM1)
+    key_value = _key_value(block, keyed, adapters)
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
-    normed = block.norm1(tokens)
+    normed = _adapted(block.norm1(tokens), adapters, NORM1)
     query = _with_branches(block.query(normed), adapters, QUERY, normed)
     attended = [
         _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask)
@@ -121,10 +137,18 @@ def _key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -
 
 
 def _with_branches(out: Tensor, adapters: Sequence[BlockAdapter], site: Site, x: Tensor) -> Tensor:
-    """The output of a part of the block, with the branches of its site added; `x` is the part's input."""
+    """The output of a part of the block with the branches next to it; they read the part's input `x`."""
     for adapter in adapters:
         if adapter.site is site:
-            out = out + adapter.branch(x)
+            out = adapter.branch(x) if adapter.replace else out + adapter.branch(x)
+    return out
+
+
+def _adapted(out: Tensor, adapters: Sequence[BlockAdapter], site: Site) -> Tensor:
+    """The output of a part of the block after the branches that read this output."""
+    for adapter in adapters:
+        if adapter.site is site:
+            out = adapter.branch(out) if adapter.replace else out + adapter.branch(out)
     return out
 
 
@@ -132,10 +156,11 @@ def _residuals(
     block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adapters: Sequence[BlockAdapter]
 ) -> Tensor:
     """Everything after the attention: output projection, residual, MLP, branches."""
-    x = x + _with_branches(block.output(attended), adapters, ATTENTION, attended)
-    middle = block.norm2(x)
-    x = x + _with_branches(block.mlp(middle), adapters, MLP, middle)
-    return _with_branches(x, adapters, BLOCK, normed)
+    attention = _with_branches(block.output(attended), adapters, ATTENTION, attended)
+    x = x + _adapted(attention, adapters, AFTER_ATTENTION)
+    middle = _adapted(block.norm2(x), adapters, NORM2)
+    x = x + _adapted(_with_branches(block.mlp(middle), adapters, MLP, middle), adapters, AFTER_MLP)
+    return _adapted(_with_branches(x, adapters, BLOCK, normed), adapters, AFTER_BLOCK)
 
 
 def _after_prefix(prefix: Tensor, suffix: Tensor) -> Tensor:

@@ -85,29 +85,42 @@ class Injection:
 
 
 class Site(StrEnum):
-    """The part of a block whose output a branch is added to; the branch gets that part's input."""
+    """Where a branch acts in a block: what it reads, and what its output is added to or replaces."""
 
-    BLOCK = "block"  # norm1(x) -> added to the block's output
-    QUERY = "query"  # norm1(x) -> added to q
+    # branches next to a part: they read the part's input
+    BLOCK = "block"  # reads norm1(x), adds to the block's output
+    QUERY = "query"  # reads norm1(x), adds to q
     KEY = "key"
     VALUE = "value"
-    ATTENTION = "attention"  # the heads' joined output -> added to the attention's output
-    MLP = "mlp"  # norm2(x) -> added to the MLP's output
+    ATTENTION = "attention"  # reads the heads' joined output, adds to the attention's output
+    MLP = "mlp"  # reads norm2(x), adds to the MLP's output
+    # branches after a part: they read the part's output, that of the branches next to it included
+    NORM1 = "norm1"  # before q, k, v and BLOCK read it
+    NORM2 = "norm2"  # before the MLP reads it
+    AFTER_ATTENTION = "after attention"  # before it is added to x
+    AFTER_MLP = "after mlp"  # before it is added to x
+    AFTER_BLOCK = "after block"
 
 
 BLOCK, QUERY, KEY, VALUE, ATTENTION, MLP = Site.BLOCK, Site.QUERY, Site.KEY, Site.VALUE, Site.ATTENTION, Site.MLP
+NORM1, NORM2 = Site.NORM1, Site.NORM2
+AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK = Site.AFTER_ATTENTION, Site.AFTER_MLP, Site.AFTER_BLOCK
 
 Branch = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class BlockAdapter:
-    """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width)."""
+    """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width).
+
+    Its output is added to what stands at its site or, with `replace`, takes its place.
+    """
 
     tower: Side
     layer: int
     branch: Branch
     site: Site
+    replace: bool = False
 
 
 class Read(StrEnum):
@@ -194,9 +207,17 @@ def per_variant(values: Values) -> Tokens:
     return Tokens(values, Per.VARIANT)
 
 
-def adapt(tower: Side, layer: int, branch: Branch, site: Site = BLOCK) -> BlockAdapter:
-    """Add a trainable branch to block `layer` (from 0) of a tower."""
-    return BlockAdapter(tower, layer, branch, site)
+def adapt(tower: Side, layer: int, branch: Branch, site: Site = BLOCK, *, replace: bool = False) -> BlockAdapter:
+    """Add a trainable branch to block `layer` (from 0) of a tower.
+
+    Args:
+        tower: `TEXT` or `IMAGE`.
+        layer: of the block.
+        branch: maps tokens (..., width) -> (..., width), each by itself.
+        site: where it acts. Branches at one site act in the order they are declared.
+        replace: its output replaces what stands there (a trained norm, a per-channel affine) instead of being added.
+    """
+    return BlockAdapter(tower, layer, branch, site, replace)
 
 
 def head(
