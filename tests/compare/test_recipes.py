@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugin_kit.distributions import distribution
+from vlmadapt import registry
 from vlmadapt.compare.recipes import configs, find_recipe
 from vlmadapt.compare.settings import CompareSettings, run_specs
-from vlmadapt.errors import VlmadaptError
+from vlmadapt.errors import PluginError, VlmadaptError
 
 
 def test_settings_files_are_found() -> None:
@@ -29,6 +31,28 @@ def test_a_complete_file_replaces_what_was_before() -> None:
 
 def test_a_method_without_files_keeps_its_defaults() -> None:
     assert find_recipe("somebody:else", "uniform", "dtd", "few-shot", 4).files == ()
+
+
+@pytest.mark.parametrize("method", ["theirs", "kit-recipes:theirs"])
+def test_recipes_travel_with_a_plugin(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    distribution(tmp_path, "kit-recipes", {"theirs": "kit_recipe_files"}, group=registry.RECIPES)
+    folder = tmp_path / "kit_recipe_files"
+    (folder / "datasets").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('recipes are found without an import')")
+    (folder / "paper.yaml").write_text("method: {name: theirs, size: 3}\ntrain: {epochs: 7}\n")
+    (folder / "datasets" / "dtd.yaml").write_text("method: {size: 5}\n")
+    found = find_recipe(method, "paper", "dtd", "few-shot", 4)
+    assert found.files == ("theirs/paper.yaml", "theirs/datasets/dtd.yaml")
+    assert found.options == {"size": 5}
+    assert found.train == {"epochs": 7}
+
+
+def test_recipes_of_a_missing_package_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    distribution(tmp_path, "kit-recipes", {"theirs": "kit_no_such.files"}, group=registry.RECIPES)
+    with pytest.raises(PluginError, match=r"is broken: there is no package 'kit_no_such\.files'"):
+        find_recipe("theirs", "uniform", "dtd", "few-shot", 4)
 
 
 def test_a_recipe_for_something_else_is_noted() -> None:

@@ -23,14 +23,16 @@ def test_the_package_installs_passes_its_tests_and_fits(tmp_path: Path, world: W
         ".gitignore",
         "vlmadapt_my_method/__init__.py",
         "vlmadapt_my_method/method.py",
-        "configs/my-method.yaml",
+        "vlmadapt_my_method/recipes/__init__.py",
+        "vlmadapt_my_method/recipes/uniform.yaml",
         "tests/test_my_method.py",
     }
     environment = install(package, tmp_path / "site")
     tested = python(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not two-processes", cwd=package)
     assert "22 passed, 1 deselected" in tested
     out = str(tmp_path / "run")
-    cli(environment, "fit", "--config", "configs/my-method.yaml", *FIT, *where(world), "--out", out, cwd=package)
+    recipe = "vlmadapt_my_method/recipes/uniform.yaml"
+    cli(environment, "fit", "--config", recipe, *FIT, *where(world), "--out", out, cwd=package)
     assert (tmp_path / "run" / "adapter" / "adapter_config.json").is_file()
 
 
@@ -38,7 +40,8 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     package = new_method("x2", tmp_path / "x2")[0]
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["vlmadapt.methods"] == {"x2": "vlmadapt_x2.method:X2"}
-    config: Mapping[str, object] = yaml.safe_load((package / "configs" / "x2.yaml").read_text())
+    assert project["entry-points"]["vlmadapt.recipes"] == {"x2": "vlmadapt_x2.recipes"}
+    config: Mapping[str, object] = yaml.safe_load((package / "vlmadapt_x2" / "recipes" / "uniform.yaml").read_text())
     assert config["method"] == {"name": "x2", "tokens": 4, "layers": 2, "weight": 1.0}
     assert not any("$" in path.read_text() for path in package.rglob("*") if path.is_file())
 

@@ -23,6 +23,8 @@ METHODS = "vlmadapt.methods"
 DATASETS = "vlmadapt.datasets"
 BACKBONES = "vlmadapt.backbones"
 PUBLISHED = "vlmadapt.published"
+RECIPES = "vlmadapt.recipes"
+"""Folders of settings files: the name of a method, and the package whose folder holds its files."""
 
 KIND = {METHODS: "method", DATASETS: "data set", BACKBONES: "backbone", PUBLISHED: "table of published numbers"}
 

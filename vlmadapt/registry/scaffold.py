@@ -18,7 +18,8 @@ METHOD_FILES = {
     "gitignore.tmpl": ".gitignore",
     "init.py.tmpl": "$package/__init__.py",
     "method.py.tmpl": "$package/method.py",
-    "config.yaml.tmpl": "configs/$name.yaml",
+    "recipe.yaml.tmpl": "$package/recipes/uniform.yaml",
+    "recipes.py.tmpl": "$package/recipes/__init__.py",
     "test.py.tmpl": "tests/test_$module.py",
 }
 
