@@ -19,6 +19,7 @@ from vlmadapt.deprecated import warn_deprecated
 if TYPE_CHECKING:
     from vlmadapt.compare.published import Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+    from vlmadapt.core.build import method_class
     from vlmadapt.core.forward import ForwardPass, similarity
     from vlmadapt.core.hooks import (
         AFTER_ATTENTION,
@@ -69,6 +70,7 @@ _MODULES = {
         "ImageTower",
         "TextTower",
     ),
+    "vlmadapt.core.build": ("method_class",),
     "vlmadapt.core.forward": (
         "ForwardPass",
         "similarity",
@@ -220,6 +222,7 @@ __all__ = [
     "cosine_distance",
     "head",
     "inject",
+    "method_class",
     "per_class",
     "per_image",
     "per_variant",

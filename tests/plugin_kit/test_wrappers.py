@@ -1,0 +1,77 @@
+"""Building on another method, by subclass and by wrapper, as docs/plugin-guide.md shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlmadapt.plugin import Backbone, ForwardPass, Hook, LossTerm, Method, Role, Task, method_class
+from vlmadapt.roles import SEEN
+from vlmadapt.testing import MethodUnderTest, run_checks
+
+LAYERS = {"layers": [11, 12], "tokens": 2}
+
+
+@dataclass
+class EnsembleConfig:
+    """Options of an ensemble.
+
+    Args:
+        mmrl: options of MMRL.
+    """
+
+    mmrl: dict[str, Any] = field(default_factory=lambda: dict(LAYERS))
+
+
+class Ensemble(Method):
+    """MMRL's scores averaged with frozen CLIP's."""
+
+    Config = EnsembleConfig
+    api_version = 2
+    recipe = method_class("mmrl").recipe
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        inner = method_class("mmrl")
+        self.inner = inner(inner.Config(**self.config.mmrl), backbone, task)
+
+    def hooks(self) -> Iterable[Hook]:
+        return self.inner.hooks()
+
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
+        return self.inner.losses(fwd)
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return (self.inner.route(fwd, role) + fwd.zero_shot.logits) / 2
+
+
+class Louder(method_class("coop")):  # type: ignore[misc] - a class found at run time
+    """CoOp with twice its scores."""
+
+    api_version = 2
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return 2 * super().route(fwd, role)
+
+
+def test_a_wrapper_conforms() -> None:
+    results = list(run_checks(MethodUnderTest(Ensemble), quick=True))
+    assert not [result for result in results if not result.ok]
+
+
+def test_a_wrapper_trains_what_it_wraps_and_adds_its_own_scores() -> None:
+    tested = MethodUnderTest(Ensemble)
+    inner = MethodUnderTest("mmrl", LAYERS)
+    wrapped, alone = tested.fit(), inner.fit()
+    fwd = wrapped.forward(tested.shots(seed=2).images[:4], tested.shots().names)
+    with torch.no_grad():
+        expected = (inner.scores(alone) + fwd.zero_shot.logits) / 2
+    torch.testing.assert_close(tested.scores(wrapped, role=SEEN), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_subclass_shares_what_it_does_not_override() -> None:
+    louder, coop = MethodUnderTest(Louder, {"tokens": 2}), MethodUnderTest("coop", {"tokens": 2})
+    torch.testing.assert_close(louder.scores(louder.fit()), 2 * coop.scores(coop.fit()), rtol=1e-4, atol=1e-4)
