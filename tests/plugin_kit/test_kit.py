@@ -213,6 +213,34 @@ class Crashes(Good):
         raise ZeroDivisionError("one over none")
 
 
+class Misspelt(Good):
+    """Its router is never called."""
+
+    def routes(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return -fwd.logits()
+
+
+class OneHook(Good):
+    """It returns a hook where a list is expected."""
+
+    def hooks(self) -> Iterable[Hook]:
+        return adapt(IMAGE, self.config.layer, self.vector.expand_as, MLP)
+
+
+class NoHook(Good):
+    """It yields its tokens instead of saying where they go."""
+
+    def hooks(self) -> Iterable[Hook]:
+        yield self.vector
+
+
+class WideBranch(Good):
+    """Its branch gives tokens of another width."""
+
+    def hooks(self) -> Iterable[Hook]:
+        yield adapt(IMAGE, self.config.layer, lambda x: x[..., :7], MLP)
+
+
 class Remembers(Good):
     """It computes a number once from its parameters."""
 
@@ -264,7 +292,11 @@ def test_a_good_method_fails_nothing() -> None:
         (Loud, {"quiet": "prints 'building'", "no-network": "example.org", "no-global-state": "changes"}),
         (Speechless, {"roles": "NotImplementedError: seen or unseen?"}),
         (Hoards, {"memory": "numbers in tensors that the method keeps"}),
-        (Crashes, {"fits": "ZeroDivisionError: one over none", "memory": "ZeroDivisionError"}),
+        (Crashes, {"fits": "ZeroDivisionError: one over none (test_kit.py, line 2"}),  # one cause is one failure
+        (Misspelt, {"hook-names": "`routes` is never called by vlmadapt; is it meant to be `route`?"}),
+        (OneHook, {"fits": "`hooks` returns a single hook; yield it, or return a list of hooks."}),
+        (NoHook, {"fits": "`hooks` gives a Parameter; make hooks with `prompt`"}),
+        (WideBranch, {"fits": "the branch at mlp of block 1 (from 0) of the image tower gives 7 values per token"}),
     ],
 )
 def test_each_fault_is_found_and_explained(

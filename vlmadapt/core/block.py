@@ -27,6 +27,7 @@ from vlmadapt.core.hooks import (
 )
 from vlmadapt.core.packing import Bucket, Packing
 from vlmadapt.core.sequences import Sequences
+from vlmadapt.errors import PluginError
 
 
 def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Sequence[BlockAdapter]) -> Sequences:
@@ -140,7 +141,7 @@ def _with_branches(out: Tensor, adapters: Sequence[BlockAdapter], site: Site, x:
     """The output of a part of the block with the branches next to it; they read the part's input `x`."""
     for adapter in adapters:
         if adapter.site is site:
-            out = adapter.branch(x) if adapter.replace else out + adapter.branch(x)
+            out = _join(adapter, out, x)
     return out
 
 
@@ -148,8 +149,24 @@ def _adapted(out: Tensor, adapters: Sequence[BlockAdapter], site: Site) -> Tenso
     """The output of a part of the block after the branches that read this output."""
     for adapter in adapters:
         if adapter.site is site:
-            out = adapter.branch(out) if adapter.replace else out + adapter.branch(out)
+            out = _join(adapter, out, out)
     return out
+
+
+def _join(adapter: BlockAdapter, out: Tensor, x: Tensor) -> Tensor:
+    """What stands at a site after a branch that reads `x`.
+
+    Raises:
+        PluginError: the branch gives tokens of another width.
+    """
+    change = adapter.branch(x)
+    if change.shape[-1:] != out.shape[-1:]:
+        raise PluginError(
+            f"the branch at {adapter.site.value} of block {adapter.layer} (from 0) of the {adapter.tower.value} tower "
+            f"gives {change.shape[-1] if change.ndim else 'no'} values per token, the tower's tokens have "
+            f"{out.shape[-1]}."
+        )
+    return change if adapter.replace else out + change
 
 
 def _residuals(

@@ -201,7 +201,7 @@ class ForwardPass:
         def evaluate(tokens: Tokens) -> Tensor:
             return tokens.values(self) if callable(tokens.values) else tokens.values
 
-        return injected_tokens(self.plan.tower(side), side, evaluate)
+        return injected_tokens(self.plan.tower(side), side, self._engine.backbone.tower(side).width, evaluate)
 
     def _may_keep_text(self) -> bool:
         """Whether these text features are the same for every batch until the method changes."""

@@ -21,22 +21,30 @@ Injected = Mapping[tuple[str, int], Tensor]
 """Tokens (groups, rows, n, width) by the name of their injection and the layer they enter at."""
 
 
-def injected_tokens(plan: TowerPlan, side: Side, evaluate: Callable[[Tokens], Tensor]) -> Injected:
+def injected_tokens(plan: TowerPlan, side: Side, width: int, evaluate: Callable[[Tokens], Tensor]) -> Injected:
     """The tokens of all injections of a tower.
 
     Args:
-        plan: of the tower.
+        plan: plan of the tower.
         side: which tower it is.
+        width: width of its tokens.
         evaluate: gives the declared values, of functions too.
 
     Raises:
-        PluginError: tokens have another number of dimensions than what they are declared to differ by asks for.
+        PluginError: tokens have another number of dimensions than what they are declared to differ by asks for, or
+            another width than the tower.
     """
-    return {
-        (injection.name, layer): _grouped(evaluate(tokens), tokens.per, side)
-        for injection in plan.injections
-        for layer, tokens in injection.layers.items()
-    }
+    found = {}
+    for injection in plan.injections:
+        for layer, tokens in injection.layers.items():
+            values = _grouped(evaluate(tokens), tokens.per, side)
+            if values.shape[-1] != width:
+                raise PluginError(
+                    f"the tokens '{injection.name}' at layer {layer} are {values.shape[-1]} wide; tokens of the "
+                    f"{side.value} tower are {width}."
+                )
+            found[injection.name, layer] = values
+    return found
 
 
 def _grouped(values: Tensor, per: Per, side: Side) -> Tensor:

@@ -132,7 +132,7 @@ def derive(hooks: Iterable[Hook], backbone: Backbone, templates: Sequence[Templa
         BackboneError: a hook needs what a tower lacks, or a layer it does not have.
         PluginError: hooks contradict each other.
     """
-    declared = list(hooks)
+    declared = _declared(hooks)
     prompts = [hook for hook in declared if isinstance(hook, Prompt)]
     teachers = [hook for hook in declared if isinstance(hook, Teacher)]
     if len(prompts) > 1 or len(teachers) > 1:
@@ -146,6 +146,23 @@ def derive(hooks: Iterable[Hook], backbone: Backbone, templates: Sequence[Templa
     )
     _check_contexts(plan)
     return plan
+
+
+def _declared(hooks: object) -> list[Hook]:
+    """The hooks as a list; a plugin may have given anything."""
+    kinds = (Prompt, Injection, BlockAdapter, Head, Teacher)
+    if isinstance(hooks, kinds):
+        raise PluginError("`hooks` returns a single hook; yield it, or return a list of hooks.")
+    if not isinstance(hooks, Iterable):
+        raise PluginError(f"`hooks` returns {type(hooks).__name__}; yield hooks, or return a list of them.")
+    found = list(hooks)
+    for hook in found:
+        if not isinstance(hook, kinds):
+            raise PluginError(
+                f"`hooks` gives a {type(hook).__name__}; make hooks with `prompt`, `inject`, `adapt`, `head` or "
+                "`teacher`."
+            )
+    return found
 
 
 def _zero_shot_templates(declared: Sequence[Teacher], templates: Sequence[Template]) -> Teacher:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vlmadapt.deprecated import warn_deprecated
+from vlmadapt.text import first_line
 
 if TYPE_CHECKING:
     from vlmadapt.testing.under_test import MethodUnderTest
+
+
+FITS = "fits"
+"""Name of the check that all others build on: what fails there is not reported by every other check again."""
 
 
 class CheckFailed(AssertionError):
@@ -75,8 +83,10 @@ class Check:
         except CheckFailed as failure:
             raise CheckFailed(failure.problem, failure.hint or self.hint) from failure.__cause__
         except Exception as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise CheckFailed(f"{type(error).__name__}: {first}", self.hint) from error
+            fit_error = tested.trace.error
+            if self.name != FITS and fit_error is not None and _same(error, fit_error):
+                raise NotApplicable(f"the method cannot be fitted, see the check '{FITS}'") from error
+            raise CheckFailed(f"{first_line(error, named=True)}{_where(error, tested.cls)}", self.hint) from error
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,17 @@ class CheckResult:
         """Deprecated: `ok`."""
         warn_deprecated("CheckResult.good", "CheckResult.ok")
         return self.ok
+
+
+def _same(error: Exception, other: Exception) -> bool:
+    return type(error) is type(other) and str(error) == str(other)
+
+
+def _where(error: Exception, cls: type[Any]) -> str:
+    """File and line of the plugin's own code in which an error was raised; empty if there is none."""
+    own = Path(sys.modules[cls.__module__].__file__ or "").parent
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == own]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from vlmadapt.testing.checks.classes import added_class, class_order, one_class,
 from vlmadapt.testing.checks.config import config
 from vlmadapt.testing.checks.fits import fits
 from vlmadapt.testing.checks.gradients import gradients
+from vlmadapt.testing.checks.hook_names import hook_names
 from vlmadapt.testing.checks.manners import no_global_state, no_network, quiet
 from vlmadapt.testing.checks.memory import memory
 from vlmadapt.testing.checks.names import long_names
@@ -22,15 +23,16 @@ from vlmadapt.testing.checks.processes import two_processes
 from vlmadapt.testing.checks.roles import roles
 from vlmadapt.testing.checks.seeds import deterministic
 from vlmadapt.testing.checks.state import saves_and_loads
-from vlmadapt.testing.result import Check
+from vlmadapt.testing.result import FITS, Check
 
 BATCH_HINT = "score each image on its own: reduce over tokens or classes, not over the batch (dim 0)."
 CLASSES_HINT = "keep nothing that derives from class names: read them from the pass (`fwd.names`, `fwd.text()`)."
 
 CHECKS = (
-    Check("fits", fits, "run `build`, `losses` and `route` in a debugger; every other check builds on this one."),
+    Check(FITS, fits, "run `build`, `losses` and `route` in a debugger; every other check builds on this one."),
     Check("config", config, "make `Config` a dataclass of plain, documented values with defaults."),
     Check("card", card, "write `touches`, `paper`, `limitations` and `api_version` as plain values in the class."),
+    Check("hook-names", hook_names, "rename it; or, if it is no hook, call it something else."),
     Check("gradients", gradients, "remove the parameter, or let a loss term depend on it."),
     Check(
         "backbone-untouched",
