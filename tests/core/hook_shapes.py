@@ -173,6 +173,15 @@ def branches_everywhere(m: Synthetic) -> Iterable[Hook]:
                 yield adapt(side, layer, m.branch(f"{side}{site}{layer}"), site)
 
 
+def inner_heads(m: Synthetic) -> Iterable[Hook]:
+    """AlignedNorm's shape: losses read what blocks leave, the last one included."""
+    yield from first_in_both(m)
+    for side in (TEXT, IMAGE):
+        for layer in (0, 1, 2):
+            read = "injected" if layer else Read.POOLED
+            yield head(side, f"inner {layer}", read=read, after=layer)
+
+
 def branches_that_replace(m: Synthetic) -> Iterable[Hook]:
     """Trained norms and per-channel maps: branches whose output takes the place of what they map."""
     for side in (TEXT, IMAGE):
@@ -205,5 +214,5 @@ SHAPES = [
     context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
     variants_of_one_template,
     variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
-    branches_that_replace, branches_and_class_tokens, a_teacher, image_only, over_patches,
+    inner_heads, branches_that_replace, branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip

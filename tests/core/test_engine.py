@@ -36,8 +36,11 @@ from vlmadapt.plugin import (
     OVER,
     TEXT,
     Hook,
+    Read,
+    Side,
     Template,
     adapt,
+    head,
     inject,
 )
 
@@ -154,6 +157,31 @@ def test_an_untouched_tower_is_open_clips_own(backbone: Backbone) -> None:
     ids = backbone.text.tokenize([f"a photo of a {name.replace('_', ' ')}." for name in small.NAMES])
     torch.testing.assert_close(found["image pooled"], backbone.model.encode_image(images))
     torch.testing.assert_close(found["text pooled"], backbone.model.encode_text(ids))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_an_inner_head_reads_what_the_models_own_block_leaves(backbone: Backbone, layer: int) -> None:
+    def declare(m: Synthetic) -> Iterable[Hook]:
+        yield head(IMAGE, "all", read=Read.ALL, after=layer)
+        yield head(TEXT, "eot", after=layer)
+
+    left: dict[Side, Tensor] = {}
+    model, images = backbone.model, inputs(1, IMAGES, 16).double()
+    blocks = {IMAGE: model.visual.transformer.resblocks[layer], TEXT: model.transformer.resblocks[layer]}
+    hooks = [
+        b.register_forward_hook(lambda _, __, out, side=side: left.update({side: out})) for side, b in blocks.items()
+    ]
+    ids = backbone.text.tokenize([f"a photo of a {name.replace('_', ' ')}." for name in small.NAMES])
+    with torch.no_grad():
+        model.encode_image(images)
+        model.encode_text(ids)
+    for hook in hooks:
+        hook.remove()
+    engine = Engine(backbone)
+    fwd = ForwardPass(engine, Synthetic(backbone, declare), small.NAMES, [Template.parse("a photo of a {}.")], images)
+    torch.testing.assert_close(fwd.features(IMAGE, "all"), left[IMAGE])
+    ends = backbone.text.end(ids)
+    torch.testing.assert_close(fwd.features(TEXT, "eot")[:, 0], left[TEXT][torch.arange(len(ends)), ends])
 
 
 def test_kept_text_features_follow_the_parameters(backbone: Backbone) -> None:

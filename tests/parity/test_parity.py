@@ -207,6 +207,8 @@ def train(run: Run) -> None:
             run.method.epoch_end(step, oracle.settings["steps"])
         if step == 0:
             for official, theirs in oracle.under("loss0/").items():
+                if official in run.official.unused:
+                    continue
                 oracle.compare("loss", f"loss0/{official}", run.official.term(official, terms), theirs)
             asked = {f"grad0_{name}/": trainer.asked[i] for name, i in run.official.gradients.items()}
             for kind, gradients in {"grad0/": trainer.first, **asked}.items():

@@ -25,7 +25,7 @@ from vlmadapt.core.hooks import Per, Read, Teacher
 from vlmadapt.core.injection import Injected
 from vlmadapt.core.numerics import l2_normalize
 from vlmadapt.core.plan import POOLED, Optimizations, Plan, TowerPlan
-from vlmadapt.core.run_tower import first_layer, head_features, run_frozen_layers, run_tower
+from vlmadapt.core.run_tower import ReadOut, first_layer, head_features, run_frozen_layers, run_tower
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.templates import Template
 
@@ -89,7 +89,8 @@ class TextEncoder:
         """Features of the sequences written with one template."""
         if plan.text.first < self.tower.depth:
             return self._encode_touched(names, template, plan, injected)
-        return head_features(self.tower, plan.text, self._untouched_tokens(names, template, plan.text))
+        tokens = self._untouched_tokens(names, template, plan.text)
+        return head_features(self.tower, plan.text, ReadOut(tokens, {}))
 
     def _encode_touched(self, names: Names, template: Template, plan: Plan, injected: Injected) -> dict[str, Tensor]:
         """Features of a touched tower, in as many pieces as memory and processes ask for."""
@@ -129,7 +130,7 @@ class TextEncoder:
             return self._encoded(names, template)
         untouched = TowerPlan.untouched(self.tower)
         tokens = self._run_untouched(names, template, untouched)
-        return head_features(self.tower, untouched, tokens)[POOLED][0]
+        return head_features(self.tower, untouched, ReadOut(tokens, {}))[POOLED][0]
 
     def _untouched_tokens(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
         """What heads read of an untouched text tower."""
@@ -145,7 +146,7 @@ class TextEncoder:
         """Output tokens of the tower without hooks, as many classes at a time as memory allows."""
         texts = self._written(names, template)
         pieces = [texts.embed(self.tower, low, high) for low, high in chunks(0, len(names), self.class_chunk)]
-        found = [run_tower(self.tower, plan, x, 0, {}, self.optimizations) for x in pieces]
+        found = [run_tower(self.tower, plan, x, 0, {}, self.optimizations).tokens for x in pieces]
         return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
 
     def _frozen_rows(self, names: Names, template: Template, layer: int) -> Sequences:

@@ -136,6 +136,7 @@ class Head:
     """A named feature of a tower: chosen output tokens, after the final norm, averaged or not, and projected.
 
     `project` is a matrix (width, joint), a function (..., width) -> (..., joint), or None for CLIP's own projection.
+    With `after`, the feature is those tokens as block `after` leaves them, without norm and projection.
     """
 
     tower: Side
@@ -143,6 +144,7 @@ class Head:
     read: Read | str
     mean: bool
     project: Tensor | Callable[[Tensor], Tensor] | None
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -227,9 +229,20 @@ def head(
     read: Read | str = Read.POOLED,
     mean: bool = False,
     project: Tensor | Callable[[Tensor], Tensor] | None = None,
+    after: int | None = None,
 ) -> Head:
-    """Add a feature to a tower; `read` names an injected group, `mean` averages its tokens after the final norm."""
-    return Head(tower, name, read, mean, project)
+    """Add a feature to a tower.
+
+    Args:
+        tower: `TEXT` or `IMAGE`.
+        name: for `fwd.image(name)` and the like.
+        read: `Read.POOLED`, `Read.ALL`, or the name of an injected group.
+        mean: average the tokens after the final norm.
+        project: matrix (width, joint) or function (..., width) -> (..., joint); by default CLIP's own projection.
+        after: read the tokens (n, width) as this block (from 0) leaves them instead, for losses that look inside the
+            tower; `fwd.features(tower, name)` gives them.
+    """
+    return Head(tower, name, read, mean, project, after)
 
 
 @renamed_arguments(unit="normalize_each", own="with_dataset_templates", raw="keep_underscores")

@@ -93,7 +93,11 @@ class TowerPlan:
     @property
     def reads(self) -> tuple[Read | str, ...]:
         """Which output tokens are needed."""
-        return tuple(dict.fromkeys(head.read for head in self.heads.values()))
+        return tuple(dict.fromkeys(head.read for head in self.heads.values() if head.after is None))
+
+    def inner_heads(self, layer: int) -> tuple[Head, ...]:
+        """Heads that read the output of a block."""
+        return tuple(head for head in self.heads.values() if head.after == layer)
 
     @classmethod
     def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:
@@ -178,6 +182,7 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
     adapters = tuple(h for h in hooks if isinstance(h, BlockAdapter) and h.tower is side)
     heads = tuple(h for h in hooks if isinstance(h, Head) and h.tower is side)
     layers = [layer for injection in injections for layer in injection.layers] + [a.layer for a in adapters]
+    layers += [h.after for h in heads if h.after is not None]
     if (layers or heads) and not tower.blocks:
         raise BackboneError(untouchable(side, tower))
     outside = [layer for layer in layers if not EMBEDDING <= layer < tower.depth]

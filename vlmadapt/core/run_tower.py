@@ -6,6 +6,7 @@ sequences -> [inject tokens -> block with its adapters] x depth -> tokens read -
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -18,6 +19,18 @@ from vlmadapt.core.plan import Optimizations, TowerPlan
 from vlmadapt.core.sequences import Sequences
 
 Tower = TextTower | ImageTower
+
+
+class ReadOut(NamedTuple):
+    """The tokens that heads read.
+
+    Attributes:
+        tokens: (G, N, n, width) of the last block's output, by what is read.
+        inner: (G, N, n, width) of inner blocks' outputs, by the name of the head.
+    """
+
+    tokens: Mapping[Read | str, Tensor]
+    inner: Mapping[str, Tensor]
 
 
 def first_layer(tower: Tower, plan: TowerPlan, optimizations: Optimizations) -> int:
@@ -34,8 +47,9 @@ def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Opt
 
 def run_tower(
     tower: Tower, plan: TowerPlan, x: Sequences, start: int, injected: Injected, optimizations: Optimizations
-) -> Mapping[Read | str, Tensor]:
-    """From sequences before block `start` to the output tokens (G, N, n, width) that heads read."""
+) -> ReadOut:
+    """From sequences before block `start` to the tokens that heads read."""
+    inner: dict[str, Tensor] = {}
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
             if layer in injection.layers:
@@ -43,16 +57,23 @@ def run_tower(
         if layer == EMBEDDING:
             continue
         packing, adapters = _packing(tower, x, optimizations), plan.adapters.get(layer, ())
+        heads = plan.inner_heads(layer)
         if layer == tower.depth - 1 and optimizations.read_tokens:
-            return run_last_block(tower.blocks[layer], x, packing, adapters, plan.reads)
+            reads = tuple(dict.fromkeys((*plan.reads, *(head.read for head in heads))))
+            tokens = run_last_block(tower.blocks[layer], x, packing, adapters, reads)
+            return ReadOut(tokens, inner | {head.name: tokens[head.read] for head in heads})
         x = run_block(tower.blocks[layer], x, packing, adapters)
-    return read_tokens(x, plan.reads)
+        inner |= {head.name: read_tokens(x, (head.read,))[head.read] for head in heads}
+    return ReadOut(read_tokens(x, plan.reads), inner)
 
 
-def head_features(tower: Tower, plan: TowerPlan, tokens: Mapping[Read | str, Tensor]) -> dict[str, Tensor]:
+def head_features(tower: Tower, plan: TowerPlan, read: ReadOut) -> dict[str, Tensor]:
     """Features (G, N, [n,] joint) of all heads from the tokens they read: final norm, mean, projection."""
-    normed = {read: tower.norm(t) for read, t in tokens.items()}
-    return {name: _project(head, normed[head.read], tower) for name, head in plan.heads.items()}
+    normed = {what: tower.norm(read.tokens[what]) for what in plan.reads}
+    return {
+        name: read.inner[name] if head.after is not None else _project(head, normed[head.read], tower)
+        for name, head in plan.heads.items()
+    }
 
 
 def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vlmadapt.plugin import ForwardPass, LossTerm, Method, total
@@ -23,7 +24,7 @@ class Official:
         method: the registered name.
         options: (official hyper-parameters, the whole JSON) -> the method's options.
         names: (official pattern, this library's replacement) for parameter names; the first full match is taken.
-        terms: this library's name of each loss term, by the official one.
+        terms: this library's name of each loss term, by the official one; several that are added up in one.
         outputs: how an array of an evaluation is computed, by its name; `output` and `logits` need no entry.
         variants: further arrays that need other options: name -> (options, output).
         finished: names of arrays that are computed behind `Method.finish`.
@@ -33,13 +34,14 @@ class Official:
         steps: arrays with a row for each step, computed from the step's terms, by their names.
         runs: further runs of training, with other options, whose arrays are stored under `NAME/`, by NAME.
         plain: classes are described by the data set's templates, which are read off these texts.
+        unused: loss terms that the official code computes and leaves out of its loss.
         before_step: sets what the official run drew at random, called with (method, oracle, step).
     """
 
     method: str
     options: Callable[[dict[str, Any], dict[str, Any]], Options] = lambda hyper, oracle: {}
     names: tuple[tuple[str, str], ...] = ()
-    terms: dict[str, str] = field(default_factory=dict)
+    terms: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
     variants: dict[str, tuple[Options, Output]] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Official:
     steps: dict[str, Callable[[Sequence[LossTerm]], Tensor]] = field(default_factory=dict)
     runs: dict[str, Options] = field(default_factory=dict)
     plain: bool = False
+    unused: tuple[str, ...] = ()
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
 
     def name(self, official: str) -> str:
@@ -60,8 +63,9 @@ class Official:
     def term(self, official: str, terms: Sequence[LossTerm]) -> Tensor:
         """A loss term by its official name, as the official code reports it."""
         ours = self.terms[official]
-        weight, value = next((weight, value) for name, weight, value in terms if name == ours)
-        return weight * value if self.weighted else value
+        wanted = (ours,) if isinstance(ours, str) else ours
+        found = {name: weight * value if self.weighted else value for name, weight, value in terms}
+        return torch.stack([found[name] for name in wanted]).sum()
 
 
 def spaced(name: str) -> str:
