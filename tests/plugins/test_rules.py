@@ -122,6 +122,17 @@ def held_in_bfloat16() -> Backbone:
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_whole_fit_with_frozen_weights_in_bfloat16(name: str) -> None:
+    """As `fit` on a GPU: prepare, train, finish and answer, with trained tensors in float32."""
+    tested = MethodUnderTest(name, backbone=held_in_bfloat16(), precision=torch.bfloat16)
+    classifier = tested.fit(precision="bf16")
+    scores = tested.scores(classifier)
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+    assert {parameter.dtype for parameter in classifier.method.parameters()} <= {torch.float32}
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_with_frozen_weights_in_bfloat16(name: str) -> None:
     """As on a GPU: frozen weights in half precision are as near to float32 as casting them at each use."""
     method = subject(name).trained.method

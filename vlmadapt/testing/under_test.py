@@ -30,19 +30,25 @@ class MethodUnderTest:
         method: registered name, or the class itself.
         options: options of the method.
         backbone: backbone to run on; by default `tiny_clip()`.
+        precision: reduced precision that its towers run in, None for full precision.
 
     Raises:
         PluginError: the method does not exist, is broken, or has no such option.
     """
 
     def __init__(
-        self, method: str | type[Method], options: Mapping[str, Any] | None = None, backbone: Backbone | None = None
+        self,
+        method: str | type[Method],
+        options: Mapping[str, Any] | None = None,
+        backbone: Backbone | None = None,
+        precision: torch.dtype | None = None,
     ):
         self.name = method if isinstance(method, str) else None
         self.cls = method_class(method) if isinstance(method, str) else method
         self.options = dict(options or {})
         self.config = make_config(self.cls, self.options)
         self._backbone = backbone
+        self._precision = precision
 
     @property
     def backbone(self) -> Backbone:
@@ -71,7 +77,7 @@ class MethodUnderTest:
 
     def classifier(self, method: Method, plan: str = "planned") -> Classifier:
         """The method on the backbone, ready for evaluation."""
-        return Classifier(self.backbone, method, (TEMPLATE,), plan)
+        return Classifier(self.backbone, method, (TEMPLATE,), plan, precision=self._precision)
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
         """Labelled random images in the size of the backbone."""
