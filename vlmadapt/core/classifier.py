@@ -64,6 +64,10 @@ class Classifier:
         """Frozen activations that are kept for further passes, for those who have to keep them from being freed."""
         return self._engine.frozen.held()
 
+    def drop_kept(self) -> None:
+        """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
+        self._engine.clear()
+
     @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
         """The router's scores (B, classes) for classes of a role, in inference mode: they carry no gradients.
