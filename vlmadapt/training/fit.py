@@ -193,6 +193,8 @@ def _run_loop(job: _Job) -> TrainingProgress:
         progress = loop.train(stop=lambda: bool(requests))
         if loop.captured is not None and loop.captured.reason is not None:
             job.session.reporter.say(f"training steps ran eagerly: {loop.captured.reason}.")
+        if job.classifier.device.type == "cuda":
+            job.session.reporter.say(loop.bound)
         if loop.stopped:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
         if requests:
