@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vlmadapt.core import run_tower
@@ -23,8 +20,6 @@ from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.data import MemorySupport
 
 BATCH = 4
-ROOT = Path(__file__).parents[1]
-OURS = (str(ROOT / "vlmadapt"), str(ROOT / "plugins"))
 
 
 def class_names(n: int) -> tuple[str, ...]:
@@ -51,9 +46,6 @@ def training_step(subject: MethodUnderTest, names: tuple[str, ...], plan: str = 
 
     step()
     return step
-
-
-# -- how much ---------------------------------------------------------------------------------------------------------
 
 
 class Operators(TorchDispatchMode):
@@ -102,65 +94,3 @@ def counted_tokens(backbone: Backbone) -> Iterator[Counter[str]]:
         yield counts
     finally:
         run_tower.run_block, run_tower.run_last_block = whole, last
-
-
-# -- what would wait on a GPU -----------------------------------------------------------------------------------------
-
-READ_BY_THE_HOST = {"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero"}
-SIZED_BY_DATA = {"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::bincount"}
-INDEXING = {"aten::index.Tensor", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
-TO_THE_HOST = {"tolist", "item", "cpu", "numpy"}
-FACTORIES = {"arange", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "zeros", "tensor"}
-
-
-class HostReads(TorchDispatchMode):
-    """Finds operators whose result the host has to wait for, and tensors made of Python data."""
-
-    def __init__(self, found: Callable[[str], None]):
-        super().__init__()
-        self.found = found
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.name()
-        plain = name.partition(".")[0]
-        if plain in READ_BY_THE_HOST:
-            self.found("reads a value")
-        elif plain in SIZED_BY_DATA or (plain == "aten::repeat_interleave" and "output_size" not in (kwargs or {})):
-            self.found("has a shape that depends on values")
-        elif name in INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1]):
-            self.found("indexes by a mask")
-        elif plain == "aten::lift_fresh":
-            self.found("makes a tensor of Python data")
-        return func(*args, **(kwargs or {}))
-
-
-class HostCalls(TorchFunctionMode):
-    """Finds the same where the CPU hides it: calls that copy to the host, and tensors made there by default."""
-
-    def __init__(self, found: Callable[[str], None]):
-        super().__init__()
-        self.found = found
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in TO_THE_HOST:
-            self.found("reads a value")
-        elif name in FACTORIES and getattr(torch, name) is func and (kwargs or {}).get("device") is None:
-            self.found("makes a tensor on the host")
-        return func(*args, **(kwargs or {}))
-
-
-def host_waits(step: Callable[[], None]) -> set[str]:
-    """Where a step would make a GPU wait, as `file.py function: what`, by the innermost line of ours."""
-    seen: set[str] = set()
-
-    def found(what: str) -> None:
-        for frame in reversed(traceback.extract_stack()):
-            if frame.filename.startswith(OURS):
-                seen.add(f"{frame.filename.rpartition('/')[2]} {frame.name}: {what}")
-                return
-        seen.add(what)
-
-    with HostCalls(found), HostReads(found):
-        step()
-    return seen

@@ -84,6 +84,7 @@ class MetaPrompt(Method):
     recipe = Recipe(optimizer="sgd", lr=1.5e-3, epochs=8, batch_size=16)
     paper = "Zhao et al., Learning Domain Invariant Prompt for Vision-Language Models, IEEE TIP 2024"
     whole_batch = True
+    dynamic_step = True  # an episode has as many images as the batch has of its random half of the classes
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create contexts (depth, n, width) and image tokens (depth, n, width)."""

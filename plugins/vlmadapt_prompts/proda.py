@@ -79,6 +79,7 @@ class ProDA(Method):
     recipe = Recipe(optimizer="sgd", lr=1e-3, epochs=100, batch_size=4)
     paper = "Lu et al., Prompt Distribution Learning, CVPR 2022"
     touches = (TEXT,)
+    dynamic_step = True  # the class name's place, and with it the packing of the texts, differs by context
     order: Tensor  # (N,) order in which the contexts are used
     used: Tensor  # () number of contexts used since the order was drawn
 

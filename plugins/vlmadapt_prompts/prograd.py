@@ -105,4 +105,4 @@ class ProGrad(CoOp):
         if g is None or h is None:
             return g
         along = torch.sum(g * h)
-        return g - self.config.strength * along / h.square().sum() * h if along < 0 else g
+        return torch.where(along < 0, g - self.config.strength * along / h.square().sum() * h, g)

@@ -61,9 +61,11 @@ def test_activations_of_chunks_are_computed_again_in_the_backward_pass(
     used: list[int] = []
     original = encode_text.checkpoint
 
-    def checkpoint(function, low, high, **options):  # type: ignore[no-untyped-def]
+    def checkpoint(function, low, high, rows, **options):  # type: ignore[no-untyped-def]
+        assert isinstance(rows, Tensor), "torch keeps the random state of devices that it is given tensors of"
+        assert options["preserve_rng_state"]
         used.append(high - low)
-        return original(function, low, high, **options)
+        return original(function, low, high, rows, **options)
 
     monkeypatch.setattr(encode_text, "checkpoint", checkpoint)
     method = Synthetic(backbone, first_in_both)

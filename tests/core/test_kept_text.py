@@ -301,3 +301,18 @@ def test_tokens_of_the_frozen_texts_are_kept(backbone: Backbone) -> None:
 
     method, engine = Synthetic(backbone, declare), Engine(backbone)
     assert text(engine, method, seed=2) is text(engine, method, seed=1)
+
+
+def test_a_trusted_method_is_not_compared_until_the_context_ends() -> None:
+    """Comparing makes the host wait for a GPU; what was kept before the context may be old and is dropped."""
+    kept, method, features = KeptText(), Stateful(), {"pooled": torch.ones(2)}
+    kept.keep("names", method, features)
+    with kept.trusted():
+        assert kept.get("names", method) is None
+        kept.keep("names", method, features)
+        in_place(method.weight)
+        assert kept.get("names", method) is features
+        assert kept.get("other names", method) is None
+        kept.keep("names", method, features)
+    in_place(method.weight)
+    assert kept.get("names", method) is None

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.data.pictures import examples, picture
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.image_formats import formats
-from vlmadapt.data.images import check_images, read_image, to_rgb
+from vlmadapt.data.images import check_image, check_images, read_image, to_rgb
 from vlmadapt.errors import DataError
 
 
@@ -92,6 +92,45 @@ def test_truncated_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
     path = truncated(tmp_path / f"half{suffix}")
     with pytest.raises(DataError, match=rf"half\{suffix}' cannot be read"):
         read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_check_refuses_what_decoding_refuses_and_nothing_else(tmp_path: Path, suffix: str) -> None:
+    """Bytes overwritten anywhere, blocks of zeros and of noise, ends cut off."""
+    draw, path, refused = np.random.default_rng(1), tmp_path / f"a{suffix}", 0
+    pixels = np.kron(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8), np.ones((12, 12, 1), dtype=np.uint8))
+    Image.fromarray(pixels).save(tmp_path / f"whole{suffix}")
+    whole = (tmp_path / f"whole{suffix}").read_bytes()
+    for number in range(60):
+        content, start = bytearray(whole), int(draw.integers(2, len(whole) - 40))
+        if number % 4 == 0:
+            content[start] = int(draw.integers(256))
+        elif number % 4 == 1:
+            content[start : start + 40] = bytes(40)
+        elif number % 4 == 2:
+            content[start : start + 40] = draw.bytes(40)
+        else:
+            del content[start:]
+        path.write_bytes(content)
+        errors = []
+        for read in (read_image, check_image):
+            try:
+                read(path)
+                errors.append("")
+            except DataError as error:
+                errors.append(str(error))
+        assert errors[0] == errors[1], number
+        refused += bool(errors[0])
+    assert 15 < refused < 60
+
+
+def test_a_check_of_a_jpeg_makes_few_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+    monkeypatch.setattr("vlmadapt.data.images.to_rgb", lambda image: sizes.append(image.size))
+    Image.new("RGB", (640, 480)).save(tmp_path / "a.jpg")
+    check_image(tmp_path / "a.jpg")
+    read_image(tmp_path / "a.jpg")
+    assert sizes == [(80, 60), (640, 480)]
 
 
 def test_no_image_empty_or_missing_is_refused_by_name(tmp_path: Path) -> None:

@@ -169,3 +169,11 @@ def test_decoded_images_are_not_sent_to_spawned_workers(ten: tuple[Example, ...]
     sent = pickle.loads(pickle.dumps(images))
     assert sent._decoded == []
     assert torch.equal(sent[0, 3][0], images[0, 3][0])
+
+
+def test_workers_have_more_batches_ready_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loader_module._prefetch(4, 8) == 2
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loader_module, "usable_cores", lambda: 32)
+    assert loader_module._workers(images=1600, world=1) == 16
+    assert [loader_module._prefetch(batch, 16) for batch in (1, 4, 32, 128)] == [16, 8, 2, 2]

@@ -17,10 +17,12 @@ from vlmadapt import FitResult, VlmadaptError, evaluate, load
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.splits import ClassGroup
 from vlmadapt.errors import AdapterError, DataError
-from vlmadapt.evaluation.accuracy import evaluate_group, harmonic_mean, role_of
+from vlmadapt.evaluation import accuracy
+from vlmadapt.evaluation.accuracy import evaluate_group, harmonic_mean, predict_group, role_of
 from vlmadapt.roles import Role
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.session import Session
+from vlmadapt.testing.host_waits import READS, host_waits
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +197,17 @@ def test_classes_are_seen_unseen_or_mixed() -> None:
     assert role_of(["a", "b"], ["b", "a", "c"]) is Role.SEEN
     assert role_of(["a", "d"], ["a", "b"]) is Role.UNKNOWN
     assert role_of(["d"], ["a", "b"]) is Role.UNSEEN
+
+
+def test_no_batch_is_waited_for(run: FitResult, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the host would wait: predictions are read after the last batch, and kept texts are not compared."""
+    classifier = run.classifier
+    images = sorted((world.pictures / CLASSES[0]).glob("*.png"))[:6]
+    group = ClassGroup("all", Role.SEEN, tuple(CLASSES), tuple(Example(path, 0) for path in images))
+    session = Session(Accelerator(cpu=True), Reporter(False), workers=0)
+
+    monkeypatch.setattr(accuracy, "BATCH", 1)
+    predict_group(classifier, group, session)
+    waits = host_waits(lambda: predict_group(classifier, group, session))
+    reads = [w.place.function for w in waits if w.what == READS and "/data/" not in w.place.file]
+    assert reads == ["_predict_all", "predict_group"], "once for this process, once for all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_the_size_of_a_batch_does_not_matter(
     for a, b in zip(load(run.folder).predict(images), whole, strict=True):
         assert [name for name, _ in a] == [name for name, _ in b]
         assert [p for _, p in a] == pytest.approx([p for _, p in b], rel=1e-4)
+
+
+def test_the_next_batch_is_decoded_while_one_is_classified(
+    run: FitResult, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "BATCH", 2)
+    asked: list[Path] = []
+
+    def given() -> Iterator[Path]:
+        for image in images[:7]:
+            asked.append(image)
+            yield image
+
+    answers = load(run.folder).predict(given())
+    next(answers)
+    assert asked == images[:4]
+    assert len(list(answers)) == 6
 
 
 def test_images_in_memory_are_predicted_like_files(run: FitResult, images: list[Path]) -> None:

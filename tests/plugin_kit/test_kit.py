@@ -276,6 +276,28 @@ def test_a_good_method_fails_nothing() -> None:
     assert failures(Good) == {}
 
 
+class Waits(Good):
+    """It looks at its loss in every step."""
+
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
+        for term in super().losses(fwd):
+            yield term if float(term.value) < 1e9 else LossTerm("capped", 1.0, term.value)
+
+
+class Varies(Good):
+    """It draws a number in Python in every step, which a replay would repeat."""
+
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
+        for term in super().losses(fwd):
+            yield LossTerm(term.name, 1.0 + random.Random(id(fwd)).random(), term.value)
+
+
+class Admits(Waits):
+    """It says that its step differs."""
+
+    dynamic_step = True
+
+
 @pytest.mark.parametrize(
     ("method", "wrong"),
     [
@@ -297,6 +319,8 @@ def test_a_good_method_fails_nothing() -> None:
         (OneHook, {"fits": "`hooks` returns a single hook; yield it, or return a list of hooks."}),
         (NoHook, {"fits": "`hooks` gives a Parameter; make hooks with `prompt`"}),
         (WideBranch, {"fits": "the branch at mlp of block 1 (from 0) of the image tower gives 7 values per token"}),
+        (Waits, {"no-host-waits": "_local_scalar_dense at test_kit.py:"}),
+        (Varies, {"no-host-waits": "takes other shapes or numbers"}),
     ],
 )
 def test_each_fault_is_found_and_explained(
@@ -308,6 +332,12 @@ def test_each_fault_is_found_and_explained(
     for check, message in wrong.items():
         assert message in found[check]
         assert "How to fix it: " in found[check]
+
+
+def test_a_dynamic_step_may_wait() -> None:
+    (check,) = [check for check in checks() if check.name == "no-host-waits"]
+    with pytest.raises(NotApplicable, match="dynamic_step"):
+        check(MethodUnderTest(Admits))
 
 
 def test_text_features_that_are_kept_too_long_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

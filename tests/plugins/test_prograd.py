@@ -18,6 +18,7 @@ def test_conflicting_gradients_lose_the_conflict() -> None:
     assert abs((whole.aligned(g, h) * h).sum().item()) < 1e-6
     torch.testing.assert_close((part.aligned(g, h) * h).sum(), 0.2 * (g * h).sum())
     assert torch.equal(whole.aligned(g, -h), g)
+    assert torch.equal(whole.aligned(g, torch.zeros_like(h)), g), "0/0 stays out"
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -19,7 +19,7 @@ from vlmadapt import registry
 from vlmadapt.core.method import Method
 from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.training import OneProcess
-from vlmadapt.training.capture import WARM_UP, CapturedStep, CudaGraph
+from vlmadapt.training.capture import MAX_RECORDINGS, WARM_UP, CapturedStep, CudaGraph
 from vlmadapt.training.step import StepNumbers, TrainingStep
 from vlmadapt.training.trainer import StepTrainer
 
@@ -74,6 +74,25 @@ class Refusing(Recorded):
 
     def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+
+class Odd(Recorded):
+    """A method raises what it likes, and leaving the capture raises again."""
+
+    def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+        try:
+            raise KeyError("what the method did")
+        finally:
+            raise RuntimeError("capture_end() failed")
+
+
+class Breaking(Recorded):
+    """Captures, but cannot be replayed."""
+
+    def replay(self) -> None:
+        with torch.no_grad():
+            self._tensors()[0].add_(1.0)
+        raise RuntimeError("out of memory")
 
 
 class World:
@@ -150,7 +169,13 @@ def test_a_step_is_captured_after_warming_up_and_then_only_replayed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [(Wrong, "differs from an eager one by"), (Refusing, "operation not permitted when stream")]
+    ("kind", "said"),
+    [
+        (Wrong, "differs from an eager one by"),
+        (Refusing, "operation not permitted when stream"),
+        (Odd, "what the method did"),
+        (Breaking, "out of memory"),
+    ],
 )
 def test_what_cannot_be_trusted_runs_eagerly_and_says_why(kind: type[Recorded], said: str) -> None:
     step, numbers, state = trained(True, WARM_UP + 3, kind)
@@ -223,6 +248,54 @@ def test_each_batch_shape_has_a_recording_of_its_own() -> None:
         list(there.run(step, WARM_UP, size))
     assert len(made) == 2
     assert [recorded.replays for recorded in made] == [WARM_UP, WARM_UP]
+
+
+def test_frozen_activations_that_are_computed_in_a_capture_are_dropped() -> None:
+    """A capture computes nothing: what it puts into the cache has no values."""
+    there = World()
+    classifier = there.step.classifier
+
+    class Evicting(Recorded):
+        def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+            classifier.drop_kept()
+            numbers = super().capture(step)
+            self.made = {id(value) for value in classifier.kept()}
+            return numbers
+
+    made: list[Evicting] = []
+
+    def graph() -> Evicting:
+        made.append(Evicting(there.tensors))
+        return made[-1]
+
+    step = CapturedStep(there.step, graph)
+    step.start_epoch()
+    list(there.run(step, WARM_UP + 1))
+    assert step.reason == "the step cannot be captured: its frozen activations do not fit into the cache"
+    assert classifier.kept()
+    assert not made[0].made & {id(value) for value in classifier.kept()}
+
+
+def test_several_processes_step_eagerly() -> None:
+    there = World()
+    there.trainer._accelerator.num_processes = 2  # type: ignore[misc]
+    assert CapturedStep(there.step, there.graph()).reason == "several processes exchange gradients"
+
+
+def test_only_so_many_shapes_are_captured() -> None:
+    there = World()
+    made: list[Recorded] = []
+
+    def graph() -> Recorded:
+        made.append(Recorded(there.tensors))
+        return made[-1]
+
+    step = CapturedStep(there.step, graph)
+    step.start_epoch()
+    for size in range(1, MAX_RECORDINGS + 3):
+        list(there.run(step, WARM_UP + 1, size))
+    assert len(made) == MAX_RECORDINGS
+    assert step.reason is None
 
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]

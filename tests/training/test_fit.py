@@ -138,6 +138,15 @@ def test_the_number_of_workers_does_not_matter(world: World, few_shot: FitResult
         assert outcome(run) == outcome(few_shot.folder)
 
 
+def test_augmenting_on_the_device_trains_as_on_the_host_but_for_rounding(
+    world: World, few_shot: FitResult, tmp_path: Path
+) -> None:
+    exact, found = metrics(few_shot.folder), metrics(world.fit(tmp_path / "run", augment="device").folder)
+    assert found != exact
+    for a, b in zip(found, exact, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=2e-2)
+
+
 def test_a_class_with_fewer_images_than_shots_gives_all_of_them_and_is_named(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,15 @@ def test_a_request_stops_after_the_step_that_follows_it() -> None:
     assert loop.progress.sums["images"] == BATCH
 
 
+@pytest.mark.parametrize(("waited", "said"), [(0.4, "the steps bound the run"), (3.5, "loading bounds the run; more")])
+def test_what_bounds_a_run_is_said(waited: float, said: str) -> None:
+    loop = make_loop()
+    loop.train()
+    assert 0 < loop.feed.waited < loop.seconds
+    loop.feed.waited, loop.seconds = waited, 10.0
+    assert loop.bound.startswith(f"{waited} of 10.0 seconds of training waited for images: {said}")
+
+
 def test_a_loop_continues_from_the_progress_it_is_given() -> None:
     record = Record()
     loop = make_loop(record)

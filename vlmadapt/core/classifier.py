@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -63,6 +64,14 @@ class Classifier:
     def kept(self) -> tuple[Any, ...]:
         """Frozen activations that are kept for further passes, for those who have to keep them from being freed."""
         return self._engine.frozen.held()
+
+    def unchanged(self) -> AbstractContextManager[None]:
+        """A context in which the method does not change, so that kept texts are used without looking at it again."""
+        return self._engine.kept_text.trusted()
+
+    def drop_kept(self) -> None:
+        """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
+        self._engine.clear()
 
     @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:

@@ -100,7 +100,7 @@ class TextEncoder:
         shared_out = self._shares_classes(names, plan)
         first, last = shard_range(len(names)) if shared_out else (0, len(names))
 
-        def encode(low: int, high: int) -> dict[str, Tensor]:
+        def encode(low: int, high: int, _: Tensor | None = None) -> dict[str, Tensor]:
             piece = {key: v[:, low:high] if v.shape[1] > 1 else v for key, v in injected.items()}
             tokens = run_tower(tower, text, x.select(low, high), start, piece, self.optimizations)
             features = head_features(tower, text, tokens)
@@ -108,7 +108,13 @@ class TextEncoder:
 
         pieces = chunks(first, last, self.class_chunk)
         if len(pieces) > 1 and torch.is_grad_enabled():
-            found = [checkpoint(encode, low, high, use_reentrant=False) for low, high in pieces]
+            # Dropout draws the same again: `checkpoint` keeps the random state of the devices it is given tensors of.
+            # A state cannot be read in a capture; there the comparison with an eager step finds what draws.
+            keep = not (x.suffix.is_cuda and torch.cuda.is_current_stream_capturing())
+            found = [
+                checkpoint(encode, low, high, x.suffix, use_reentrant=False, preserve_rng_state=keep)
+                for low, high in pieces
+            ]
         else:
             found = [encode(low, high) for low, high in pieces]
         features = {name: torch.cat([f[name] for f in found], dim=1) for name in text.heads}

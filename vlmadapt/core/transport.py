@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vlmadapt.core.host_reads import reads_are_free
+
 
 @torch.no_grad()
 def sinkhorn(similarity: Tensor, eps: float = 0.1, rounds: int = 100, tolerance: float = 0.01) -> Tensor:
@@ -24,8 +26,8 @@ def sinkhorn(similarity: Tensor, eps: float = 0.1, rounds: int = 100, tolerance:
         (..., M, N), in the precision of `similarity` or float32, whichever is finer.
     """
     kernel = torch.exp((similarity.detach().to(torch.promote_types(similarity.dtype, torch.float32)) - 1) / eps)
-    # Reading on the CPU whether to stop saves rounds; elsewhere it would make the host wait in each of them.
-    rows, columns = _scale(kernel, rounds, tolerance, stop_early=kernel.device.type == "cpu")
+    # Reading whether to stop saves rounds on the CPU; elsewhere the host would wait for the device in each of them.
+    rows, columns = _scale(kernel, rounds, tolerance, stop_early=reads_are_free(kernel.device))
     return rows[..., :, None] * kernel * columns[..., None, :]
 
 

@@ -26,10 +26,28 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         DataError: the file is missing, truncated, corrupt, no regular file, or of a format that is not read.
     """
+    return _read(path)
+
+
+def check_image(path: Path) -> None:
+    """Refuse exactly what `read_image` refuses, in less than half of its time for JPEG files.
+
+    JPEG files are decoded at an eighth of their size: their whole data is read, and few pixels are made of it. Files of
+    other formats are decoded as they are.
+
+    Raises:
+        DataError: the file is missing, truncated, corrupt, no regular file, or of a format that is not read.
+    """
+    _read(path, smallest=True)
+
+
+def _read(path: Path, smallest: bool = False) -> Image.Image:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise DataError(f"image '{path}' is not a regular file.")
         with Image.open(path, formats=formats()) as image:
+            if smallest:
+                image.draft(None, (1, 1))
             image.load()
             return to_rgb(image)
     except DataError:
@@ -56,7 +74,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def check_images(
     examples: Sequence[Example], skip: bool = False, progress: Progress | None = None
 ) -> tuple[Example, ...]:
-    """Decode every image once.
+    """Find images that cannot be read (see `check_image`).
 
     Args:
         examples: what to check.
@@ -79,7 +97,7 @@ def check_images(
 
 
 def broken_images(examples: Sequence[Example], progress: Progress | None = None) -> dict[Path, str]:
-    """Images that cannot be read, and why; every image is decoded once."""
+    """Images that cannot be read, and why (see `check_image`)."""
     broken: dict[Path, str] = {}
     with decoders() as pool:
         for done, (example, problem) in enumerate(zip(examples, pool.map(_problem, examples), strict=True), start=1):
@@ -97,7 +115,7 @@ def decoders() -> ThreadPoolExecutor:
 
 def _problem(example: Example) -> str | None:
     try:
-        read_image(example.path)
+        check_image(example.path)
     except DataError as error:
         return str(error)
     return None

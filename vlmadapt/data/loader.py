@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,14 @@ from vlmadapt.data.transforms import Transform
 CACHE_BYTES = 512 * 2**20
 """Decoded pixels that an image set may keep."""
 
+MOST_WORKERS = {"cpu": 8, "cuda": 16}
+"""Processes that load images by default, by what there is to compute on."""
+
+WAITING_IMAGES = 512
+"""Images that all workers together have ready for a GPU, whose steps take milliseconds; at least two batches each."""
+
+AnyTransform = Callable[[Image.Image], Any]
+
 Key = tuple[int, int]
 """Epoch and index: which image, and which of its augmentations."""
 
@@ -28,7 +36,7 @@ class Batch(NamedTuple):
     """A process's share of a batch; it may be empty.
 
     Attributes:
-        images: (n, 3, H, W).
+        images: (n, 3, H, W); where the device augments, crops that become so in `Feed`.
         labels: (n,).
         indices: (n,) places in the list of examples.
         total: images in the batch over all processes.
@@ -40,18 +48,19 @@ class Batch(NamedTuple):
     total: int
 
 
-class ImageSet(Dataset[tuple[Tensor, int, int]]):
+class ImageSet(Dataset[tuple[Any, int, int]]):
     """Transformed images, each drawn with random numbers of its own: those of (seed, epoch, index).
 
     Args:
         examples: what to read.
-        transform: applied to each decoded image; may draw with torch's random functions.
+        transform: applied to each decoded image; may draw with torch's random functions. Its method `collate`, if it
+            has one, makes a batch of its results.
         seed: of the augmentations.
         cache_images: keep decoded images, from the first on, as far as `CACHE_BYTES` goes.
     """
 
     def __init__(
-        self, examples: Sequence[Example], transform: Transform, seed: int = 0, cache_images: bool = False
+        self, examples: Sequence[Example], transform: AnyTransform, seed: int = 0, cache_images: bool = False
     ) -> None:
         self.examples = examples
         self.transform = transform
@@ -61,7 +70,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int, int]:
+    def __getitem__(self, key: Key) -> tuple[Any, int, int]:
         """The image (3, H, W) as augmented in that epoch, its label and its index."""
         epoch, index = key
         image = self._decoded[index] if index < len(self._decoded) else read_image(self.examples[index].path)
@@ -71,15 +80,21 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
         # A forked worker shares the decoded images; one that is spawned would hold a copy of all of them.
         return {**self.__dict__, "_decoded": []}
 
-    def collate(self, items: Sequence[tuple[Tensor, int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (n, 3, H, W), labels (n,) and indices (n,); n may be 0."""
-        if not items:
-            shape = self._transformed(Image.new("RGB", (16, 16)), epoch=0, index=0).shape
-            return torch.empty(0, *shape), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long)
-        images, labels, indices = zip(*items, strict=True)
-        return torch.stack(images), torch.tensor(labels), torch.tensor(indices)
+    def collate(self, items: Sequence[tuple[Any, int, int]]) -> tuple[Any, Tensor, Tensor]:
+        """Images (n, 3, H, W), or what the transform's own `collate` gives, labels (n,) and indices (n,)."""
+        images, labels, indices = zip(*items, strict=True) if items else ((), (), ())
+        numbers = (torch.tensor(values, dtype=torch.long) for values in (labels, indices))
+        return self._collated(images), *numbers
 
-    def _transformed(self, image: Image.Image, epoch: int, index: int) -> Tensor:
+    def _collated(self, images: Sequence[Any]) -> Any:
+        collate = getattr(self.transform, "collate", None)
+        if collate is not None:
+            return collate(images)
+        if images:
+            return torch.stack(images)  # type: ignore[arg-type]
+        return torch.empty(0, *self._transformed(Image.new("RGB", (16, 16)), epoch=0, index=0).shape)
+
+    def _transformed(self, image: Image.Image, epoch: int, index: int) -> Any:
         with DrawFrom(torch.Generator().manual_seed(derived_seed(self.seed, epoch, index))):
             return self.transform(image)
 
@@ -150,7 +165,7 @@ class TrainBatches:
     def __init__(
         self,
         examples: Sequence[Example],
-        transform: Transform,
+        transform: AnyTransform,
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -214,6 +229,7 @@ def _loader(images: ImageSet, sampler: GlobalBatches, workers: int) -> DataLoade
         collate_fn=images.collate,
         num_workers=workers,
         persistent_workers=workers > 0,
+        prefetch_factor=_prefetch(sampler.batch_size, workers) if workers else None,
         pin_memory=torch.cuda.is_available(),
         # Without a generator of its own a loader draws a number from the global one for every epoch.
         generator=torch.Generator(),
@@ -240,4 +256,13 @@ def _decode(examples: Sequence[Example]) -> list[Image.Image]:
 def _workers(images: int, world: int) -> int:
     # Few images are loaded sooner than workers start, and on few cores workers take the time they save from training.
     cores = usable_cores() // world
-    return min(8, cores) if cores >= 4 and images >= 256 else 0
+    return min(MOST_WORKERS[_computes_on()], cores) if cores >= 4 and images >= 256 else 0
+
+
+def _prefetch(batch: int, workers: int) -> int:
+    """Batches that each worker has ready."""
+    return 2 if _computes_on() == "cpu" else min(max(2, WAITING_IMAGES // (batch * workers)), 16)
+
+
+def _computes_on() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

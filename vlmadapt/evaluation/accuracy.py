@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.dataset import Dataset
-from vlmadapt.data.loader import eval_batches
+from vlmadapt.data.feed import Feed
+from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import ClassGroup, group_sha256
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError
@@ -100,7 +101,6 @@ def predict_group(classifier: Classifier, group: ClassGroup, session: Session) -
     if group.templates is not None:
         classifier = classifier.with_templates(group.templates)
     accelerator = session.accelerator
-    found = torch.zeros(2, len(group.examples), dtype=torch.float64)
     batches = eval_batches(
         group.examples,
         test_transform(classifier.backbone.preprocess_config),
@@ -110,15 +110,31 @@ def predict_group(classifier: Classifier, group: ClassGroup, session: Session) -
         session.workers,
     )
     with session.reporter.bar(f"testing {group.name}", len(group.examples)):
-        for batch in batches:
-            if len(batch.labels):
-                scores = classifier.scores(batch.images.to(classifier.device), group.classes, group.role)
-                confidence = scores.softmax(dim=-1).amax(dim=-1)
-                found[:, batch.indices] = torch.stack((scores.argmax(dim=-1).float(), confidence)).double().cpu()
-            session.reporter.advance(batch.total)
+        found = _predict_all(classifier, group, batches, session)
     # Each image is predicted by one process; its columns are zero in all others.
     predicted, confidence = accelerator.reduce(found.to(accelerator.device), "sum").cpu()
     return Predictions(group, predicted.long(), confidence, time.perf_counter() - began)
+
+
+def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session) -> Tensor:
+    """Class index and confidence (2, images) of this process's images, zero for all others.
+
+    They stay on the device until the last batch is launched, so that the host waits for no batch.
+    """
+    found: list[Tensor] = []
+    places: list[Tensor] = []
+    with classifier.unchanged():
+        for batch in Feed(classifier.device)(batches):
+            if len(batch.indices):
+                scores = classifier.scores(batch.images, group.classes, group.role)
+                confidence = scores.softmax(dim=-1).amax(dim=-1)
+                found.append(torch.stack((scores.argmax(dim=-1).double(), confidence.double())))
+                places.append(batch.indices)
+            session.reporter.advance(batch.total)
+    whole = torch.zeros(2, len(group.examples), dtype=torch.float64)
+    if found:
+        whole[:, torch.cat(places)] = torch.cat(found, dim=1).cpu()
+    return whole
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -14,7 +17,7 @@ from vlmadapt.core.backbone.precision import DTYPES
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
 from vlmadapt.core.recipe import Precision
-from vlmadapt.data.images import read_image, to_rgb
+from vlmadapt.data.images import decoders, read_image, to_rgb
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
@@ -22,6 +25,8 @@ from vlmadapt.roles import Role
 from vlmadapt.runs.run import CONFIG, Run
 
 BATCH = 64
+
+T = TypeVar("T")
 
 
 class Predictor:
@@ -47,22 +52,31 @@ class Predictor:
         Raises:
             DataError: an image cannot be read.
         """
-        waiting: list[torch.Tensor] = []
-        for image in images:
-            decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
-            waiting.append(self._transform(decoded))
-            if len(waiting) == BATCH:
-                yield from self._predict(waiting, top)
-                waiting = []
-        if waiting:
-            yield from self._predict(waiting, top)
+        with decoders() as pool:
+            loading: deque[list[Future[torch.Tensor]]] = deque()
+            for batch in _batches(images):
+                loading.append([pool.submit(self._load, image) for image in batch])
+                if len(loading) > 1:  # the next batch is decoded while this one is classified
+                    yield from self._predict(loading.popleft(), top)
+            while loading:
+                yield from self._predict(loading.popleft(), top)
 
-    def _predict(self, images: list[torch.Tensor], top: int) -> Iterator[list[tuple[str, float]]]:
-        batch = torch.stack(images).to(self.classifier.device)
+    def _load(self, image: Path | str | Image.Image) -> torch.Tensor:
+        decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
+        return self._transform(decoded)
+
+    def _predict(self, images: list[Future[torch.Tensor]], top: int) -> Iterator[list[tuple[str, float]]]:
+        batch = torch.stack([image.result() for image in images]).to(self.classifier.device)
         probabilities = self.classifier.scores(batch, self.classes, self.role).softmax(dim=-1).cpu()
         best = probabilities.topk(min(top, len(self.classes)), dim=-1)
         for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             yield [(self.classes[i], value) for i, value in zip(indices, values, strict=True)]
+
+
+def _batches(images: Iterable[T]) -> Iterator[list[T]]:
+    source = iter(images)
+    while batch := list(islice(source, BATCH)):
+        yield batch
 
 
 def load(

@@ -51,6 +51,8 @@ class FitSettings:
             default captured on CUDA if the method's step allows it.
         compile: compile the backbone's blocks with torch; takes a minute at the start and a C++ compiler.
         skip_corrupt: leave broken images out instead of refusing to start.
+        augment: 'host' crops, resizes and flips training images as published code does, in the processes that load
+            them; 'device' takes the same crops and resizes them where the model runs, which differs by rounding.
         workers: processes that load images; by default what suits the machine.
         out: run folder; by default `runs/METHOD-DATA-PROTOCOL-SHOTSshot-seedSEED`.
     """
@@ -74,6 +76,7 @@ class FitSettings:
     step: Literal["eager", "captured"] | None = None
     compile: bool = False
     skip_corrupt: bool = False
+    augment: Literal["host", "device"] = "host"
     workers: int | None = None
     out: str | None = None
 

@@ -4,10 +4,14 @@ The first steps of a batch shape run eagerly, on a side stream, so that everythi
 packings, the optimiser's state, cuBLAS workspaces). Then the step is captured. Before the graph is trusted it is
 replayed once and compared with an eager step on the same inputs; where they differ, or where a step cannot be captured,
 steps stay eager and `reason` says why.
+
+With several processes steps stay eager: a capture that fails in one process only would leave the others waiting in the
+gradient exchange.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,9 +27,15 @@ from vlmadapt.training.step import StepNumbers, TrainingStep
 WARM_UP = 3
 """Eager steps of a batch shape before its step is captured."""
 
-TOLERANCES: dict[torch.dtype | None, float] = {None: 1e-5}
+MAX_RECORDINGS = 4
+"""Batch shapes that are captured, each with memory of its own; steps of further shapes run eagerly."""
+
+TOLERANCES: dict[torch.dtype | None, float] = {None: 1e-4}
 HALF_TOLERANCE = 1e-2
-"""Largest difference between replay and eager step by precision: of the loss, and of all changes, relative to each."""
+"""Largest difference between replay and eager step by precision: of the loss, and of all changes, relative to each.
+
+Sums whose order is not fixed differ in the last digit, and Adam divides by the size of a gradient, which may be small.
+"""
 
 Function = Callable[[], StepNumbers]
 
@@ -50,7 +60,10 @@ class Graph(Protocol):
 
 
 class CudaGraph:
-    """A CUDA graph with memory of its own."""
+    """A CUDA graph with memory of its own.
+
+    Errors of other threads do not end a capture ("thread_local"): the loader's thread pins memory at any time.
+    """
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
@@ -62,9 +75,14 @@ class CudaGraph:
 
     def capture(self, step: Function) -> StepNumbers:
         """Record a step."""
-        torch.cuda.synchronize()
-        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            return step()
+        gc.collect()  # cycles of the warm-up hold device memory
+        current = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                return step()
+        except BaseException:
+            _leave_failed_capture(current)
+            raise
 
     def replay(self) -> None:
         """Run the recorded step."""
@@ -97,8 +115,11 @@ class CapturedStep:
         self._recorded: dict[Hashable, _Recording] = {}
         self._warming: dict[Hashable, _WarmUp] = {}
         self._state: Hashable = None
-        method = step.classifier.method
-        self.reason: str | None = "the method's step differs from time to time" if method.dynamic_step else None
+        self.reason: str | None = None
+        if step.classifier.method.dynamic_step:
+            self.reason = "the method's step differs from time to time"
+        elif step.trainer.processes > 1:
+            self.reason = "several processes exchange gradients"
 
     @property
     def captured(self) -> bool:
@@ -120,6 +141,8 @@ class CapturedStep:
         key = (images.shape, images.dtype, self._step.trainer.weight)
         if key in self._recorded:
             return self._recorded[key].replay(images, labels)
+        if len(self._recorded) == MAX_RECORDINGS:
+            return self._step(images, labels)
         if key not in self._warming:
             self._warming[key] = _WarmUp(self._new_graph())
         warming = self._warming[key]
@@ -131,22 +154,30 @@ class CapturedStep:
 
     def _capture(self, key: Hashable, graph: Graph, images: Tensor, labels: Tensor) -> StepNumbers:
         """Record the step and compare a replay with the eager step, which is the one that counts."""
+        del self._warming[key]
         try:
             recording = _Recording(self._step, graph, images, labels)
             if self._host_state() != self._state:
                 raise ValueError("it changes the method on the host")
-        except (RuntimeError, ValueError) as error:
-            self.reason = f"the step cannot be captured: {first_line(error)}"
+            with _Trial(self._step, recording) as trial:
+                trial.replayed(recording.replay(images, labels))
+        except Exception as error:  # whatever a method raises: as an eager step it runs, or raises for all to see
+            self._give_up(f"the step cannot be captured: {first_line(_cause(error))}")
             return self._step(images, labels)
-        with _Trial(self._step, recording) as trial:
-            trial.replayed(recording.replay(images, labels))
         numbers = self._step(images, labels)
         difference = trial.difference(numbers)
         if difference <= TOLERANCES.get(self._step.trainer.precision, HALF_TOLERANCE):
             self._recorded[key] = recording
         else:
-            self.reason = f"a replayed step differs from an eager one by {difference:.1e}"
+            self._give_up(f"a replayed step differs from an eager one by {difference:.1e}")
         return numbers
+
+    def _give_up(self, reason: str) -> None:
+        """Run steps eagerly from now on, with nothing left of what a capture has made."""
+        self.reason = reason
+        self._recorded.clear()
+        self._warming.clear()
+        self._step.classifier.drop_kept()
 
     def _host_state(self) -> Hashable:
         """Everything on the host that a step may depend on."""
@@ -168,8 +199,11 @@ class _Recording:
     def __init__(self, step: TrainingStep, graph: Graph, images: Tensor, labels: Tensor):
         self.graph = graph
         self._images, self._labels = images.clone(), labels.clone()
-        self._numbers = graph.capture(lambda: step(self._images, self._labels))
         self._kept = step.classifier.kept()  # a dropped cache entry would leave the graph reading freed memory
+        self._numbers = graph.capture(lambda: step(self._images, self._labels))
+        if {id(value) for value in step.classifier.kept()} != {id(value) for value in self._kept}:
+            # Nothing runs during a capture, so what was put into the cache then has no values.
+            raise ValueError("its frozen activations do not fit into the cache")
 
     def replay(self, images: Tensor, labels: Tensor) -> StepNumbers:
         """Run the step on other images and labels of the same shape."""
@@ -229,10 +263,26 @@ def _relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm()) / size if size else float(found.norm())
 
 
+def _cause(error: BaseException) -> BaseException:
+    """The first error: leaving a capture that has failed raises another one, which says less."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
 @contextmanager
 def _on_side_stream(stream: torch.cuda.Stream) -> Iterator[None]:
     current = torch.cuda.current_stream()
     stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        yield
-    current.wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        current.wait_stream(stream)
+
+
+def _leave_failed_capture(current: torch.cuda.Stream) -> None:
+    """Go back to the stream that was current; torch stays on the capture's, and its generator in the capture."""
+    torch.cuda.set_stream(current)
+    generator = torch.cuda.default_generators[current.device_index]
+    generator.graphsafe_set_state(generator.clone_state())

@@ -17,6 +17,7 @@ from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Task, trainable_count
+from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import train_transform
@@ -193,6 +194,8 @@ def _run_loop(job: _Job) -> TrainingProgress:
         progress = loop.train(stop=lambda: bool(requests))
         if loop.captured is not None and loop.captured.reason is not None:
             job.session.reporter.say(f"training steps ran eagerly: {loop.captured.reason}.")
+        if job.classifier.device.type == "cuda":
+            job.session.reporter.say(loop.bound)
         if loop.stopped:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
         if requests:
@@ -204,7 +207,8 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     """The training loop of a run: its batches, recipe and trainer."""
     settings, classifier, recipe = job.settings, job.classifier, job.settings.recipe
     trainer = StepTrainer(classifier.method, recipe, job.session.accelerator)
-    transform = train_transform(classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
+    augment = DeviceAugment if settings.augment == "device" else train_transform
+    transform = augment(classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
     batches = TrainBatches(
         job.splits.train, transform, recipe.batch_size, settings.seed, *trainer.shard, settings.workers
     )

@@ -11,10 +11,10 @@ import torch
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import LossTerm
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch
 from vlmadapt.errors import TrainingError
 from vlmadapt.training.capture import CapturedStep
-from vlmadapt.training.feed import on_device
 from vlmadapt.training.optim import learning_rate
 from vlmadapt.training.progress import TrainingProgress
 from vlmadapt.training.step import EpochSums, StepNumbers, TrainingStep
@@ -22,6 +22,10 @@ from vlmadapt.training.trainer import NotFinite, StepTrainer
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the device: for the progress bar, and for losses that are not finite."""
+
+
+LOADING_BOUNDS = 0.3
+"""Share of the time spent waiting for images from which on loading is said to bound a run."""
 
 
 class Batches(Protocol):
@@ -61,6 +65,8 @@ class TrainingLoop:
     Attributes:
         progress: current position; assign a saved one to continue from it.
         stopped: True once a stop request ended training early.
+        feed: brings batches to the device, and measures how long it waits for the loader.
+        seconds: time that `train` took.
         step: the training step.
         captured: the step as it is captured and replayed, None where it always runs eagerly.
     """
@@ -82,6 +88,8 @@ class TrainingLoop:
         self.trainer = trainer
         self.progress = TrainingProgress()
         self.stopped = False
+        self.feed = Feed(classifier.device)
+        self.seconds = 0.0
         self._observers = observers
         self.step = TrainingStep(classifier, classes, trainer)
         self.captured = CapturedStep(self.step) if captured else None
@@ -97,9 +105,20 @@ class TrainingLoop:
         Raises:
             TrainingError: the loss is not finite.
         """
+        began = time.perf_counter()
         while self.progress.epoch < self.recipe.epochs and not self.stopped:
             self._epoch(stop)
+        self.seconds = time.perf_counter() - began
         return self.progress
+
+    @property
+    def bound(self) -> str:
+        """What bounds the speed of a run that has ended, loading images or the steps, in a sentence."""
+        share = self.feed.waited / max(self.seconds, 1e-9)
+        said = f"{self.feed.waited:.1f} of {self.seconds:.1f} seconds of training waited for images"
+        if share < LOADING_BOUNDS:
+            return f"{said}: the steps bound the run."
+        return f"{said}: loading bounds the run; more --workers or --augment device may help."
 
     def _epoch(self, stop: Callable[[], bool]) -> None:
         progress = self.progress
@@ -111,7 +130,7 @@ class TrainingLoop:
         if self.captured is not None:
             self.captured.start_epoch()
         self._sums = EpochSums(progress.sums)
-        for batch in on_device(self.batches.epoch(progress.epoch, progress.step), self.classifier.device):
+        for batch in self.feed(self.batches.epoch(progress.epoch, progress.step)):
             self.trainer.interrupted = stop()
             terms = self._timed_step(batch)
             for observer in self._observers:

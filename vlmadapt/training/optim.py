@@ -32,7 +32,7 @@ def make_optimizer(
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(
+    adam = kind(
         parameters,
         lr=rate,
         betas=recipe.betas,
@@ -41,6 +41,9 @@ def make_optimizer(
         fused=True,
         capturable=lr is not None and lr.is_cuda,
     )
+    # Steps before a capture, and those that cannot be captured, run eagerly; torch would warn of it.
+    adam._warned_capturable_if_run_uncaptured = True
+    return adam
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

@@ -14,6 +14,7 @@ from vlmadapt.testing.checks.config import config
 from vlmadapt.testing.checks.fits import fits
 from vlmadapt.testing.checks.gradients import gradients
 from vlmadapt.testing.checks.hook_names import hook_names
+from vlmadapt.testing.checks.host_waits import no_host_waits
 from vlmadapt.testing.checks.manners import no_global_state, no_network, quiet
 from vlmadapt.testing.checks.memory import memory
 from vlmadapt.testing.checks.names import long_names
@@ -71,6 +72,11 @@ CHECKS = (
         "keep settings on the method; `fit` seeds, the method only draws.",
     ),
     Check("roles", roles, "let `route` return (images, classes) for seen, unseen and unknown classes alike."),
+    Check(
+        "no-host-waits",
+        no_host_waits,
+        "keep values on the device, or set `dynamic_step = True` if the step has to differ from time to time.",
+    ),
     Check("memory", memory, "detach the tensors you keep (`value.detach()`), and keep only as many as you use."),
     Check(
         "two-processes", two_processes, "call the trainer equally often in every process, whatever its images.", True
