@@ -95,6 +95,10 @@ class TowerPlan:
         """Which output tokens are needed."""
         return tuple(dict.fromkeys(head.read for head in self.heads.values()))
 
+    def leaves_untouched(self, tower: TextTower | ImageTower) -> bool:
+        """Whether all heads read the pooled token of the frozen tower, so that it is the same for every method."""
+        return self.first >= tower.depth and self.reads == (Read.POOLED,)
+
     @classmethod
     def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:
         """The plan of a tower without any hook: its own feature alone."""

@@ -10,7 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.plugin import IMAGE, SEEN, UNSEEN, DataError, ForwardPass, LossTerm, Method, Role
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.method import LossTerm, Method
+from vlmadapt.core.side import IMAGE
+from vlmadapt.errors import DataError
+from vlmadapt.roles import SEEN, UNSEEN, Role
 
 
 class SupportMethod(Method, ABC):
