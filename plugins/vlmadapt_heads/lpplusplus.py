@@ -163,7 +163,7 @@ class LPPlusPlus(SupportMethod):
             if accuracy >= self.best_accuracy:
                 self.best_accuracy.copy_(accuracy)
                 for name, parameter in self.named_parameters():
-                    assign(getattr(self, f"best_{name}"), parameter.clone())
+                    assign(getattr(self, f"best_{name}"), parameter)
 
     def finish(self, support: Support) -> None:
         """Take the parameters of the best epoch, and drop what served to find it."""

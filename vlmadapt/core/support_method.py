@@ -79,8 +79,8 @@ def resize(tensor: Tensor, like: Tensor) -> None:
 
 
 def assign(tensor: Tensor, values: Tensor) -> None:
-    """Replace the values of a parameter or buffer in place, whatever their size."""
-    tensor.data = values.detach().to(tensor).contiguous()
+    """Copy values into a parameter or buffer, whatever their size."""
+    tensor.data = values.detach().to(tensor, copy=True).contiguous()
 
 
 def collect(batches: Iterable[ForwardPass]) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,12 @@ class Official:
         steps: arrays with a row for each step, computed from the step's terms, by their names.
         runs: further runs of training, with other options, whose arrays are stored under `NAME/`, by NAME.
         plain: classes are described by the data set's templates, which are read off these texts.
+        routed: arrays that the inference router gives, besides `output`.
+        drawn: official names of parameters whose random start is taken from the oracle.
+        start: sets the official start, where `prepare` goes on to the solution, called with (method, support).
+        solved: options of each closed-form solution, by the prefix of its arrays.
+        epoch_is_step: each step of the official run was an epoch.
+        lr: the optimiser's rate, where the official one is computed by the method itself.
         before_step: sets what the official run drew at random, called with (method, oracle, step).
     """
 
@@ -49,6 +55,12 @@ class Official:
     steps: dict[str, Callable[[Sequence[LossTerm]], Tensor]] = field(default_factory=dict)
     runs: dict[str, Options] = field(default_factory=dict)
     plain: bool = False
+    routed: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    start: Callable[[Any, Any], None] | None = None
+    solved: dict[str, Options] = field(default_factory=dict)
+    epoch_is_step: bool = False
+    lr: float | None = None
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
 
     def name(self, official: str) -> str:
