@@ -43,13 +43,12 @@ class GDAUnseen(GDA):
     Official code (mrflogs/ICLR24, `main_base2new.py`) takes 100 for s and the literals k = 64, r = 16, d = 512; one
     alpha serves both classifiers, chosen on validation images of the seen classes (on ImageNet on test images). The
     first P is not shrunk: with fewer samples than d it depends on the cut-off of the pseudo-inverse. Seen classes are
-    recognised by their text features. Where the role of the classes is unknown, all take the second classifier.
+    recognised by their text features. Where the role of the classes is unknown, all take the second classifier. Its P
+    is a mean over the classes asked for, so the scores of a class depend, weakly, on the others.
     """
 
     Config = GDAUnseenConfig
-    limitations: ClassVar[dict[str, str]] = {
-        "added-class": "P is a mean over the unseen classes, so another class changes the scores of all",
-    }
+    limitations: ClassVar[dict[str, str]] = {}
 
     samples: Tensor
     texts: Tensor
