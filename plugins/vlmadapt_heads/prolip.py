@@ -67,7 +67,7 @@ class ProLIP(Method):
         warmup_epochs=0,
         views=300,
     )
-    paper = "Fahes et al., Fine-Tuning CLIP's Last Visual Projector: A Few-Shot Cornucopia, arXiv 2410.05270"
+    paper = "Fahes et al., CLIP's Visual Embedding Projector is a Few-shot Cornucopia, arXiv 2410.05270"
     touches = (IMAGE,)
 
     weight: Tensor
