@@ -38,7 +38,7 @@ class APEConfig:
     """
 
     passes: int = 10
-    channels: float = 500 / 1024
+    channels: float = 0.48828125
     similarity_weight: float = 0.7
     variance_weight: float = 0.3
     alpha: float = 2.0

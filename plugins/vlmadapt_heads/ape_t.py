@@ -31,7 +31,7 @@ class APETConfig:
     """
 
     passes: int = 10
-    channels: float = 500 / 1024
+    channels: float = 0.48828125
     similarity_weight: float = 0.2
     variance_weight: float = 0.8
     alpha: float = 2.0

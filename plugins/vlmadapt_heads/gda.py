@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from vlmadapt.plugin import Backbone, ForwardPass, Recipe, Support, SupportMethod, Task, assign
 from vlmadapt_heads.samples import Samples, every_view
-
-ALPHAS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
 
 
 @dataclass
@@ -28,7 +26,7 @@ class GDAConfig:
     passes: int = 10
     alpha: float = 1.0
     search: bool = True
-    alphas: tuple[float, ...] = ALPHAS
+    alphas: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0])
 
 
 class GDA(SupportMethod):

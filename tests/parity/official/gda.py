@@ -21,7 +21,7 @@ def official() -> Official:
         options=lambda hyper, oracle: {
             "passes": hyper["augment_epoch"],
             "alpha": hyper["alpha"],
-            "alphas": tuple(hyper["alphas"]),
+            "alphas": hyper["alphas"],
         },
         routed=("logits", "logits_searched"),
         outputs=OUTPUTS,
