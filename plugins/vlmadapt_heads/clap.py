@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlmadapt.plugin import Backbone, ForwardPass, LossTerm, Support, Task, assign
+from vlmadapt_heads.prototypes import first_batch
 from vlmadapt_heads.samples import Samples, every_view
 from vlmadapt_heads.zs_lp import ZSLP
 
@@ -65,8 +66,8 @@ class CLAP(ZSLP):
         """Set the prototypes to the text features, and the multipliers by the zero-shot probabilities."""
         super().prepare(support)
         assign(self.start, self.prototypes)
-        scale = next(next(support.epochs(augmented=True))).scale
-        assign(self.multipliers, self._multipliers(every_view(support, self.config.passes), scale))
+        samples = every_view(support, self.config.passes)
+        assign(self.multipliers, self._multipliers(samples, first_batch(support).scale))
         assign(self.penalty, torch.zeros_like(self.multipliers))
 
     def _multipliers(self, samples: Samples, scale: Tensor) -> Tensor:

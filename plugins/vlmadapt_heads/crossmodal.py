@@ -48,7 +48,7 @@ class CrossModal(ZSLP):
     In the paper half of each batch are images and half are texts, drawn at random; the second term is the mean over all
     draws. With `published`, as in the code of CLAP (jusiro/CLAP, `INIT CrossModal`), each sample of a batch is at
     random an image or a text. That code puts features in order template by template, and their labels class by class,
-    so with several templates texts have wrong labels; `published` keeps that.
+    so with several templates texts have wrong labels; `published` keeps that. Training settings are those of that code.
     """
 
     Config = CrossModalConfig

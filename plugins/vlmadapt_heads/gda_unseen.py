@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlmadapt.plugin import SEEN, Backbone, ForwardPass, Role, Support, Task, assign
 from vlmadapt_heads.gda import GDA, GDAConfig, discriminant
+from vlmadapt_heads.prototypes import first_batch
 from vlmadapt_heads.samples import Samples, every_view
 
 
@@ -68,7 +69,7 @@ class GDAUnseen(GDA):
         """Estimate the Gaussians of the seen classes and keep the samples."""
         super().prepare(support)
         assign(self.samples, every_view(support, self.config.passes).features)
-        assign(self.texts, next(next(support.epochs(augmented=True))).zero_shot.text)
+        assign(self.texts, first_batch(support).zero_shot.text)
 
     def precision(self, samples: Samples, means: Tensor) -> Tensor:
         """Pseudo-inverse (joint, joint) of the mean of the class covariances."""
