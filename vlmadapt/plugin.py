@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
     from vlmadapt.core.recipe import Recipe
     from vlmadapt.core.side import IMAGE, TEXT, Side
+    from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, readable
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.data.cache import cache_dir
@@ -124,6 +125,11 @@ _MODULES = {
         "IMAGE",
         "TEXT",
         "Side",
+    ),
+    "vlmadapt.core.support_method": (
+        "SupportMethod",
+        "assign",
+        "collect",
     ),
     "vlmadapt.core.templates": (
         "Template",
@@ -210,6 +216,7 @@ __all__ = [
     "Side",
     "Step",
     "Support",
+    "SupportMethod",
     "Task",
     "Template",
     "TextTower",
@@ -217,8 +224,10 @@ __all__ = [
     "Trainer",
     "VlmadaptError",
     "adapt",
+    "assign",
     "cache_dir",
     "clone_linear",
+    "collect",
     "cosine_distance",
     "head",
     "inject",

@@ -14,8 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmadapt.plugin import IMAGE, Backbone, DataError, ForwardPass, Recipe, Support, Task, VlmadaptError
-from vlmadapt_adapters.support import SupportMethod, assign, collect
+from vlmadapt.plugin import (
+    IMAGE,
+    Backbone,
+    DataError,
+    ForwardPass,
+    Recipe,
+    Support,
+    SupportMethod,
+    Task,
+    VlmadaptError,
+    assign,
+    collect,
+)
 
 # First grid of the search for C: exponents of ten.
 COARSE = (6, 4, 2, 0, -2, -4, -6)

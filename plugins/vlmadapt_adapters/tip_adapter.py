@@ -9,8 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.plugin import Backbone, DataError, ForwardPass, Recipe, Support, Task, similarity
-from vlmadapt_adapters.support import SupportMethod, assign, collect
+from vlmadapt.plugin import (
+    Backbone,
+    DataError,
+    ForwardPass,
+    Recipe,
+    Support,
+    SupportMethod,
+    Task,
+    assign,
+    collect,
+    similarity,
+)
 
 
 @dataclass

@@ -123,6 +123,18 @@ def test_a_pass_in_order_can_be_augmented_anew(ten: tuple[Example, ...]) -> None
     assert not any(torch.equal(first[i], other[i]) for i in range(10))
 
 
+def test_with_views_epochs_show_them_in_turn(ten: tuple[Example, ...]) -> None:
+    new, viewed = TrainBatches(ten, TRAIN, 4, seed=1), TrainBatches(ten, TRAIN, 4, seed=1, views=2)
+    first, second, third = (by_index(viewed.epoch(epoch)) for epoch in (0, 1, 2))
+    again = by_index(new.epoch(2))
+    shared = first.keys() & third.keys()
+    assert shared
+    assert all(torch.equal(first[i], third[i]) for i in shared)
+    assert not any(torch.equal(first[i], second[i]) for i in first.keys() & second.keys())
+    assert third.keys() == again.keys()  # the order is another one in each epoch
+    assert not any(torch.equal(third[i], again[i]) for i in third)
+
+
 def test_random_states_are_left_alone(ten: tuple[Example, ...]) -> None:
     before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
     list(TrainBatches(ten, TRAIN, 4, seed=1).epoch(0))

@@ -35,9 +35,9 @@ class Oracle:
             return {key.removeprefix(self.part): torch.from_numpy(stored[key]) for key in names}
 
     @property
-    def trainer(self) -> str:
-        """The official trainer's file name, which says what was run."""
-        return Path(self.settings["official"]["file"]).stem
+    def run(self) -> tuple[str, str]:
+        """What was run: the method's name, and the file name of its official trainer, which several may share."""
+        return self.settings["method"], Path(self.settings["official"]["file"]).stem
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}

@@ -17,7 +17,7 @@ class OracleSupport:
 
     def __init__(self, settings: dict[str, Any], forward: Callable[[Tensor, Tensor], ForwardPass]):
         self.inputs = settings["inputs"]
-        self.noise = settings["hyperparameters"]["val_noise"]
+        self.noise = settings["hyperparameters"].get("val_noise")
         self.batch_size = settings["batch_size"]
         self.forward = forward
 
@@ -26,11 +26,20 @@ class OracleSupport:
             yield self.batches(self.images(number), self.inputs["support_images"]["labels"])
 
     def validation(self) -> Iterator[ForwardPass]:
+        if "val_images" not in self.inputs:
+            return iter(())
         return self.batches(self.validation_images(), self.inputs["val_images"]["labels"])
 
     def images(self, number: int) -> Tensor:
         chosen = self.inputs["support_images"]
         return tiny_clip.inputs(chosen["seed"] + number, chosen["n"], self.inputs["resolution"])
+
+    def rows(self, chosen: list[int]) -> Tensor:
+        """Images by their place in all passes; a place after the last is a text's, for which any image will do."""
+        n = self.inputs["support_images"]["n"]
+        passes = self.inputs["support_images"]["passes"]
+        images = [self.images(number) for number in range(passes)]
+        return torch.stack([images[row // n % passes][row % n] for row in chosen])
 
     def validation_images(self) -> Tensor:
         chosen = self.inputs["val_images"]

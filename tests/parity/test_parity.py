@@ -47,11 +47,20 @@ class Run:
         self.support: OracleSupport | None = None
         init = self.oracle.under("init/")
         if "support_images" in self.settings["inputs"]:
-            self.support = OracleSupport(self.settings, partial(self.forward, self.method, "base"))
-            with torch.no_grad():
-                self.method.prepare(self.support)
+            self.support = self.prepare(self.method)
         elif init:
             self.load(self.method, init)
+
+    @torch.no_grad()
+    def prepare(self, method: Method, start: bool = True) -> OracleSupport:
+        """Give a method the support set; with `start` it is where the official code starts from."""
+        support = OracleSupport(self.settings, partial(self.forward, method, "base"))
+        method.prepare(support)
+        if start and self.official.start:
+            self.official.start(method, support)
+        for name in self.official.drawn:
+            method.get_parameter(self.official.name(name)).copy_(self.oracle.arrays[f"init/{name}"])
+        return support
 
     def build(self, changes: dict[str, Any]) -> Method:
         options = self.official.options(self.settings.get("hyperparameters", {}), self.settings)
@@ -62,6 +71,8 @@ class Run:
 
     def written(self) -> tuple[str, ...]:
         """The data set's templates: stated, or read off the texts behind the frozen features."""
+        if "templates" in self.settings:
+            return tuple(self.settings["templates"])
         if self.settings["template"]:
             return (self.settings["template"],)
         prompts = self.settings.get("prompts", {}).get("base", {})
@@ -75,10 +86,17 @@ class Run:
         run.load(run.method, self.oracle.under("init/"))
         return run
 
+    def solved(self, part: str, changes: dict[str, Any]) -> Run:
+        """A closed-form solution with other options, against one part of the arrays."""
+        run = replace(self, oracle=replace(self.oracle, part=part))
+        run.method = run.build(changes)
+        run.support = run.prepare(run.method, start=False)
+        return run
+
     def parameters(self, method: nn.Module) -> dict[str, nn.Parameter]:
         """The method's parameters by their official names."""
         ours = dict(method.named_parameters())
-        named = {name: ours.pop(self.official.name(name)) for name in self.settings["trainable"]}
+        named = {name: ours.pop(self.official.name(name)) for name in self.settings.get("trainable", {})}
         assert not ours, f"parameters without a counterpart in the official code: {sorted(ours)}"
         return named
 
@@ -98,7 +116,7 @@ class Run:
         images = tiny_clip.inputs(chosen["seed"], chosen["n"], self.settings["inputs"]["resolution"])
         yield "base", "base", SEEN, images
         yield "novel", "novel", UNSEEN, images
-        if self.support:
+        if "val_images" in self.settings["inputs"] and self.support:
             yield "val", "base", SEEN, self.support.validation_images()
 
     def variant(self, name: str) -> tuple[Method, Output | None]:
@@ -127,31 +145,44 @@ class Run:
             for name, theirs in wanted.items():
                 method, output = self.variant(name)
                 x = self.forward(method, classes, images)
-                ours = output(method, x) if output else method.route(x, role) if name == "output" else x.logits()
+                routed = name in ("output", *self.official.routed)
+                ours = method.route(x, role) if routed else output(method, x) if output else x.logits()
                 group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"
                 self.oracle.compare(group, f"{stage}/{group_name}/{name}", ours, theirs)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         chosen = self.settings["inputs"]
+        if "train_batches" in chosen and self.support:
+            yield from self.row_batches(self.support)
+            return
         size, count = self.settings["batch_size"], chosen["train_images"]["n"]
         images = tiny_clip.inputs(chosen["train_images"]["seed"], count, chosen["resolution"])
         labels = torch.tensor(chosen["labels"]["values"])
         yield from zip(images.split(size), labels.split(size), strict=True)
 
+    def row_batches(self, support: OracleSupport) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of rows of the cached passes; labels are those of all batches, or of one that is repeated."""
+        rows = self.settings["inputs"]["train_batches"]["rows"]
+        labels = torch.tensor(self.settings["inputs"]["labels"]["values"]).split(len(rows[0]))
+        for step, chosen in enumerate(rows):
+            yield support.rows(chosen), labels[step % len(labels)]
+
     def optimizer(self) -> torch.optim.Optimizer:
         given = {k: v for k, v in self.settings["optimizer"].items() if k not in ("name", "schedule")}
+        given |= {} if self.official.lr is None else {"lr": self.official.lr}
         return getattr(torch.optim, self.settings["optimizer"]["name"])(self.method.parameters(), **given)
 
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     oracle, plan = request.param
-    if oracle.trainer not in OFFICIAL:
+    official = next((OFFICIAL[name] for name in oracle.run if name in OFFICIAL), None)
+    if official is None:
         pytest.skip(f"{oracle.settings['method']}: this method is not implemented")
     key = str(sorted(oracle.settings["backbone"].items()))
     if key not in BACKBONES:
         BACKBONES[key] = tiny_clip.load(tmp_path_factory.mktemp("backbone"), oracle.settings["backbone"])
-    return Run(oracle, OFFICIAL[oracle.trainer], BACKBONES[key], plan)
+    return Run(oracle, official, BACKBONES[key], plan)
 
 
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
@@ -180,6 +211,10 @@ def test_parity(run: Run) -> None:
     run.evaluate("eval0")
     if "loss" in oracle.arrays:
         train(run)
+    for part, changes in run.official.solved.items():
+        solution = run.solved(part, changes)
+        compare_parameters(solution, "final")
+        solution.evaluate("eval5")
     for name, changes in run.official.runs.items():
         if oracle.under(f"{name}/"):
             train(run.again(f"{name}/", changes))
@@ -196,6 +231,8 @@ def train(run: Run) -> None:
         if "lr_per_step" in oracle.settings:
             trainer.set_lr(oracle.settings["lr_per_step"][step])
         run.official.before_step(run.method, oracle, step)
+        if run.official.epoch_is_step:
+            run.method.epoch_start(step, oracle.settings["steps"])
         terms = run.method.training_step(run.forward(run.method, "base", images, labels), trainer)
         oracle.compare("loss", f"loss at step {step}", run.official.loss(terms), oracle.arrays["loss"][step])
         for official in run.official.terms.keys() & {k.removeprefix("loss_") for k in oracle.arrays}:
@@ -203,7 +240,8 @@ def train(run: Run) -> None:
             oracle.compare("loss", f"{official} at step {step}", ours, theirs)
         for name, compute in run.official.steps.items():
             oracle.compare("loss", f"{name} at step {step}", compute(terms), oracle.arrays[name][step])
-        if oracle.under("gpa/") and step < oracle.settings["steps"] - 1:  # each step of this run was an epoch
+        gpa = oracle.under("gpa/") and step < oracle.settings["steps"] - 1  # each step of this run was an epoch
+        if run.official.epoch_is_step or gpa:
             run.method.epoch_end(step, oracle.settings["steps"])
         if step == 0:
             for official, theirs in oracle.under("loss0/").items():
@@ -211,7 +249,9 @@ def train(run: Run) -> None:
                     continue
                 oracle.compare("loss", f"loss0/{official}", run.official.term(official, terms), theirs)
             asked = {f"grad0_{name}/": trainer.asked[i] for name, i in run.official.gradients.items()}
-            for kind, gradients in {"grad0/": trainer.first, **asked}.items():
+            own_rate = run.official.lr is not None  # the gradients applied are multiplied by the method's own rate
+            first = trainer.asked[0] if own_rate else trainer.first
+            for kind, gradients in {"grad0/": first, **asked}.items():
                 for name, theirs in oracle.under(kind).items():
                     gradient = gradients[run.official.name(name)]  # none: it takes no part
                     ours = torch.zeros_like(theirs) if gradient is None else gradient
@@ -222,4 +262,5 @@ def train(run: Run) -> None:
 
 def compare_parameters(run: Run, stage: str) -> None:
     for name, parameter in run.parameters(run.method).items():
-        run.oracle.compare("final", f"{stage}/{name}", parameter, run.oracle.arrays[f"{stage}/{name}"])
+        group = name if name in run.settings["tolerance"] else "final"
+        run.oracle.compare(group, f"{stage}/{name}", parameter, run.oracle.arrays[f"{stage}/{name}"])

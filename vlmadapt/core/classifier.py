@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method
@@ -57,8 +58,21 @@ class Classifier:
         """Device of the computation."""
         return self.backbone.device
 
-    def forward(self, images: Tensor, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
-        """A forward pass of images (B, 3, H, W) against classes."""
+    @property
+    def encodes_images_once(self) -> bool:
+        """Whether an image gives the same tower output whatever the method has learned, and that may be kept."""
+        tower = self.backbone.image
+        plan = derive(self.method.hooks(), self.backbone, self.templates).image
+        return self._engine.optimizations.frozen_layers and plan.leaves_untouched(tower)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Output (B, width) of the untouched image tower, for `FrozenImages.of_output`."""
+        with self._engine.autocast():
+            return FrozenImages(images).output(self.backbone.image, self._engine.optimizations)
+
+    def forward(self, images: Tensor | FrozenImages, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
+        """A forward pass of images (B, 3, H, W), or of what the tower gave for them, against classes."""
         return ForwardPass(self._engine, self.method, names, self.templates, images, labels)
 
     def kept(self) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vlmadapt.core.backbone import ImageTower
 from vlmadapt.core.frozen_cache import without_graph
+from vlmadapt.core.hooks import Read
 from vlmadapt.core.injection import Injected
 from vlmadapt.core.plan import POOLED, Optimizations, TowerPlan
 from vlmadapt.core.run_tower import first_layer, head_features, run_frozen_layers, run_tower
@@ -17,14 +18,44 @@ from vlmadapt.core.token_map import image_map
 class FrozenImages:
     """A batch of images and its frozen activations, each computed at most once for all passes over the batch.
 
-    Attributes:
+    Args:
         pixels: (B, 3, H, W).
+        output: what the untouched tower gives for them, see `output`, where that is known already.
     """
 
-    def __init__(self, pixels: Tensor):
-        self.pixels = pixels
+    def __init__(self, pixels: Tensor | None, output: Tensor | None = None):
+        self._pixels = pixels
         self._rows: dict[int, Sequences] = {}
-        self._encoded: Tensor | None = None
+        self._output = output
+
+    @classmethod
+    def of_output(cls, output: Tensor) -> FrozenImages:
+        """Images of which only the output of the untouched tower is left."""
+        return cls(None, output)
+
+    @property
+    def pixels(self) -> Tensor:
+        """(B, 3, H, W).
+
+        Raises:
+            ValueError: only the tower's output is left of these images.
+        """
+        if self._pixels is None:
+            raise ValueError("these images passed the frozen tower before training; use --train.views 0 for pixels.")
+        return self._pixels
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        known = self._output if self._pixels is None else self._pixels
+        assert known is not None
+        return known.device
+
+    def select(self, keep: Tensor) -> FrozenImages:
+        """Some of the images, by index."""
+        if self._pixels is None:
+            return FrozenImages(None, None if self._output is None else self._output[keep])
+        return FrozenImages(self._pixels[keep])
 
     def rows(self, tower: ImageTower, layer: int, optimizations: Optimizations) -> Sequences:
         """Token sequences (B, 1, tokens, width) before block `layer`."""
@@ -40,11 +71,26 @@ class FrozenImages:
             self._rows[layer] = without_graph(compute)
         return self._rows[layer]
 
-    def encoded(self, tower: ImageTower) -> Tensor:
-        """Features (B, joint) by the model's own forward, of a tower that can only be asked for its output."""
-        if self._encoded is None:
-            self._encoded = without_graph(lambda: tower.encode(self.pixels))
-        return self._encoded
+    def output(self, tower: ImageTower, optimizations: Optimizations) -> Tensor:
+        """What the untouched tower gives: the pooled token (B, width) before the final norm.
+
+        Of a tower that can only be asked for its output, features (B, joint) by the model's own forward.
+        """
+
+        def compute() -> Tensor:
+            if not tower.blocks:
+                return tower.encode(self.pixels)
+            untouched = TowerPlan.untouched(tower)
+            start = first_layer(tower, untouched, optimizations)
+            x = self.rows(tower, start, optimizations)
+            return run_tower(tower, untouched, x, start, {}, optimizations)[Read.POOLED][:, 0, 0]
+
+        if self._output is not None:
+            return self._output
+        found = without_graph(compute)
+        if optimizations.frozen_layers or not tower.blocks:
+            self._output = found
+        return found
 
 
 class ImageEncoder:
@@ -63,7 +109,9 @@ class ImageEncoder:
         """Features (B, [passes,] [tokens,] joint) by head."""
         tower = self.tower
         if not tower.blocks:
-            return {POOLED: images.encoded(tower)}
+            return {POOLED: images.output(tower, self.optimizations)}
+        if plan.leaves_untouched(tower):
+            return self._of_output(images, plan)
         start = first_layer(tower, plan, self.optimizations)
         with torch.set_grad_enabled(plan.first < tower.depth and torch.is_grad_enabled()):
             x = images.rows(tower, start, self.optimizations)
@@ -74,12 +122,19 @@ class ImageEncoder:
         """Features (B, joint) of the frozen tower, which share the blocks below the first that `plan` touches."""
         tower = self.tower
         if not tower.blocks:
-            return images.encoded(tower)
+            return images.output(tower, self.optimizations)
         start, untouched = first_layer(tower, plan, self.optimizations), TowerPlan.untouched(tower)
         with torch.no_grad():
+            if plan.leaves_untouched(tower):
+                return self._of_output(images, untouched)[POOLED]
             x = images.rows(tower, start, self.optimizations)
             tokens = run_tower(tower, untouched, x, start, {}, self.optimizations)
             return _squeeze_passes(head_features(tower, untouched, tokens)[POOLED])
+
+    def _of_output(self, images: FrozenImages, plan: TowerPlan) -> dict[str, Tensor]:
+        """Features (B, joint) of heads that read the pooled token of the untouched tower."""
+        tokens = images.output(self.tower, self.optimizations)[:, None, None]
+        return {name: f[:, 0] for name, f in head_features(self.tower, plan, {Read.POOLED: tokens}).items()}
 
 
 def _squeeze_passes(features: Tensor) -> Tensor:

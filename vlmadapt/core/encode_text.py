@@ -16,6 +16,7 @@ from vlmadapt.core.frozen_cache import (
     FrozenCache,
     FrozenRows,
     ReadTokens,
+    TemplateText,
     WrittenTexts,
     ZeroShotText,
     autocast_precision,
@@ -74,14 +75,23 @@ class TextEncoder:
         """Unit features (classes, joint) of the frozen tower, averaged over the teacher's templates."""
 
         def compute() -> Tensor:
-            features = [self.encode_plain(names, template) for template in teacher.templates]
-            if teacher.normalize_each:
-                features = [l2_normalize(f) for f in features]
-            return l2_normalize(torch.stack(features).mean(0))
+            features = self._encode_templates(names, teacher)
+            return l2_normalize((l2_normalize(features) if teacher.normalize_each else features).mean(0))
 
         if not self.optimizations.keep_teacher:
             return without_graph(compute)
         return self.cache.get(ZeroShotText(*self._entry(names), teacher), compute)
+
+    def encode_templates(self, names: Names, teacher: Teacher) -> Tensor:
+        """Unnormalised features (templates, classes, joint) of the frozen tower for each of the teacher's templates."""
+        if not self.optimizations.keep_teacher:
+            return without_graph(lambda: self._encode_templates(names, teacher))
+        return self.cache.get(
+            TemplateText(*self._entry(names), teacher), lambda: self._encode_templates(names, teacher)
+        )
+
+    def _encode_templates(self, names: Names, teacher: Teacher) -> Tensor:
+        return torch.stack([self.encode_plain(names, template) for template in teacher.templates])
 
     def _encode_template(
         self, names: Names, template: Template, plan: Plan, injected: Injected

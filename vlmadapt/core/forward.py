@@ -51,7 +51,7 @@ class ForwardPass:
         method: Hooked,
         names: Sequence[str],
         templates: Sequence[Template],
-        images: Tensor,
+        images: Tensor | FrozenImages,
         labels: Tensor | None = None,
     ):
         self.names = tuple(names)
@@ -61,7 +61,7 @@ class ForwardPass:
         self._templates = tuple(templates)
         self._other_hooks: tuple[Hook, ...] | None = None
         self._once: dict[Hashable, Any] = {}
-        self._frozen = FrozenImages(images)
+        self._frozen = images if isinstance(images, FrozenImages) else FrozenImages(images)
         self._asked_of_images = False
         self.zero_shot = ZeroShot(self, engine)
 
@@ -86,7 +86,7 @@ class ForwardPass:
     @property
     def device(self) -> torch.device:
         """Where the computation runs."""
-        return self._frozen.pixels.device
+        return self._frozen.device
 
     @property
     def scale(self) -> Tensor:
@@ -177,14 +177,12 @@ class ForwardPass:
             labels: of the images kept, by default their own.
         """
         self._asked_of_images = True  # that pass may ask for them
-        images = self._frozen.pixels if keep is None else self._frozen.pixels[keep]
+        images = self._frozen if keep is None else self._frozen.select(keep)
         if labels is None and self._labels is not None:
             labels = self._labels if keep is None else self._labels[keep]
         names = self.names if names is None else names
         fwd = ForwardPass(self._engine, self._method, names, self._templates, images, labels)
         fwd._other_hooks = self._other_hooks if hooks is None else tuple(hooks)
-        if keep is None:
-            fwd._frozen = self._frozen
         return fwd
 
     def _compute_once(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -236,6 +234,12 @@ class ZeroShot:
         """Unit text features (classes, joint) from hand-written templates."""
         with self._engine.autocast():
             return self._engine.text.encode_zero_shot(self._fwd.names, self._fwd.plan.teacher)
+
+    @cached_property
+    def template_features(self) -> Tensor:
+        """Unnormalised text features (templates, classes, joint) of each hand-written template."""
+        with self._engine.autocast():
+            return self._engine.text.encode_templates(self._fwd.names, self._fwd.plan.teacher)
 
     @property
     def logits(self) -> Tensor:

@@ -70,6 +70,13 @@ class ZeroShotText(Entry[Tensor]):
 
 
 @dataclass(frozen=True)
+class TemplateText(Entry[Tensor]):
+    """Unnormalised zero-shot text features (templates, classes, joint)."""
+
+    teacher: Teacher
+
+
+@dataclass(frozen=True)
 class EncodedText(Entry[Tensor]):
     """Features (classes, joint) of a text tower that can only be asked for its output."""
 

@@ -99,6 +99,10 @@ class TowerPlan:
         """Heads that read the output of a block."""
         return tuple(head for head in self.heads.values() if head.after == layer)
 
+    def leaves_untouched(self, tower: TextTower | ImageTower) -> bool:
+        """Whether all heads read the pooled token of the frozen tower, so that it is the same for every method."""
+        return self.first >= tower.depth and self.reads == (Read.POOLED,)
+
     @classmethod
     def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:
         """The plan of a tower without any hook: its own feature alone."""

@@ -21,6 +21,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "eps": (0, math.inf),
     "final_lr": (0, math.inf),
     "cycles": (1, math.inf),
+    "views": (0, math.inf),
     "warmup_epochs": (0, math.inf),
     "warmup_lr": (0, math.inf),
     "flip": (0, 1),
@@ -54,6 +55,8 @@ class Recipe:
         warmup_lr: that rate.
         crop_scale: smallest and largest part of an image's area that a random crop takes.
         flip: probability of a horizontal flip.
+        views: random views of each training image; epoch e shows view e modulo `views`. 0 draws a new view in every
+            epoch. While a method leaves the image tower untouched, each view passes through it only once.
         precision: 'fp32', or 'bf16' / 'fp16' for mixed precision.
     """
 
@@ -73,6 +76,7 @@ class Recipe:
     warmup_lr: float = 1e-5
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: float = 0.5
+    views: int = 0
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:

@@ -112,18 +112,22 @@ class GlobalBatches(Sampler[list[Key]]):
             keeps the order and every example.
         rank: this process.
         world: number of processes.
+        views: augmentations of each image, which epochs take in turn; 0 for a new one in each epoch.
 
     Attributes:
         epoch: the epoch to go through next.
         start: the batch to start from, counted from the epoch's beginning.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, size: int, batch_size: int, seed: int | None, rank: int = 0, world: int = 1, views: int = 0
+    ) -> None:
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.views = views
         self.epoch = 0
         self.start = 0
 
@@ -133,7 +137,7 @@ class GlobalBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for batch in self.batches():
             low, high = (len(batch) * rank // self.world for rank in (self.rank, self.rank + 1))
-            yield [(self.epoch, index) for index in batch[low:high]]
+            yield [(self.epoch % self.views if self.views else self.epoch, index) for index in batch[low:high]]
 
     def batches(self) -> list[list[int]]:
         """Indices of the whole batches that are left of the epoch."""
@@ -160,6 +164,7 @@ class TrainBatches:
         rank: this process.
         world: number of processes.
         workers: processes that load; None for what suits the machine.
+        views: augmentations of each image, which epochs take in turn; 0 for a new one in each epoch.
     """
 
     def __init__(
@@ -171,8 +176,9 @@ class TrainBatches:
         rank: int = 0,
         world: int = 1,
         workers: int | None = None,
+        views: int = 0,
     ) -> None:
-        self._sampler = GlobalBatches(len(examples), batch_size, seed, rank, world)
+        self._sampler = GlobalBatches(len(examples), batch_size, seed, rank, world, views)
         self._length = len(self._sampler)
         images = ImageSet(examples, transform, seed, cache_images=True)
         self._loader = _loader(images, self._sampler, _workers(len(examples), world) if workers is None else workers)

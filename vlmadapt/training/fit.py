@@ -33,6 +33,7 @@ from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
 from vlmadapt.text import first_few
+from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
 from vlmadapt.training.progress import TrainingProgress
@@ -207,15 +208,36 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     """The training loop of a run: its batches, recipe and trainer."""
     settings, classifier, recipe = job.settings, job.classifier, job.settings.recipe
     trainer = StepTrainer(classifier.method, recipe, job.session.accelerator)
-    augment = DeviceAugment if settings.augment == "device" else train_transform
-    transform = augment(classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
-    batches = TrainBatches(
-        job.splits.train, transform, recipe.batch_size, settings.seed, *trainer.shard, settings.workers
-    )
+    encoded = job.support.views > 0
+    batches = _encoded_batches(job, trainer) if encoded else _batches(job, trainer)
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
     observers = (ProgressBar(job.session.reporter), checkpoints)
     captured = _captured(settings.step, classifier.device)
-    return TrainingLoop(classifier, job.splits.classes, batches, recipe, trainer, observers, captured)
+    return TrainingLoop(classifier, job.splits.classes, batches, recipe, trainer, observers, captured, encoded)
+
+
+def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
+    """Batches of images, decoded and augmented while training runs."""
+    settings, recipe = job.settings, job.settings.recipe
+    augment = DeviceAugment if settings.augment == "device" else train_transform
+    transform = augment(job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
+    return TrainBatches(
+        job.splits.train,
+        transform,
+        recipe.batch_size,
+        settings.seed,
+        *trainer.shard,
+        settings.workers,
+        views=recipe.views,
+    )
+
+
+def _encoded_batches(job: _Job, trainer: StepTrainer) -> EncodedBatches:
+    """The same batches as the output of the image tower, computed once for each view."""
+    support, settings = job.support, job.settings
+    return EncodedBatches(
+        support.encoded, support.views, support.labels, settings.recipe.batch_size, settings.seed, *trainer.shard
+    )
 
 
 def _captured(step: str | None, device: torch.device) -> bool:

@@ -61,6 +61,7 @@ class TrainingLoop:
         trainer: runs the optimiser.
         observers: called after each step and epoch, in this order.
         captured: replay the step as a CUDA graph, see `vlmadapt.training.capture`.
+        encoded: the batches hold the output (n, width) of the untouched image tower instead of images.
 
     Attributes:
         progress: current position; assign a saved one to continue from it.
@@ -80,6 +81,7 @@ class TrainingLoop:
         trainer: StepTrainer,
         observers: Sequence[Observer] = (),
         captured: bool = False,
+        encoded: bool = False,
     ):
         self.classifier = classifier
         self.method = classifier.method
@@ -91,7 +93,7 @@ class TrainingLoop:
         self.feed = Feed(classifier.device)
         self.seconds = 0.0
         self._observers = observers
-        self.step = TrainingStep(classifier, classes, trainer)
+        self.step = TrainingStep(classifier, classes, trainer, encoded)
         self.captured = CapturedStep(self.step) if captured else None
         self._sums = EpochSums({})
         self._looked = time.monotonic()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.method import LossTerm, total
 from vlmadapt.roles import SEEN
 from vlmadapt.training.trainer import StepTrainer
@@ -45,17 +46,20 @@ class TrainingStep:
         classifier: holds the method.
         classes: names that the labels index.
         trainer: runs the optimiser.
+        encoded: images come as the output (B, width) of the untouched image tower.
     """
 
-    def __init__(self, classifier: Classifier, classes: Sequence[str], trainer: StepTrainer):
+    def __init__(self, classifier: Classifier, classes: Sequence[str], trainer: StepTrainer, encoded: bool = False):
         self.classifier = classifier
+        self._encoded = encoded
         self.trainer = trainer
         self._classes = tuple(classes)
 
     def __call__(self, images: Tensor, labels: Tensor) -> StepNumbers:
-        """Run the step on images (B, 3, H, W) and labels (B,)."""
+        """Run the step on images (B, 3, H, W), or their output (B, width), and labels (B,)."""
         method = self.classifier.method
-        fwd = self.classifier.forward(images, self._classes, labels)
+        given = FrozenImages.of_output(images) if self._encoded else images
+        fwd = self.classifier.forward(given, self._classes, labels)
         with self.trainer.autocast():
             terms = method.training_step(fwd, self.trainer)
             with torch.no_grad():

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.forward import ForwardPass
 from vlmadapt.data.dataset import Example
-from vlmadapt.data.loader import eval_batches
+from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import Splits
-from vlmadapt.data.transforms import test_transform, train_transform
+from vlmadapt.data.transforms import Transform, test_transform, train_transform
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.runs.settings import FitSettings
+
+BATCH = 100
+"""Images that pass the tower at once."""
 
 
 class SupportSet:
     """Training and validation images of a run; implements `vlmadapt.core.method.Support`.
 
     Every process sees all of them; test images are never among them.
+
+    Attributes:
+        views: views of the training images that pass the image tower only once (`train.views`); 0 if the method touches
+            that tower.
     """
 
     def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings):
@@ -27,11 +38,16 @@ class SupportSet:
         config, recipe = classifier.backbone.preprocess_config, settings.recipe
         self._plain = test_transform(config)
         self._augmented = train_transform(config, recipe.crop_scale, recipe.flip)
+        self.views = recipe.views if classifier.encodes_images_once else 0
+        self._encoded: dict[int, Tensor] = {}
 
     def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         """`times` epochs of the training images in fixed order."""
         for epoch in range(times):
-            yield self._forwards(self._train, augmented, epoch)
+            if augmented and epoch < self.views:
+                yield self._of_view(epoch)
+            else:
+                yield self._forwards(self._train, augmented, epoch)
 
     def passes(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         """Deprecated: `epochs`."""
@@ -42,10 +58,33 @@ class SupportSet:
         """The validation images of the training classes."""
         yield from self._forwards(self._val, augmented=False, epoch=0)
 
+    @property
+    def labels(self) -> Tensor:
+        """Labels (N,) of the training images."""
+        return torch.tensor([example.label for example in self._train])
+
+    def encoded(self, view: int) -> Tensor:
+        """Output (N, width) of the image tower for a view of the training images; computed once."""
+        if view not in self._encoded:
+            batches = self._batches(self._train, self._augmented, view)
+            device = self._classifier.device
+            self._encoded[view] = torch.cat([self._classifier.encode(b.images.to(device)) for b in batches])
+        return self._encoded[view]
+
+    def _of_view(self, view: int) -> Iterator[ForwardPass]:
+        outputs = self.encoded(view)
+        labels = self.labels.to(outputs.device)
+        for part, wanted in zip(outputs.split(BATCH), labels.split(BATCH), strict=True):
+            yield self._classifier.forward(FrozenImages.of_output(part), self._classes, wanted)
+
     def _forwards(self, examples: Sequence[Example], augmented: bool, epoch: int) -> Iterator[ForwardPass]:
         transform = self._augmented if augmented else self._plain
         device = self._classifier.device
-        for batch in eval_batches(
-            examples, transform, batch_size=100, workers=self._settings.workers, seed=self._settings.seed, epoch=epoch
-        ):
+        for batch in self._batches(examples, transform, epoch):
             yield self._classifier.forward(batch.images.to(device), self._classes, batch.labels.to(device))
+
+    def _batches(self, examples: Sequence[Example], transform: Transform, epoch: int) -> Iterator[Batch]:
+        settings = self._settings
+        return eval_batches(
+            examples, transform, batch_size=BATCH, workers=settings.workers, seed=settings.seed, epoch=epoch
+        )

@@ -35,6 +35,12 @@ class Official:
         runs: further runs of training, with other options, whose arrays are stored under `NAME/`, by NAME.
         plain: classes are described by the data set's templates, which are read off these texts.
         unused: loss terms that the official code computes and leaves out of its loss.
+        routed: arrays that the inference router gives, besides `output`.
+        drawn: official names of parameters whose random start is taken from the oracle.
+        start: sets the official start, where `prepare` goes on to the solution, called with (method, support).
+        solved: options of each closed-form solution, by the prefix of its arrays.
+        epoch_is_step: each step of the official run was an epoch.
+        lr: the optimiser's rate, where the official one is computed by the method itself.
         before_step: sets what the official run drew at random, called with (method, oracle, step).
     """
 
@@ -52,6 +58,12 @@ class Official:
     runs: dict[str, Options] = field(default_factory=dict)
     plain: bool = False
     unused: tuple[str, ...] = ()
+    routed: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    start: Callable[[Any, Any], None] | None = None
+    solved: dict[str, Options] = field(default_factory=dict)
+    epoch_is_step: bool = False
+    lr: float | None = None
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
 
     def name(self, official: str) -> str:

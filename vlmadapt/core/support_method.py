@@ -10,7 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.plugin import IMAGE, SEEN, UNSEEN, DataError, ForwardPass, LossTerm, Method, Role
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.method import LossTerm, Method
+from vlmadapt.core.side import IMAGE
+from vlmadapt.errors import DataError
+from vlmadapt.roles import SEEN, UNSEEN, Role
 
 
 class SupportMethod(Method, ABC):
@@ -75,8 +79,8 @@ def resize(tensor: Tensor, like: Tensor) -> None:
 
 
 def assign(tensor: Tensor, values: Tensor) -> None:
-    """Replace the values of a parameter or buffer in place, whatever their size."""
-    tensor.data = values.detach().to(tensor).contiguous()
+    """Copy values into a parameter or buffer, whatever their size."""
+    tensor.data = values.detach().to(tensor, copy=True).contiguous()
 
 
 def collect(batches: Iterable[ForwardPass]) -> tuple[Tensor, Tensor]:
