@@ -67,7 +67,7 @@ class Classifier:
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Output (B, width) of the untouched image tower, for `FrozenImages.of_output`."""
+        """What the untouched image tower gives, first axis B, for `FrozenImages.of_output`."""
         with self._engine.autocast():
             return FrozenImages(images).output(self.backbone.image, self._engine.optimizations)
 

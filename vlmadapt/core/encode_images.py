@@ -10,7 +10,7 @@ from vlmadapt.core.frozen_cache import without_graph
 from vlmadapt.core.hooks import Read
 from vlmadapt.core.injection import Injected
 from vlmadapt.core.plan import POOLED, Optimizations, TowerPlan
-from vlmadapt.core.run_tower import first_layer, head_features, run_frozen_layers, run_tower
+from vlmadapt.core.run_tower import ReadOut, first_layer, head_features, run_frozen_layers, run_tower
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.token_map import image_map
 
@@ -72,7 +72,7 @@ class FrozenImages:
         return self._rows[layer]
 
     def output(self, tower: ImageTower, optimizations: Optimizations) -> Tensor:
-        """What the untouched tower gives: the pooled token (B, width) before the final norm.
+        """What the untouched tower gives: the tokens (B, n, width) that it pools, before the final norm.
 
         Of a tower that can only be asked for its output, features (B, joint) by the model's own forward.
         """
@@ -83,7 +83,7 @@ class FrozenImages:
             untouched = TowerPlan.untouched(tower)
             start = first_layer(tower, untouched, optimizations)
             x = self.rows(tower, start, optimizations)
-            return run_tower(tower, untouched, x, start, {}, optimizations)[Read.POOLED][:, 0, 0]
+            return run_tower(tower, untouched, x, start, {}, optimizations).tokens[Read.POOLED][:, 0]
 
         if self._output is not None:
             return self._output
@@ -133,8 +133,8 @@ class ImageEncoder:
 
     def _of_output(self, images: FrozenImages, plan: TowerPlan) -> dict[str, Tensor]:
         """Features (B, joint) of heads that read the pooled token of the untouched tower."""
-        tokens = images.output(self.tower, self.optimizations)[:, None, None]
-        return {name: f[:, 0] for name, f in head_features(self.tower, plan, {Read.POOLED: tokens}).items()}
+        read = ReadOut({Read.POOLED: images.output(self.tower, self.optimizations)[:, None]}, {})
+        return {name: f[:, 0] for name, f in head_features(self.tower, plan, read).items()}
 
 
 def _squeeze_passes(features: Tensor) -> Tensor:

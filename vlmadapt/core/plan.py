@@ -100,8 +100,9 @@ class TowerPlan:
         return tuple(head for head in self.heads.values() if head.after == layer)
 
     def leaves_untouched(self, tower: TextTower | ImageTower) -> bool:
-        """Whether all heads read the pooled token of the frozen tower, so that it is the same for every method."""
-        return self.first >= tower.depth and self.reads == (Read.POOLED,)
+        """Whether all heads read what the frozen tower pools, so that it is the same for every method."""
+        inner = any(head.after is not None for head in self.heads.values())
+        return self.first >= tower.depth and self.reads == (Read.POOLED,) and not inner
 
     @classmethod
     def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:

@@ -16,7 +16,7 @@ class EncodedBatches:
     The same images in the same order as `vlmadapt.data.loader.TrainBatches` gives.
 
     Args:
-        output: gives the output (N, width) of the image tower for a view of all images, when it is first needed.
+        output: gives the output (N, ...) of the image tower for a view of all images, when it is first needed.
         views: number of views, which epochs take in turn.
         labels: (N,).
         batch_size: images per batch over all processes.

@@ -64,7 +64,7 @@ class SupportSet:
         return torch.tensor([example.label for example in self._train])
 
     def encoded(self, view: int) -> Tensor:
-        """Output (N, width) of the image tower for a view of the training images; computed once."""
+        """Output (N, ...) of the image tower for a view of the training images; computed once."""
         if view not in self._encoded:
             batches = self._batches(self._train, self._augmented, view)
             device = self._classifier.device
