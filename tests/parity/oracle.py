@@ -36,8 +36,8 @@ class Oracle:
 
     @property
     def trainer(self) -> str:
-        """The official trainer's file name, which says what was run."""
-        return Path(self.settings["official"]["file"]).stem
+        """The name of the official trainer's file, the first where several are stated, which says what was run."""
+        return Path(self.settings["official"]["file"].split(",")[0]).stem
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}

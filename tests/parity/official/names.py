@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vlmadapt.plugin import ForwardPass, LossTerm, Method, total
@@ -32,6 +33,7 @@ class Official:
         gradients: which of the gradients that a step asks for is stored as `grad0_NAME`, by NAME.
         steps: arrays with a row for each step, computed from the step's terms, by their names.
         runs: further runs of training, with other options, whose arrays are stored under `NAME/`, by NAME.
+        later: parameters of this library that a later stage trains, which an oracle lists apart.
         plain: classes are described by the data set's templates, which are read off these texts.
         before_step: sets what the official run drew at random, called with (method, oracle, step).
     """
@@ -48,6 +50,7 @@ class Official:
     gradients: dict[str, int] = field(default_factory=dict)
     steps: dict[str, Callable[[Sequence[LossTerm]], Tensor]] = field(default_factory=dict)
     runs: dict[str, Options] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
     plain: bool = False
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
 
@@ -58,9 +61,12 @@ class Official:
         raise KeyError(f"no counterpart for the official parameter '{official}'")
 
     def term(self, official: str, terms: Sequence[LossTerm]) -> Tensor:
-        """A loss term by its official name, as the official code reports it."""
+        """A loss term by its official name, as the official code reports it; one of weight 0 may be left out."""
         ours = self.terms[official]
-        weight, value = next((weight, value) for name, weight, value in terms if name == ours)
+        found = [(weight, value) for name, weight, value in terms if name == ours]
+        if self.weighted and not found:
+            return torch.zeros(())
+        ((weight, value),) = found
         return weight * value if self.weighted else value
 
 
