@@ -46,7 +46,7 @@ class MAILConfig:
         end: last block with agents; where it reaches the end of a tower, there are agents after its last norm and its
             projection too.
         coupled_start: first block whose image scales depend on the text scales.
-        coupled_end: last block whose image scales do; treated at the end of the image tower as `end` is.
+        coupled_end: last block whose image scales do; treated at the end of the image tower as `end` is, 0 for none.
         projections: also train CLIP's two projections.
         image_loss: weight of the distance between tuned and frozen image features.
         text_loss: the same for text features.
@@ -123,8 +123,8 @@ class MAIL(Method):
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the agents, by place and block counted from 0, and the trained projections (width, joint)."""
         c = self.config
-        if min(c.start, c.coupled_start, c.rank) < 1:
-            raise DataError("start, coupled_start and rank have to be 1 or more; blocks are counted from 1.")
+        if min(c.start, c.rank) < 1:
+            raise DataError(f"start ({c.start}) and rank ({c.rank}) have to be 1 or more; blocks are counted from 1.")
         self.towers = {side: backbone.tower(side) for side in (TEXT, IMAGE)}
         down = self.start_of_coupling(backbone.text.width)
         depth = max(tower.depth for tower in self.towers.values())

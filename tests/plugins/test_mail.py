@@ -100,6 +100,7 @@ def test_projections_are_trained_copies() -> None:
         ({}, {"0", "1", "2"}, {"0", "1", "2"}, True),
         ({"start": 2, "coupled_end": 2}, {"1", "2"}, {"1"}, True),
         ({"end": 2}, {"0", "1"}, {"0", "1"}, False),
+        ({"coupled_end": 0}, {"0", "1", "2"}, set(), True),
         ({"end": 2, "coupled_start": 2}, {"0", "1"}, {"1"}, False),
         ({"end": 12, "published": True}, {"0", "1", "2"}, {"0", "1", "2"}, True),
         ({"end": 3, "published": True}, {"0", "1", "2"}, {"0", "1", "2"}, False),
@@ -132,7 +133,7 @@ def test_the_text_side_reaches_the_image_side_and_not_the_other_way() -> None:
     assert not torch.allclose(forward(method).image(), fwd.image(), atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"start": 0}, {"coupled_start": 0}, {"rank": 0}])
+@pytest.mark.parametrize("options", [{"start": 0}, {"rank": 0}])
 def test_numbers_below_one_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(DataError, match="1 or more"):
         build("mail", **options)
