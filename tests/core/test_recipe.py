@@ -48,6 +48,8 @@ def test_warmup_is_shortened_in_proportion_and_leaves_an_epoch(published: Recipe
 def test_a_cycle_is_a_whole_part_of_the_epochs_and_at_least_one() -> None:
     assert Recipe(epochs=7).cycle == 7
     assert Recipe(epochs=7, cycles=2).cycle == 3
+    assert Recipe(epochs=7, cycles=2).cycle_at(6) == (1, 3, 4)
+    assert [Recipe(epochs=9, cycles=3).cycle_at(epoch).start for epoch in range(9)] == [0, 0, 0, 3, 3, 3, 6, 6, 6]
     assert Recipe(epochs=1, cycles=2).cycle == 1
     assert Recipe(epochs=0).cycle == 1
 

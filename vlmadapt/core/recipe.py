@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 from vlmadapt.errors import SettingError
@@ -114,30 +115,30 @@ class Recipe:
 
     @property
     def cycle(self) -> int:
-        """Epochs of one cycle, the shortest where they differ."""
-        if isinstance(self.cycles, int):
-            return max(self.epochs // self.cycles, 1)
-        starts = self._cycle_starts(self.cycles)
-        return min(end - start for start, end in zip(starts, [*starts[1:], max(self.epochs, 1)], strict=True))
+        """Epochs of the shortest cycle."""
+        return min(end - start for start, end in pairwise(self._cycle_bounds))
 
     def cycle_at(self, epoch: int) -> Cycle:
         """The cycle that an epoch, counted from 0, belongs to."""
-        if isinstance(self.cycles, int):
-            number = epoch // self.cycle
-            return Cycle(number, number * self.cycle, self.cycle)
-        starts = self._cycle_starts(self.cycles)
-        number = max(i for i, start in enumerate(starts) if start <= epoch)
-        return Cycle(number, starts[number], [*starts[1:], self.epochs][number] - starts[number])
+        bounds = self._cycle_bounds
+        number = bisect(bounds, epoch) - 1
+        return Cycle(number, bounds[number], bounds[number + 1] - bounds[number])
 
-    def _cycle_starts(self, shares: tuple[float, ...]) -> list[int]:
-        """First epoch of each cycle; each has at least one epoch, and those that no epoch is left for are missing."""
-        epochs, cycles = self.epochs, len(shares)
+    @property
+    def _cycle_bounds(self) -> list[int]:
+        """First epoch of each cycle, then the number of epochs.
+
+        Each cycle has at least one epoch; where there are fewer epochs than cycles, the last cycles are missing.
+        """
+        shares = (1 / self.cycles,) * self.cycles if isinstance(self.cycles, int) else self.cycles
+        epochs, cycles = max(self.epochs, 1), len(shares)
         if epochs <= cycles:
-            return list(range(max(epochs, 1)))
-        starts = [0]
+            return list(range(epochs + 1))
+        bounds = [0]
         for number, share in enumerate(accumulate(shares[:-1]), start=1):
-            starts.append(min(max(round(share * epochs), starts[-1] + 1), epochs - cycles + number))
-        return starts
+            whole = int(share * epochs + 1e-6)  # a sum of shares may end just below a whole number
+            bounds.append(min(max(whole, bounds[-1] + 1), epochs - cycles + number))
+        return [*bounds, epochs]
 
     @property
     def only_warmup(self) -> bool:
