@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests import small
+from tests.parity import tiny_clip
 from tests.plugins.prompt_methods import backbone, build, disturb, forward, published_count
 from vlmadapt import Backbone
 from vlmadapt.core.engine import Engine
@@ -160,3 +163,17 @@ def test_consistency_terms_are_distances_to_the_frozen_backbone() -> None:
     for name, (weight, value) in expected.items():
         assert terms[name][0] == weight
         torch.testing.assert_close(terms[name][1], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("text", "image"), [(3, 2), (2, 3)])
+def test_towers_of_different_depths_are_coupled_where_both_have_a_block(tmp_path: Path, text: int, image: int) -> None:
+    settings = {**small.SETTINGS, "text_layers": text, "vision_layers": image, "vision_width": 128}
+    clip = tiny_clip.load(tmp_path, settings)
+    method = build("mail", on=clip)
+    assert [agent.coupled for agent in method.norm2.values()] == [True, True, False]
+    assert method.last_norm.coupled
+    deeper = "text" if text > image else "image"
+    assert list(method.mlp["2"].scale) == [deeper]
+    templates = [Template.parse("a photo of a {}.")]
+    fwd = ForwardPass(Engine(clip), method, small.NAMES, templates, tiny_clip.inputs(1, 2, 16))
+    torch.testing.assert_close(fwd.logits(), fwd.zero_shot.logits, rtol=1e-5, atol=1e-4)
