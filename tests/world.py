@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tip-adapter-f": {"passes": 1},
     "promptsrc": {"text_depth": 2, "image_depth": 2, "text_tokens": 2, "image_tokens": 2, "words": "a photo"},
     "clip-lora": {"rank": 2},
+    "2sfs": {},
     "proda": {"prompts": 8, "batch": 4, "tokens": 2},
     "clip": {},
 }

@@ -21,6 +21,8 @@ from vlmadapt.plugin import (
     FIRST,
     IMAGE,
     MLP,
+    NEXT_TO_NORM1,
+    NEXT_TO_NORM2,
     NORM1,
     NORM2,
     OVER,
@@ -185,7 +187,7 @@ def inner_heads(m: Synthetic) -> Iterable[Hook]:
 def branches_that_replace(m: Synthetic) -> Iterable[Hook]:
     """Trained norms and per-channel maps: branches whose output takes the place of what they map."""
     for side in (TEXT, IMAGE):
-        for site in (NORM1, NORM2, AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK, MLP):
+        for site in (NEXT_TO_NORM1, NORM1, NEXT_TO_NORM2, NORM2, AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK, MLP):
             yield adapt(side, 1, m.branch(f"{side}{site}"), site, replace=True)
 
 

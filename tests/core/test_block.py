@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlmadapt.core import cost
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
@@ -19,6 +19,8 @@ from vlmadapt.core.hooks import (
     BLOCK,
     KEY,
     MLP,
+    NEXT_TO_NORM1,
+    NEXT_TO_NORM2,
     NORM1,
     NORM2,
     QUERY,
@@ -45,6 +47,7 @@ class Parts:
     """A block whose parts are plain functions."""
 
     heads = HEADS
+    norms = (nn.Identity(), nn.Identity())
 
     def norm1(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -91,7 +94,7 @@ def after(out: Tensor, adapters: Sequence[BlockAdapter], site: Site) -> Tensor:
 
 def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter] = ()) -> Tensor:
     """One sequence (T, width) through the block; `seen[t]` are the tokens that token t attends to."""
-    normed = after(torch.tanh(row), adapters, NORM1)
+    normed = after(with_branches(torch.tanh(row), adapters, NEXT_TO_NORM1, row), adapters, NORM1)
     query = with_branches(normed @ matrix(1), adapters, QUERY, normed)
     key = with_branches(normed @ matrix(2), adapters, KEY, normed)
     value = with_branches(normed @ matrix(3), adapters, VALUE, normed)
@@ -105,7 +108,7 @@ def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter]
                 attended[t, part] += score / sum(scores) * value[other, part]
     attention = with_branches(attended @ matrix(4) + 1, adapters, ATTENTION, attended)
     x = row + after(attention, adapters, AFTER_ATTENTION)
-    middle = after(x - x.mean(-1, keepdim=True), adapters, NORM2)
+    middle = after(with_branches(x - x.mean(-1, keepdim=True), adapters, NEXT_TO_NORM2, x), adapters, NORM2)
     mlp = with_branches((middle @ matrix(5)).relu(), adapters, MLP, middle)
     out = with_branches(x + after(mlp, adapters, AFTER_MLP), adapters, BLOCK, normed)
     return after(out, adapters, AFTER_BLOCK)

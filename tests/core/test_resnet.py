@@ -18,7 +18,21 @@ from vlmadapt.roles import SEEN
 
 TASK = Task(small.NAMES, ("a photo of a {}.",))
 OUTSIDE = ["clip", "coop", "cocoop", "kgcoop", "prograd", "proda", "tcp", "clip-adapter"]
-INSIDE = ["maple", "promptsrc", "provp", "metaprompt", "rpo", "plot", "plot++", "mmrl", "mmrl++", "mma", "clip-lora"]
+INSIDE = [
+    "maple",
+    "promptsrc",
+    "provp",
+    "metaprompt",
+    "rpo",
+    "plot",
+    "plot++",
+    "mmrl",
+    "mmrl++",
+    "mma",
+    "clip-lora",
+    "2sfs",
+    "mail",
+]
 
 
 @pytest.fixture(scope="module")

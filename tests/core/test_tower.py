@@ -11,6 +11,7 @@ import torch
 from vlmadapt import Backbone
 from vlmadapt.core.backbone.tower import ImageTower, TextTower
 from vlmadapt.core.loading.check import check_towers
+from vlmadapt.errors import BackboneError
 
 VISION = {"image_size": 16, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32}
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
@@ -120,6 +121,29 @@ def test_words_are_embedded_without_positions_and_without_what_stands_around_the
     assert text.words("").shape == (0, 64)
     end = int(text.tokenize([""])[0].max())
     assert torch.equal(text.end_token, plain.token_embedding.weight[end])
+
+
+def test_norms_are_copied_to_be_trained(plain: Any, text: TextTower) -> None:
+    block, copies, x = plain.transformer.resblocks[1], text.norm_copies(1), torch.randn(3, text.width)
+    for norm, own in zip(copies, (block.ln_1, block.ln_2), strict=True):
+        assert torch.equal(norm(x), own(x))
+        assert all(p.requires_grad for p in norm.parameters())
+        assert not any(p.requires_grad for p in own.parameters())
+        norm.weight.detach().zero_()
+        assert own.weight.all()
+
+
+@pytest.mark.parametrize("kind", [open_clip.CLIP, open_clip.CustomTextCLIP])
+def test_a_text_projection_is_a_matrix(kind: type) -> None:
+    tower = TextTower(model(kind), tokenizer())
+    x = torch.randn(3, tower.width)
+    torch.testing.assert_close(x @ tower.projection, tower.project(x))
+
+
+def test_a_text_projection_with_a_bias_is_no_matrix() -> None:
+    tower = TextTower(model(open_clip.CustomTextCLIP, text={"proj_bias": True}), tokenizer())
+    with pytest.raises(BackboneError, match="text projection is no matrix"):
+        _ = tower.projection
 
 
 def test_a_text_tower_of_clip_sees_earlier_tokens_alone(text: TextTower) -> None:

@@ -36,8 +36,8 @@ class Oracle:
 
     @property
     def run(self) -> tuple[str, str]:
-        """What was run: the method's name, and the file name of its official trainer, which several may share."""
-        return self.settings["method"], Path(self.settings["official"]["file"]).stem
+        """What was run: the method, and the file of its official trainer, the first where there are several."""
+        return self.settings["method"], Path(self.settings["official"]["file"].split(",")[0]).stem
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}

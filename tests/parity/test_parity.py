@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -97,6 +98,7 @@ class Run:
         """The method's parameters by their official names."""
         ours = dict(method.named_parameters())
         named = {name: ours.pop(self.official.name(name)) for name in self.settings.get("trainable", {})}
+        ours = {name: parameter for name, parameter in ours.items() if name not in self.official.later}
         assert not ours, f"parameters without a counterpart in the official code: {sorted(ours)}"
         return named
 
@@ -107,8 +109,11 @@ class Run:
         for name, parameter in parameters.items():
             parameter.copy_(values[name])
 
-    def forward(self, method: Method, classes: str, images: Tensor, labels: Tensor | None = None) -> ForwardPass:
-        return ForwardPass(self.engine, method, self.settings[f"{classes}_classes"], self.templates, images, labels)
+    def forward(
+        self, method: Method, classes: str | list[str], images: Tensor, labels: Tensor | None = None
+    ) -> ForwardPass:
+        names = self.settings[f"{classes}_classes"] if isinstance(classes, str) else classes
+        return ForwardPass(self.engine, method, names, self.templates, images, labels)
 
     def groups(self) -> Iterator[tuple[str, str, Role, Tensor]]:
         """What is evaluated: its name, its classes, their role, the images."""
@@ -150,7 +155,8 @@ class Run:
                 group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"
                 self.oracle.compare(group, f"{stage}/{group_name}/{name}", ours, theirs)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, start: int = 0, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Training batches from `start` on, by default those of the first stage."""
         chosen = self.settings["inputs"]
         if "train_batches" in chosen and self.support:
             yield from self.row_batches(self.support)
@@ -158,7 +164,8 @@ class Run:
         size, count = self.settings["batch_size"], chosen["train_images"]["n"]
         images = tiny_clip.inputs(chosen["train_images"]["seed"], count, chosen["resolution"])
         labels = torch.tensor(chosen["labels"]["values"])
-        yield from zip(images.split(size), labels.split(size), strict=True)
+        stop = start + (self.settings["steps"] if steps is None else steps)
+        yield from islice(zip(images.split(size), labels.split(size), strict=True), start, stop)
 
     def row_batches(self, support: OracleSupport) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of rows of the cached passes; labels are those of all batches, or of one that is repeated."""
@@ -205,7 +212,8 @@ def test_parity(run: Run) -> None:
     oracle = run.oracle
     shapes = {name: list(p.shape) for name, p in run.parameters(run.method).items()} if oracle.under("init/") else {}
     assert shapes == oracle.settings.get("trainable", {})
-    assert sum(p.numel() for p in run.method.parameters()) == oracle.settings.get("trainable_total", 0)
+    trained = run.parameters(run.method).values() if shapes else run.method.parameters()
+    assert sum(p.numel() for p in trained) == oracle.settings.get("trainable_total", 0)
     if run.support:
         compare_parameters(run, "init")
     run.evaluate("eval0")

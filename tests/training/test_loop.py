@@ -12,10 +12,11 @@ from accelerate import Accelerator
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.forward import ForwardPass
-from vlmadapt.core.method import LossTerm, Method
+from vlmadapt.core.method import LossTerm, Method, Support
 from vlmadapt.data.loader import Batch
 from vlmadapt.errors import TrainingError
 from vlmadapt.testing import MethodUnderTest, tiny_clip
+from vlmadapt.testing.data import MemorySupport
 from vlmadapt.testing.training import STEPS, MemoryBatches, OneProcess
 from vlmadapt.training.loop import Observer, TrainingLoop
 from vlmadapt.training.trainer import StepTrainer
@@ -48,8 +49,9 @@ def make_loop(*observers: Observer, method: str = "coop", process: int = 0, proc
     accelerator = OneProcess()
     accelerator.process_index, accelerator.num_processes = process, processes
     trainer = StepTrainer(classifier.method, tested.recipe, cast(Accelerator, accelerator))
-    batches = MemoryBatches(tested.shots(), BATCH, trainer.shard)
-    return TrainingLoop(classifier, tested.shots().names, batches, tested.recipe, trainer, observers)
+    shots = tested.shots()
+    batches, support = MemoryBatches(shots, BATCH, trainer.shard), MemorySupport(classifier, shots, shots)
+    return TrainingLoop(classifier, shots.names, batches, tested.recipe, trainer, support, observers)
 
 
 def test_observers_are_called_after_each_step_and_epoch() -> None:
@@ -142,6 +144,21 @@ def test_the_optimiser_starts_again_with_each_cycle() -> None:
     loop.recipe = replace(loop.recipe, epochs=2, cycles=2)
     loop.train()
     assert ages == [1.0, 2.0, 1.0, 2.0]
+
+
+def test_a_method_is_told_of_each_cycle_with_the_support_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[int, int, bool]] = []
+
+    def cycle_start(method: Method, cycle: int, support: Support) -> None:
+        (batch, *_), *_ = support.epochs(augmented=False)
+        called.append((cycle, len(batch.labels), torch.is_grad_enabled()))
+
+    monkeypatch.setattr(Method, "cycle_start", cycle_start)
+    loop = make_loop()
+    loop.recipe = replace(loop.recipe, epochs=5, cycles=(0.6, 0.4))
+    loop.train()
+    assert [(cycle, grad) for cycle, _, grad in called] == [(0, False), (1, False)]
+    assert all(images for _, images, _ in called)
 
 
 def test_hooks_of_a_method_are_called_around_its_epochs(monkeypatch: pytest.MonkeyPatch) -> None:

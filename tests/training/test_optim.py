@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -55,6 +57,20 @@ def test_the_cosine_changes_once_an_epoch_after_one_at_the_warm_up_rate(
 
 def test_without_warm_up_a_single_epoch_has_the_whole_rate() -> None:
     assert rates(Recipe(lr=1e-3, epochs=1, warmup_epochs=0)) == [1e-3]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "cosine-step"])
+def test_each_cycle_has_the_schedule_of_a_training_of_its_length(schedule: Literal["cosine", "cosine-step"]) -> None:
+    settings = Recipe(lr=1.0, schedule=schedule, warmup_epochs=0)
+    both = replace(settings, epochs=5, cycles=(0.6, 0.4))
+    rates = [learning_rate(both, epoch, step, 4) for epoch in range(5) for step in range(4)]
+    alone = [
+        learning_rate(replace(settings, epochs=epochs), epoch, step, 4)
+        for epochs in (3, 2)
+        for epoch in range(epochs)
+        for step in range(4)
+    ]
+    assert rates == pytest.approx(alone)
 
 
 def test_a_constant_rate_stays_after_the_warm_up() -> None:

@@ -82,6 +82,17 @@ def test_averages_caches_and_random_numbers_of_a_method_are_restored(
     assert outcome(tmp_path / "run") == outcome(undisturbed(method, "sgd"))
 
 
+@pytest.mark.parametrize("stop", [STEPS - 1, STEPS, STEPS + 1])
+def test_a_second_stage_of_training_starts_once(
+    world: World, undisturbed: Callable[..., Path], tmp_path: Path, stop: int
+) -> None:
+    """One epoch of the first stage and two of the second; stopped before, at and after the change."""
+    with after_step(stop, ask_to_stop), pytest.raises(Interrupted):
+        world.fit(tmp_path / "run", "2sfs", train={"optimizer": "adamw"})
+    fit(ANYTHING, resume=tmp_path / "run")
+    assert outcome(tmp_path / "run") == outcome(undisturbed("2sfs", "adamw"))
+
+
 def test_a_run_may_be_stopped_again_and_again(world: World, undisturbed: Callable[..., Path], tmp_path: Path) -> None:
     with after_step(1, ask_to_stop), pytest.raises(Interrupted):
         world.fit(tmp_path / "run", train={"optimizer": "adamw"})

@@ -17,6 +17,8 @@ from vlmadapt.core.hooks import (
     BLOCK,
     KEY,
     MLP,
+    NEXT_TO_NORM1,
+    NEXT_TO_NORM2,
     NORM1,
     NORM2,
     QUERY,
@@ -38,7 +40,7 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     """
     prefix_len = x.map.prefix_len
     tokens = _side_by_side(x, packing)  # (G, P + M, width)
-    normed = _adapted(block.norm1(tokens), adapters, NORM1)
+    normed = _norm1(block, tokens, adapters)
     parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
     (query, *queries), (key, *keys), (value, *values) = parts
     attended = [
@@ -66,10 +68,10 @@ def run_last_block(
     wanted = read_tokens(x, reads)
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    keyed = _adapted(block.norm1(_side_by_side(x, packing)), adapters, NORM1)
+    keyed = _norm1(block, _side_by_side(x, packing), adapters)
     key_value = _key_value(block, keyed, adapters)
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
-    normed = _adapted(block.norm1(tokens), adapters, NORM1)
+    normed = _norm1(block, tokens, adapters)
     query = _with_branches(block.query(normed), adapters, QUERY, normed)
     attended = [
         _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask)
@@ -121,6 +123,14 @@ def _unpack(packed: Tensor, x: Sequences, packing: Packing) -> Tensor:
         return packed.unflatten(1, (n, s))
     empty = packed.new_zeros(packed.shape[0], n * s, packed.shape[2])
     return empty.index_copy(1, packing.packed_index, packed).unflatten(1, (n, s))
+
+
+def _norm1(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
+    return _adapted(_with_branches(block.norm1(x), adapters, NEXT_TO_NORM1, x), adapters, NORM1)
+
+
+def _norm2(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
+    return _adapted(_with_branches(block.norm2(x), adapters, NEXT_TO_NORM2, x), adapters, NORM2)
 
 
 def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,7 +185,7 @@ def _residuals(
     """Everything after the attention: output projection, residual, MLP, branches."""
     attention = _with_branches(block.output(attended), adapters, ATTENTION, attended)
     x = x + _adapted(attention, adapters, AFTER_ATTENTION)
-    middle = _adapted(block.norm2(x), adapters, NORM2)
+    middle = _norm2(block, x, adapters)
     x = x + _adapted(_with_branches(block.mlp(middle), adapters, MLP, middle), adapters, AFTER_MLP)
     return _adapted(_with_branches(x, adapters, BLOCK, normed), adapters, AFTER_BLOCK)
 

@@ -88,6 +88,8 @@ class Site(StrEnum):
     """Where a branch acts in a block: what it reads, and what its output is added to or replaces."""
 
     # branches next to a part: they read the part's input
+    NEXT_TO_NORM1 = "next to norm1"  # reads x, adds to norm1(x)
+    NEXT_TO_NORM2 = "next to norm2"  # reads x after attention, adds to norm2(x)
     BLOCK = "block"  # reads norm1(x), adds to the block's output
     QUERY = "query"  # reads norm1(x), adds to q
     KEY = "key"
@@ -103,6 +105,7 @@ class Site(StrEnum):
 
 
 BLOCK, QUERY, KEY, VALUE, ATTENTION, MLP = Site.BLOCK, Site.QUERY, Site.KEY, Site.VALUE, Site.ATTENTION, Site.MLP
+NEXT_TO_NORM1, NEXT_TO_NORM2 = Site.NEXT_TO_NORM1, Site.NEXT_TO_NORM2
 NORM1, NORM2 = Site.NORM1, Site.NORM2
 AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK = Site.AFTER_ATTENTION, Site.AFTER_MLP, Site.AFTER_BLOCK
 

@@ -132,6 +132,9 @@ class Method(nn.Module):
     def prepare(self, support: Support) -> None:
         """Called once before training, under `no_grad`: build a cache from the support set, solve in closed form."""
 
+    def cycle_start(self, cycle: int, support: Support) -> None:
+        """Called before each of the recipe's `cycles` (from 0), under `no_grad`: start another stage of training."""
+
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Called before epoch `epoch` (from 0) of `epochs`."""
 

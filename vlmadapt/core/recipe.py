@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import accumulate, pairwise
+from typing import Literal, NamedTuple
 
 from vlmadapt.errors import SettingError
 from vlmadapt.text import counted
@@ -32,6 +34,20 @@ RANGES: Mapping[str, tuple[float, float]] = {
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
+class Cycle(NamedTuple):
+    """A part of training with a schedule of its own.
+
+    Attributes:
+        number: from 0.
+        start: first epoch, counted from 0.
+        length: number of epochs.
+    """
+
+    number: int
+    start: int
+    length: int
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Training settings.
@@ -49,8 +65,8 @@ class Recipe:
         schedule: 'cosine' changes the rate once per epoch as the published code does, 'cosine-step' once per step down
             to `final_lr`, 'constant' never.
         final_lr: where 'cosine-step' ends.
-        cycles: the schedule and the optimiser's memory start anew so many times within `epochs`, for methods trained in
-            stages.
+        cycles: the schedule and the optimiser's memory restart so many times within `epochs`, for methods trained in
+            stages; a list gives the share of the epochs that each cycle takes.
         warmup_epochs: epochs at the constant rate `warmup_lr` before the schedule.
         warmup_lr: that rate.
         crop_scale: smallest and largest part of an image's area that a random crop takes.
@@ -71,7 +87,7 @@ class Recipe:
     eps: float = 1e-8
     schedule: Literal["cosine", "cosine-step", "constant"] = "cosine"
     final_lr: float = 0.0
-    cycles: int = 1
+    cycles: int | tuple[float, ...] = 1
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
     crop_scale: tuple[float, float] = (0.08, 1.0)
@@ -87,7 +103,10 @@ class Recipe:
         """
         validated(Recipe, vars(self), "training setting", "train.")
         for name, (least, most) in RANGES.items():
-            check_range(f"train.{name}", getattr(self, name), least, most)
+            if name != "cycles" or isinstance(self.cycles, int):
+                check_range(f"train.{name}", getattr(self, name), least, most)
+        if not isinstance(self.cycles, int):
+            _check_shares(self.cycles)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise SettingError(f"train.betas are {self.betas}; both have to be from 0 to below 1.")
         low, high = self.crop_scale
@@ -100,8 +119,30 @@ class Recipe:
 
     @property
     def cycle(self) -> int:
-        """Epochs of one cycle."""
-        return max(self.epochs // self.cycles, 1)
+        """Epochs of the shortest cycle."""
+        return min(end - start for start, end in pairwise(self._cycle_bounds))
+
+    def cycle_at(self, epoch: int) -> Cycle:
+        """The cycle that an epoch, counted from 0, belongs to."""
+        bounds = self._cycle_bounds
+        number = bisect(bounds, epoch) - 1
+        return Cycle(number, bounds[number], bounds[number + 1] - bounds[number])
+
+    @property
+    def _cycle_bounds(self) -> list[int]:
+        """First epoch of each cycle, then the number of epochs.
+
+        Each cycle has at least one epoch; where there are fewer epochs than cycles, the last cycles are missing.
+        """
+        shares = (1 / self.cycles,) * self.cycles if isinstance(self.cycles, int) else self.cycles
+        epochs, cycles = max(self.epochs, 1), len(shares)
+        if epochs <= cycles:
+            return list(range(epochs + 1))
+        bounds = [0]
+        for number, share in enumerate(accumulate(shares[:-1]), start=1):
+            whole = int(share * epochs + 1e-6)  # a sum of shares may end just below a whole number
+            bounds.append(min(max(whole, bounds[-1] + 1), epochs - cycles + number))
+        return [*bounds, epochs]
 
     @property
     def only_warmup(self) -> bool:
@@ -124,7 +165,7 @@ class Recipe:
         A longer training keeps the published warm-up.
         """
         share = round(self.warmup_epochs * epochs / max(self.epochs, 1))
-        return min(share, self.warmup_epochs, max(epochs // self.cycles, 1) - 1)
+        return min(share, self.warmup_epochs, replace(self, epochs=epochs).cycle - 1)
 
     @property
     def length(self) -> str:
@@ -143,3 +184,8 @@ class Recipe:
         if not self.steps_per_shot:
             return self
         return replace(self, epochs=math.ceil(self.steps_per_shot * shots / steps), steps_per_shot=0)
+
+
+def _check_shares(shares: tuple[float, ...]) -> None:
+    if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        raise SettingError(f"train.cycles is {list(shares)}; shares of the epochs have to be above 0 and to sum to 1.")

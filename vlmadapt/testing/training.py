@@ -119,6 +119,6 @@ def train(
         trainer = WatchedTrainer(method, recipe, accelerator or cast(Accelerator, OneProcess()))
         batches = MemoryBatches(shots, recipe.batch_size, trainer.shard)
         observers = [Watcher(watch, trainer)] if watch else []
-        TrainingLoop(classifier, shots.names, batches, recipe, trainer, observers).train()
+        TrainingLoop(classifier, shots.names, batches, recipe, trainer, support, observers).train()
     with torch.no_grad():
         method.eval().finish(support)

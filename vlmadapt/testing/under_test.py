@@ -63,7 +63,6 @@ class MethodUnderTest:
             published,
             epochs=EPOCHS if published.epochs or published.steps_per_shot else 0,
             steps_per_shot=0,
-            cycles=1,
             schedule="constant",
             warmup_epochs=0,
             batch_size=4,

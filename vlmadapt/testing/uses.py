@@ -20,6 +20,7 @@ OVERRIDES = {
     "route": "inference router",
     "prepare": "prepare",
     "training_step": "training_step",
+    "cycle_start": "cycle_start",
     "epoch_start": "epoch_start",
     "epoch_end": "epoch_end",
     "finish": "finish",

@@ -213,7 +213,9 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
     observers = (ProgressBar(job.session.reporter), checkpoints)
     captured = _captured(settings.step, classifier.device)
-    return TrainingLoop(classifier, job.splits.classes, batches, recipe, trainer, observers, captured, encoded)
+    return TrainingLoop(
+        classifier, job.splits.classes, batches, recipe, trainer, job.support, observers, captured, encoded
+    )
 
 
 def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:

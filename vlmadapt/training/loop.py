@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import LossTerm
+from vlmadapt.core.method import LossTerm, Support
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch
@@ -59,6 +59,7 @@ class TrainingLoop:
         batches: training batches, sharded by `StepTrainer.shard`.
         recipe: training settings, with `epochs` set.
         trainer: runs the optimiser.
+        support: the labelled images, for the method.
         observers: called after each step and epoch, in this order.
         captured: replay the step as a CUDA graph, see `vlmadapt.training.capture`.
         encoded: the batches hold the output (n, width) of the untouched image tower instead of images.
@@ -79,6 +80,7 @@ class TrainingLoop:
         batches: Batches,
         recipe: Recipe,
         trainer: StepTrainer,
+        support: Support,
         observers: Sequence[Observer] = (),
         captured: bool = False,
         encoded: bool = False,
@@ -92,6 +94,7 @@ class TrainingLoop:
         self.stopped = False
         self.feed = Feed(classifier.device)
         self.seconds = 0.0
+        self._support = support
         self._observers = observers
         self.step = TrainingStep(classifier, classes, trainer, encoded)
         self.captured = CapturedStep(self.step) if captured else None
@@ -126,9 +129,8 @@ class TrainingLoop:
         progress = self.progress
         self.method.train()
         if progress.step == 0:
+            self._start_cycle()
             self.method.epoch_start(progress.epoch, self.recipe.epochs)
-            if progress.epoch % self.recipe.cycle == 0:
-                self.trainer.restart()
         if self.captured is not None:
             self.captured.start_epoch()
         self._sums = EpochSums(progress.sums)
@@ -145,6 +147,14 @@ class TrainingLoop:
         self.look()
         self.method.epoch_end(progress.epoch, self.recipe.epochs)
         self._close_epoch()
+
+    def _start_cycle(self) -> None:
+        """Before the first epoch of a cycle: tell the method, and clear the optimiser's memory."""
+        cycle = self.recipe.cycle_at(self.progress.epoch)
+        if cycle.start == self.progress.epoch:
+            with torch.no_grad():
+                self.method.cycle_start(cycle.number, self._support)
+            self.trainer.restart()
 
     def _time_to_look(self) -> bool:
         """Every `LOOK_EVERY` seconds; with several processes, in all of them after the same step."""

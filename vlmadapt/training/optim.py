@@ -52,13 +52,14 @@ def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     'cosine' holds the rate for an epoch: `warmup_lr` in the first W epochs, then lr/2 (1 + cos(pi (e - W) / N)) with N
     all epochs. The cosine is not shifted to end at zero, as in the trainer that most published numbers come from.
     """
-    epoch %= recipe.cycle
+    cycle = recipe.cycle_at(epoch)
+    epoch -= cycle.start
     if epoch < recipe.warmup_epochs:
         return recipe.warmup_lr
     if recipe.schedule == "constant":
         return recipe.lr
     if recipe.schedule == "cosine":
-        return recipe.lr / 2 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.cycle))
+        return recipe.lr / 2 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / cycle.length))
     warm = recipe.warmup_epochs * steps
-    done = (epoch * steps + step - warm) / (recipe.cycle * steps - warm)
+    done = (epoch * steps + step - warm) / (cycle.length * steps - warm)
     return recipe.final_lr + (recipe.lr - recipe.final_lr) / 2 * (1 + math.cos(math.pi * done))

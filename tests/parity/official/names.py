@@ -33,6 +33,7 @@ class Official:
         gradients: which of the gradients that a step asks for is stored as `grad0_NAME`, by NAME.
         steps: arrays with a row for each step, computed from the step's terms, by their names.
         runs: further runs of training, with other options, whose arrays are stored under `NAME/`, by NAME.
+        later: parameters of this library that a later stage trains, which an oracle lists apart.
         plain: classes are described by the data set's templates, which are read off these texts.
         unused: loss terms that the official code computes and leaves out of its loss.
         routed: arrays that the inference router gives, besides `output`.
@@ -56,6 +57,7 @@ class Official:
     gradients: dict[str, int] = field(default_factory=dict)
     steps: dict[str, Callable[[Sequence[LossTerm]], Tensor]] = field(default_factory=dict)
     runs: dict[str, Options] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
     plain: bool = False
     unused: tuple[str, ...] = ()
     routed: tuple[str, ...] = ()
@@ -73,10 +75,12 @@ class Official:
         raise KeyError(f"no counterpart for the official parameter '{official}'")
 
     def term(self, official: str, terms: Sequence[LossTerm]) -> Tensor:
-        """A loss term by its official name, as the official code reports it."""
+        """A loss term by its official name, as the official code reports it; one of weight 0 may be left out."""
         ours = self.terms[official]
         wanted = (ours,) if isinstance(ours, str) else ours
         found = {name: weight * value if self.weighted else value for name, weight, value in terms}
+        if self.weighted and not found.keys() & set(wanted):
+            return torch.zeros(())
         return torch.stack([found[name] for name in wanted]).sum()
 
 

@@ -17,6 +17,8 @@ class BlockParts(Protocol):
     """A pre-norm block `x += attention(norm1(x)); x += mlp(norm2(x))`; every part maps (..., width)."""
 
     heads: int
+    norms: tuple[nn.Module, nn.Module]
+    """The frozen modules of `norm1` and `norm2`, to be copied where a method trains them."""
 
     def norm1(self, x: Tensor) -> Tensor:
         """The norm before attention."""
@@ -47,6 +49,7 @@ class ResidualAttentionBlock:
         self._block = block
         self._attention = block.attn
         self.heads: int = block.attn.num_heads
+        self.norms = (block.ln_1, block.ln_2)
 
     def norm1(self, x: Tensor) -> Tensor:
         return self._block.ln_1(x)

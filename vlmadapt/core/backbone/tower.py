@@ -6,15 +6,17 @@ for features with `encode`, so methods that do not touch it run on it unchanged.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import open_clip.transformer
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlmadapt.core.backbone.blocks import BlockParts, views
 from vlmadapt.deprecated import warn_deprecated
+from vlmadapt.errors import BackboneError
 
 
 class _Tower:
@@ -37,6 +39,11 @@ class _Tower:
     def depth(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
+
+    def norm_copies(self, layer: int) -> tuple[nn.Module, nn.Module]:
+        """Trainable copies of the two norms of block `layer`, counted from 0; each maps (..., width)."""
+        norm1, norm2 = (copy.deepcopy(norm).requires_grad_() for norm in self.blocks[layer].norms)
+        return norm1, norm2
 
 
 def _project(x: Tensor, projection: Any) -> Tensor:
@@ -200,6 +207,20 @@ class TextTower(_Tower):
     def project(self, tokens: Tensor) -> Tensor:
         """CLIP's frozen projection, (..., width) -> (..., joint)."""
         return _project(tokens, self._text.text_projection)
+
+    @property
+    def projection(self) -> Tensor:
+        """CLIP's frozen projection as a matrix (width, joint).
+
+        Raises:
+            BackboneError: it has a bias, or there is none.
+        """
+        projection: Any = self._text.text_projection
+        if isinstance(projection, nn.Linear) and getattr(projection, "bias", None) is None:
+            projection = projection.weight.T
+        if not isinstance(projection, Tensor):
+            raise BackboneError("this backbone's text projection is no matrix; choose one such as ViT-B-16:openai.")
+        return projection
 
     @property
     def end_token(self) -> Tensor:
