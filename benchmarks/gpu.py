@@ -63,6 +63,7 @@ class StepCost:
         milliseconds: per step.
         kernels: launched or replayed in a step.
         busy: share of the step in which the device works.
+        flops: counted in an eager forward and backward pass.
         of_product: achieved FLOP/s by those of a matrix product in the same precision.
         peak_bytes: peak of the device's memory, weights included.
         loss: of the last step.
@@ -77,6 +78,7 @@ class StepCost:
     milliseconds: float
     kernels: float | None
     busy: float | None
+    flops: float
     of_product: float
     peak_bytes: int | None
     loss: float
@@ -168,7 +170,7 @@ def product_rate(device: torch.device, precision: str) -> float:
     return 2 * size**3 / min(seconds(device, lambda: a @ a) for _ in range(10))
 
 
-def measure_step(given: argparse.Namespace, backbone: str, name: str, mode: str) -> StepCost:
+def measure_step(given: argparse.Namespace, backbone: str, name: str, mode: str, known: list[StepCost]) -> StepCost:
     gc.collect()  # of the setup before
     setup = Setup(given, backbone, name, mode)
     if setup.device.type == "cuda":
@@ -179,10 +181,12 @@ def measure_step(given: argparse.Namespace, backbone: str, name: str, mode: str)
     seen = kernels(setup, min(given.steps, 5))
     loss = setup.take(1)
     note = setup.step.reason or "" if isinstance(setup.step, CapturedStep) else ""
-    share = counted(setup.plain) / taken / product_rate(setup.device, setup.precision)
+    # Torch does not see the operations of compiled blocks.
+    flops = next((cost.flops for cost in known if cost.method == name), None) or counted(setup.plain)
+    share = flops / taken / product_rate(setup.device, setup.precision)
     return StepCost(
         name, given.classes, given.batch, setup.precision, mode, 1e3 * taken, seen and seen[0],
-        seen and min(seen[1] / taken, 1.0), share, peak, loss, note,
+        seen and min(seen[1] / taken, 1.0), flops, share, peak, loss, note,
     )  # fmt: skip
 
 
@@ -303,19 +307,22 @@ def main() -> None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps({**results, "steps": [asdict(cost) for cost in costs]}, indent=2) + "\n")
 
+    def step(name: str, mode: str, backbone: str) -> None:
+        attempt(f"{name}, {mode}", lambda: costs.append(measure_step(given, backbone, name, mode, costs)))
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         backbone = random_weights(given.backbone, folder)
         methods = given.methods.split(",")
         for mode in modes[:2]:
             for name in methods:
-                attempt(f"{name}, {mode}", lambda n=name, m=mode: costs.append(measure_step(given, backbone, n, m)))
+                step(name, mode, backbone)
         for name in methods:
             attempt(f"testing {name}", lambda n=name: tested.update({n: measure_testing(given, backbone, n)}))
         attempt("fit", lambda: results.update(fit_seconds=measure_fit(given, backbone, folder)))
         for mode in modes[2:]:  # compiling takes longest
             for name in methods:
-                attempt(f"{name}, {mode}", lambda n=name, m=mode: costs.append(measure_step(given, backbone, n, m)))
+                step(name, mode, backbone)
     show(results, costs)
     draw(results, costs, given.picture)
 
