@@ -65,11 +65,14 @@ class Stream:
 def test_the_host_is_a_few_batches_ahead_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a loader that is faster than the device would fill its memory with images."""
     stream = Stream()
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    made: list[Stream] = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: made.append(stream) or stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda given: given)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, given: None)
     Stream.made, Event.waited = 0, []
     feed = Feed(torch.device("cpu"))
-    behind = [Stream.made - (Event.waited or [0])[-1] for _ in feed._overlapped(batches(6))]
-    assert behind == [0, 1, *[AHEAD] * 4]
+    launched = [Stream.made - (Event.waited or [0])[-1] for _ in feed._overlapped(batches(6))]
+    assert launched == [0, 1, *[AHEAD] * 4]
+    list(feed._overlapped(batches(2)))
+    assert len(made) == 1, "each stream would hold memory of its own"

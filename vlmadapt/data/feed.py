@@ -24,6 +24,7 @@ class Feed:
     def __init__(self, device: torch.device):
         self.waited = 0.0
         self._device = device
+        self._copying: torch.cuda.Stream | None = None  # one for all epochs: each stream has free memory of its own
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same batches, one after another, on the device.
@@ -50,7 +51,7 @@ class Feed:
         return batch._replace(images=images, labels=labels)
 
     def _overlapped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        copying = torch.cuda.Stream(self._device)
+        copying = self._copying = self._copying or torch.cuda.Stream(self._device)
         launched: deque[torch.cuda.Event] = deque()
         for batch in batches:
             with torch.cuda.stream(copying):
