@@ -25,7 +25,7 @@ from vlmadapt.text import counted
 
 
 def evaluate(
-    folder: Path,
+    folder: Path | str,
     *,
     data: str | None = None,
     classes: Path | None = None,
@@ -61,6 +61,8 @@ def evaluate(
     session = Session.join()
     trained, _ = trained_and_known_classes(run)
     notes: tuple[str, ...] = ()
+    for note in run.place_notes():
+        session.reporter.say(note)
     if protocol is not None:
         groups = _groups_of(protocol, run, trained, data, classes, data_root)
     elif data is None:
@@ -74,7 +76,9 @@ def evaluate(
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
     for note in notes:
         session.reporter.say(note)
-    classifier = load_classifier(run.adapter, trained, backbone, options, precision or usual_precision(run))
+    classifier = load_classifier(
+        run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
+    )
     accuracies = [evaluate_group(classifier, group, session) for group in groups]
     return accuracies, summary(accuracies)
 
