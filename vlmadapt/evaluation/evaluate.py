@@ -17,6 +17,7 @@ from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes, usual_precision
 from vlmadapt.roles import Role
+from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.recorded import Recorded, recorded_groups, trained_on
 from vlmadapt.runs.run import Run
@@ -79,7 +80,8 @@ def evaluate(
     classifier = load_classifier(
         run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
     )
-    accuracies = [evaluate_group(classifier, group, session) for group in groups]
+    with ended_with_peers():
+        accuracies = [evaluate_group(classifier, group, session) for group in groups]
     return accuracies, summary(accuracies)
 
 

@@ -23,6 +23,7 @@ from vlmadapt.data.transforms import train_transform
 from vlmadapt.errors import TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
 from vlmadapt.roles import SEEN
+from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
 from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
@@ -99,7 +100,7 @@ def fit(
 def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
     session = Session.join(settings.workers)
     folder = resume or Path(settings.out or "run")
-    with exclusive(folder) if session.main else nullcontext() as owner:
+    with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
         job = _start(settings, session, run, owner, resumed=resume is not None)
         return _finish(job, _train(job))
