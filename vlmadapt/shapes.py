@@ -49,22 +49,31 @@ def check_shape(value: object, shape: Any, place: str = "") -> None:
 
 
 def _check_any(value: object, shapes: tuple[Any, ...], place: str) -> None:
+    """Refuse a value that has none of the shapes, with the message for the first one."""
+    refused: list[ValueError] = []
     for shape in shapes:
         try:
-            check_shape(value, shape, place)
+            return check_shape(value, shape, place)
         except ValueError as error:
-            refused = error
-        else:
-            return
-    raise refused
+            refused.append(error)
+    raise refused[0]
 
 
 def _check_kind(value: object, kind: Any, place: str) -> None:
-    """The value alone, without what it contains."""
-    kinds = (int, float) if kind is float else kind
-    fits = isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+    """Refuse a value of another type, whatever it contains."""
+    if kind is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
+    else:
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not fits:
         raise ValueError(f"{_quoted(place)} is no {NAMES[kind]}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def _parts(value: Any, shape: Any, arguments: tuple[Any, ...], place: str) -> Iterator[tuple[object, Any, str]]:

@@ -28,8 +28,9 @@ def run(arguments: list[str]) -> None:
     name = content.get("method", {}).get("name")
     # Without defaults: `epochs` that is given and `epochs` that is published differ, see `make_recipe`.
     printing = any(argument.startswith("--print_config") for argument in others)
-    given = parse(_parser(name), others, content, defaults=printing).as_dict()
-    resume = Path(given["resume"]) if given.get("resume") else None
+    resume = _resume(others)
+    known = name or (check_resumable(resume).method if resume else None)
+    given = parse(_parser(known), others, content, defaults=printing).as_dict()
     settings, changes = (_new_run(given), {}) if resume is None else _resumed(resume, given)
     from vlmadapt.cli.tables.runs import fit_table
     from vlmadapt.runs.distributed import is_main_process
@@ -54,6 +55,14 @@ def _take_short_options(arguments: Sequence[str]) -> tuple[dict[str, Any], list[
     if "method" in content and "name" in content["method"]:
         content["method"]["name"] = str(content["method"]["name"])
     return content, others
+
+
+def _resume(arguments: Sequence[str]) -> Path | None:
+    """The run of `--resume`, whose method decides which options exist."""
+    early = EarlyParser()
+    early.add_argument("--resume", type=Path)
+    folder: Path | None = early.parse_known_args(list(arguments))[0].resume
+    return folder
 
 
 def _parser(name: str | None) -> ArgumentParser:
@@ -100,6 +109,5 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[FitSettings, dict[str
     Raises:
         VlmadaptError: the folder holds no run, or settings are given that cannot change.
     """
-    check_resumable(folder)
     changes = {name: value for name, value in given.items() if name != "resume" and value not in (None, {})}
     return resumed_settings(Run.open(folder), changes), changes

@@ -19,7 +19,9 @@ from vlmadapt.core.distributed import many_processes
 from vlmadapt.errors import VlmadaptError
 
 LOST = "another process of this run has ended; its message says why. The run can be resumed."
-BROKEN = re.compile(r"\bgloo\b|nccl|connection (closed|reset|refused)|broken pipe|socket|tcpstore|timed? ?out", re.IGNORECASE)
+BROKEN = re.compile(
+    r"\bgloo\b|nccl|connection (closed|reset|refused)|broken pipe|socket|tcpstore|timed? ?out", re.IGNORECASE
+)
 """Messages of exchanges between processes that fail because one of them has ended."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at whether the other processes are alive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -142,7 +143,7 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
     if splits.underfull:
         counts = first_few([f"{name} ({count})" for name, count in splits.underfull.items()])
         reporter.say(f"fewer than {settings.shots} training images: {counts}; all of theirs are used.")
-    if run is not None and manifest(splits)["sha256"] != run.manifest()["sha256"]:
+    if run is not None and json.loads(json.dumps(manifest(splits))) != run.manifest():
         raise VlmadaptError(f"the data of '{run.folder}' have changed since it was started; it cannot be resumed.")
     return splits, inputs
 
