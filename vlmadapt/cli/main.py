@@ -74,5 +74,5 @@ def _main(arguments: Sequence[str] | None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(message.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)  # names may not be text
     sys.exit(code)
