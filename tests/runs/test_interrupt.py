@@ -57,10 +57,8 @@ def test_the_files_that_were_being_written_are_tidied_up(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-WAITS = {
-    "in Python": "time.sleep(60)",
-    "in a library": "m = ctypes.create_string_buffer(64); lock = ctypes.CDLL(None).pthread_mutex_lock; lock(m); lock(m)",
-}
+LOCK_TWICE = "mutex = ctypes.create_string_buffer(64); [ctypes.CDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]"
+WAITS = {"in Python": "time.sleep(60)", "in a library": LOCK_TWICE}
 """Work that does not end; the second never returns to Python, which handles signals between its own steps."""
 
 
