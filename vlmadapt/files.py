@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT = 64 * 2**20
 """Bytes of the largest text file that is read."""
+TEMPORARY = ".tmp"
+"""End of the names of temporary files, which start with a dot."""
 YAML_LIMIT = 2**20
 """Bytes of the largest YAML file that is read; its parser needs seconds for more."""
 
@@ -84,21 +87,56 @@ def read_yaml_text(path: Path) -> Any:
     Raises:
         DataError: see `read_text`; or the content is not YAML, has an alias, or is nested too deeply.
     """
-    text = read_text(path, YAML_LIMIT)
     try:
-        return yaml.load(text, _TextLoader)
+        return parse_yaml(read_text(path, YAML_LIMIT), _TextLoader)
+    except ValueError as error:
+        raise DataError(f"{_quoted(path)} is not valid YAML ({error}).") from error
+
+
+def parse_yaml(text: str, loader: type[_TextLoader | _PlainLoader] | None = None) -> Any:
+    """A YAML value of plain types, without aliases.
+
+    Args:
+        text: the value.
+        loader: by default numbers, dates and so on are converted as `yaml.safe_load` does.
+
+    Raises:
+        ValueError: the text is not YAML, has an alias, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, loader or _PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise DataError(f"{_quoted(path)} is not valid YAML ({_cause(error)}).") from error
+        raise ValueError(_cause(error)) from error
 
 
-class _TextLoader(yaml.BaseLoader):
-    """Scalars as text, no aliases."""
+def as_yaml(content: Any) -> str:
+    """Readable YAML without aliases."""
+    return yaml.dump(content, Dumper=_PlainDumper, sort_keys=False)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _NoAliases(yaml.parser.Parser, yaml.composer.Composer):
+    """Refuses aliases."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="an alias; write the value itself", problem_mark=mark)
         return super().compose_node(parent, index)
+
+
+class _TextLoader(_NoAliases, yaml.BaseLoader):
+    """Scalars as text."""
+
+
+class _PlainLoader(_NoAliases, yaml.SafeLoader):
+    """Scalars as plain types."""
 
 
 def exists(path: Path) -> bool:
@@ -125,9 +163,10 @@ def _cause(error: Exception) -> str:
 
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary files beside `paths`, to be filled; behind the block they take their places together.
+    """Temporary files next to `paths`, to be filled; after the block they replace `paths` one after another.
 
-    Whatever goes wrong before (a full disk, Ctrl-C), the previous files stay as they were.
+    Whatever goes wrong before (a full disk, Ctrl-C), the previous files stay as they were. A reader may find the first
+    file new and the next one old, so files that belong together need a checksum of each other.
 
     Raises:
         VlmadaptError: the disk is full, or the place cannot be written to.
@@ -136,7 +175,7 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
             os.close(handle)
             temporaries.append(Path(name))
         yield tuple(temporaries)
@@ -169,6 +208,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write safetensors atomically."""
     with replacing(path) as (temporary,):
         temporary.write_bytes(as_safetensors(tensors, metadata))
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove temporary files that a killed process has left in a folder; nobody else may be writing there."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def content_sha256(content: Any) -> str:
+    """SHA-256 of a JSON value, whatever its layout in a file."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def as_json(content: Any) -> str:

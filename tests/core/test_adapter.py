@@ -16,11 +16,13 @@ from torch import Tensor
 from tests import small
 from tests.parity import tiny_clip
 from vlmadapt import Backbone
-from vlmadapt.core.adapter import load_adapter, read_config, save_adapter
+from vlmadapt.core import adapter
+from vlmadapt.core.adapter import AdapterConfig, load_adapter, read_config, save_adapter
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task
 from vlmadapt.errors import AdapterError
+from vlmadapt.files import content_sha256
 from vlmadapt.registry import API_VERSION
 from vlmadapt.roles import SEEN, Role
 
@@ -52,8 +54,11 @@ def saved(folder: Path, backbone: Backbone, name: str = "coop", **options: Any) 
 
 
 def change_config(folder: Path, **changes: Any) -> None:
+    """Other content with a checksum that fits, as a stranger's file may have."""
     config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps({**config, **changes}))
+    del config["config_sha256"]
+    content = {**config, **changes}
+    (folder / CONFIG).write_text(json.dumps({**content, "config_sha256": content_sha256(content)}))
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
@@ -210,8 +215,8 @@ def test_a_field_of_another_kind_is_named(tmp_path: Path, backbone: Backbone, fi
 
 def test_a_newer_format_is_refused(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path, backbone)
-    change_config(tmp_path, format=3)
-    assert "has format 3; this version reads up to 2" in refusal(tmp_path, backbone)
+    change_config(tmp_path, format=4)
+    assert "has format 4; this version reads up to 3" in refusal(tmp_path, backbone)
 
 
 def test_a_newer_plugin_api_is_refused(tmp_path: Path, backbone: Backbone) -> None:
@@ -237,3 +242,73 @@ def test_an_option_that_the_method_has_no_longer_is_named(tmp_path: Path, backbo
 def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=f"'{tmp_path}' holds no adapter"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("format_", [2, 3])
+def test_a_changed_config_is_noticed(tmp_path: Path, backbone: Backbone, format_: int) -> None:
+    """Templates, options and classes decide the numbers as tensors do."""
+    saved(tmp_path, backbone)
+    text = (tmp_path / CONFIG).read_text().replace("a photo of a {}.", "a photo of the {}.")
+    (tmp_path / CONFIG).write_text(text.replace('"format": 3', f'"format": {format_}'))
+    assert f"{CONFIG}' was changed after it was saved" in refusal(tmp_path, backbone)
+
+
+def test_a_config_of_format_3_without_a_checksum_is_refused(tmp_path: Path, backbone: Backbone) -> None:
+    saved(tmp_path, backbone)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    del config["config_sha256"]
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    assert "was changed after it was saved" in refusal(tmp_path, backbone)
+    (tmp_path / CONFIG).write_text(json.dumps({**config, "format": 2}))
+    load_adapter(tmp_path, backbone)  # as older versions have saved it
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1 + 2j])
+def test_numbers_that_no_training_gives_are_refused(tmp_path: Path, backbone: Backbone, value: complex) -> None:
+    saved(tmp_path, backbone)
+    what = "complex numbers" if isinstance(value, complex) else "numbers that are not finite"
+    change_weights(tmp_path, lambda tensors: tensors.update(context=torch.full((2, 64), value)))
+    assert f"{WEIGHTS}' has {what} in the tensor 'context'" in refusal(tmp_path, backbone)
+
+
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path, backbone: Backbone) -> None:
+    method = saved(tmp_path, backbone).method
+    before = (tmp_path / WEIGHTS).read_bytes()
+    with torch.no_grad():
+        next(method.parameters()).fill_(float("inf"))
+    with pytest.raises(AdapterError, match="the adapter of 'coop' has numbers that are not finite in the tensor 'cont"):
+        save_adapter(tmp_path, "coop", method, backbone, TEMPLATES)
+    assert (tmp_path / WEIGHTS).read_bytes() == before
+
+
+def test_files_that_a_writer_replaces_in_between_are_read_again(
+    tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "old", backbone, tokens=3)
+    saved(tmp_path / "new", backbone, tokens=2)
+    original, reads = adapter.read_config, []
+
+    def read(folder: Path) -> AdapterConfig:
+        reads.append(folder)
+        return original(tmp_path / "old" if len(reads) == 1 else folder)
+
+    monkeypatch.setattr(adapter, "read_config", read)
+    method, config = load_adapter(tmp_path / "new", backbone)
+    assert len(reads) == 2
+    assert config.options["tokens"] == method.config.tokens == 2
+
+
+def test_options_that_no_method_can_be_built_with_are_one_sentence(tmp_path: Path, backbone: Backbone) -> None:
+    saved(tmp_path, backbone)
+    change_config(tmp_path, options={"tokens": 10**15})
+    assert "was made by method 'coop'" in refusal(tmp_path, backbone)
+
+
+@pytest.mark.parametrize(
+    "field", [{"distribution": {}}, {"backbone": {"name": "tiny"}}, {"templates": [1]}, {"classes": ["a", None]}]
+)
+def test_a_missing_or_wrong_part_of_a_field_is_named(tmp_path: Path, backbone: Backbone, field: dict[str, Any]) -> None:
+    saved(tmp_path, backbone)
+    change_config(tmp_path, **field)
+    (name,) = field
+    assert f"is not an adapter's configuration: '{name}" in refusal(tmp_path, backbone)

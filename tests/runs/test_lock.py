@@ -74,3 +74,66 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(VlmadaptError, match="cannot be written"):
         exclusive(tmp_path / "file").__enter__()
+
+
+def test_a_folder_that_was_deleted_moved_or_made_anew_is_no_longer_owned(tmp_path: Path) -> None:
+    def in_use() -> None:
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    def made_anew() -> None:
+        in_use()
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / LOCK).touch()
+
+    for change in (in_use, made_anew):
+        with exclusive(tmp_path / "run") as owner:
+            owner.check()
+            change()
+            with pytest.raises(VlmadaptError, match="run' was deleted, moved or replaced while it was in use; stopped"):
+                owner.check()
+        assert (tmp_path / "run" / LOCK).exists() == (change is made_anew)  # another owner's lock is left alone
+        (tmp_path / "moved" / LOCK).unlink()
+        (tmp_path / "moved").rmdir()
+
+
+def test_temporary_files_of_a_dead_owner_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    keep = [tmp_path / "a.tmp", tmp_path / ".hidden", tmp_path / "adapter" / "b.json", tmp_path / "x" / "y" / ".z.tmp"]
+    sweep = [tmp_path / ".state.safetensors.1a.tmp", tmp_path / "adapter" / ".adapter_config.json.x.tmp"]
+    for path in (*keep, *sweep):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with exclusive(tmp_path):
+        assert all(path.exists() for path in keep)
+        assert not any(path.exists() for path in sweep)
+
+
+@pytest.mark.slow
+def test_of_two_starts_in_one_folder_one_is_refused_every_time(tmp_path: Path) -> None:
+    """100 of 100, started at the same moment."""
+    code = (
+        "import sys, time; from pathlib import Path; from vlmadapt.runs.lock import exclusive\n"
+        "from vlmadapt.errors import VlmadaptError\n"
+        "for i in range(100):\n"
+        "    sys.stdin.readline()\n"
+        "    try:\n"
+        "        with exclusive(Path(sys.argv[1]) / str(i)):\n"
+        "            print('taken', flush=True); sys.stdin.readline()\n"
+        "    except VlmadaptError:\n"
+        "        print('refused', flush=True); sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outcomes = []
+    for _ in range(100):
+        said = []
+        for step in ("start", "end"):
+            for process in both:
+                assert process.stdin is not None and process.stdout is not None
+                process.stdin.write(f"{step}\n")
+                process.stdin.flush()
+            if step == "start":
+                said = sorted(process.stdout.readline().strip() for process in both if process.stdout)
+        outcomes.append(said)
+    for process in both:
+        process.communicate()
+    assert outcomes == [["refused", "taken"]] * 100

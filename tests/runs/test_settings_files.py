@@ -76,6 +76,10 @@ def test_settings_remember_what_they_were_published_for(tmp_path: Path) -> None:
         (b"a: [\n  b\n", "line 3 is not valid YAML"),
         (b"- a\n", "is not a settings file; write `name: value` on each line"),
         (b"method: coop\n", "write the method as `method: {name: coop}`"),
+        (b"a: &x [1]\nb: [*x, *x]\n", "line 2 is not valid YAML"),
+        (b"[" * 5000, "is not valid YAML"),
+        (b"a: " + b"9" * 5000, "is not valid YAML"),
+        (b"#" * 2**21, "is no regular file of at most 1 MiB"),
         (b"train: 3\n", "write `train: {NAME: VALUE}`"),
     ],
 )
@@ -93,3 +97,8 @@ def test_a_file_has_to_name_its_method_where_that_decides(tmp_path: Path) -> Non
         method_name(tmp_path / "own.yaml")
     with pytest.raises(SettingError, match=r"none\.yaml' does not exist"):
         method_name(tmp_path / "none.yaml")
+
+
+def test_a_device_does_not_make_a_command_wait(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="'/dev/zero' is no regular file"):
+        read_settings([Path("/dev/zero")])

@@ -201,8 +201,7 @@ def test_a_state_that_is_written_over_leaves_the_loaded_one_alone(whole: FitResu
     trainer.apply([torch.ones_like(parameter) for parameter in method.parameters()])
     state.save_state(tmp_path / "state", method, trainer, TrainingProgress())
     state.load_state(tmp_path / "state", method, trainer)
-    optimizer = trainer.optimizer
-    before = [values["exp_avg"].clone() for values in optimizer.state.values()]
+    before = [values["exp_avg"].clone() for values in trainer.optimizer.state.values()]
     (tmp_path / "state").write_bytes(bytes((tmp_path / "state").stat().st_size))
     assert all(tensor.any() for tensor in before)
-    assert all(map(torch.equal, before, (values["exp_avg"] for values in optimizer.state.values())))
+    assert all(map(torch.equal, before, (values["exp_avg"] for values in trainer.optimizer.state.values())))

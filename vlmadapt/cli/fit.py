@@ -14,6 +14,8 @@ from vlmadapt.cli.parsing import EarlyParser, add_config, new_parser, parse, tak
 from vlmadapt.cli.prechecks import check_resumable, check_startable
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.runs.resumption import resumed_settings
+from vlmadapt.runs.run import Run
 from vlmadapt.runs.settings import FitSettings, make_recipe
 
 DESCRIPTION = """Train a method and test it. Settings come from the published defaults of the method, then from --config
@@ -26,14 +28,15 @@ def run(arguments: list[str]) -> None:
     name = content.get("method", {}).get("name")
     # Without defaults: `epochs` that is given and `epochs` that is published differ, see `make_recipe`.
     printing = any(argument.startswith("--print_config") for argument in others)
-    given = parse(_parser(name), others, content, defaults=printing).as_dict()
-    resume = Path(given["resume"]) if given.get("resume") else None
-    settings = _new_run(given) if resume is None else _resumed(resume, given)
+    resume = _resume(others)
+    known = name or (check_resumable(resume).method if resume else None)
+    given = parse(_parser(known), others, content, defaults=printing).as_dict()
+    settings, changes = (_new_run(given), {}) if resume is None else _resumed(resume, given)
     from vlmadapt.cli.tables.runs import fit_table
     from vlmadapt.runs.distributed import is_main_process
     from vlmadapt.training.fit import fit
 
-    result = fit(settings, resume=resume)
+    result = fit(settings, resume=resume, changes=changes)
     if is_main_process():
         fit_table(result.numbers, result.folder)
 
@@ -54,6 +57,14 @@ def _take_short_options(arguments: Sequence[str]) -> tuple[dict[str, Any], list[
     return content, others
 
 
+def _resume(arguments: Sequence[str]) -> Path | None:
+    """The run of `--resume`, whose method decides which options exist."""
+    early = EarlyParser()
+    early.add_argument("--resume", type=Path)
+    folder: Path | None = early.parse_known_args(list(arguments))[0].resume
+    return folder
+
+
 def _parser(name: str | None) -> ArgumentParser:
     parser = new_parser("fit", DESCRIPTION)
     add_config(parser)
@@ -65,7 +76,11 @@ def _parser(name: str | None) -> ArgumentParser:
         parser.set_defaults({f"train.{key}": value for key, value in vars(published).items()})
     parser.add_class_arguments(FitSettings, None, skip={"method", "options", "train"})
     parser.add_argument(
-        "--resume", type=str, metavar="RUN", help="continue the run in this folder; its own settings apply"
+        "--resume",
+        type=str,
+        metavar="RUN",
+        help="continue the run in this folder with its own settings; may change: --workers, the places of data and "
+        "backbone, and --train.epochs to more where the schedule is constant",
     )
     return parser
 
@@ -88,13 +103,11 @@ def _new_run(given: dict[str, Any]) -> FitSettings:
     return settings
 
 
-def _resumed(folder: Path, given: dict[str, Any]) -> FitSettings:
-    """Settings of the run in a folder.
+def _resumed(folder: Path, given: dict[str, Any]) -> tuple[FitSettings, dict[str, Any]]:
+    """Settings of the run in a folder, and those of them that change.
 
     Raises:
-        VlmadaptError: the folder holds no run, or other settings are given, which would have no effect.
+        VlmadaptError: the folder holds no run, or settings are given that cannot change.
     """
-    surplus = [name for name, value in given.items() if name != "resume" and value not in (None, {})]
-    if surplus:
-        raise VlmadaptError(f"--resume continues '{folder}' with its own settings; leave --{surplus[0]} out.")
-    return check_resumable(folder)
+    changes = {name: value for name, value in given.items() if name != "resume" and value not in (None, {})}
+    return resumed_settings(Run.open(folder), changes), changes

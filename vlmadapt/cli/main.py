@@ -32,10 +32,24 @@ commands:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exits with 0, with 2 after a user's mistake (one line on standard error), or with 130 after Ctrl-C.
+    Exits with 0, with 2 after a user's mistake (one line on standard error), with 130 after Ctrl-C and after any signal
+    that stopped training with everything saved, and with 128 + n after another signal n.
     """
+    from vlmadapt.runs.interrupt import Interrupted, Terminated, ended_by_signals
+
+    try:
+        with ended_by_signals():
+            _main(arguments)
+    except Interrupted as error:
+        _fail(f"vlmadapt: {error}", 130)
+    except Terminated as error:
+        _fail(f"vlmadapt: {error}.", 128 + error.number)
+    except KeyboardInterrupt:
+        _fail("vlmadapt: stopped.", 130)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     from vlmadapt.errors import VlmadaptError, unknown
-    from vlmadapt.runs.interrupt import Interrupted
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
@@ -53,10 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(given[1:])
     except VlmadaptError as error:
         _fail(f"vlmadapt: {error}", 2)
-    except Interrupted as error:
-        _fail(f"vlmadapt: {error}", 130)
-    except KeyboardInterrupt:
-        _fail("vlmadapt: stopped.", 130)
     except BrokenPipeError:
         sys.stderr.close()
     except OSError as error:
@@ -64,5 +74,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(message.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)  # names may not be text
     sys.exit(code)

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from vlmadapt.errors import VlmadaptError
-from vlmadapt.files import write_json
+from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.files import read_json, write_json
 from vlmadapt.runs.run import Run
+from vlmadapt.shapes import check_shape
+from vlmadapt.text import first_line
 
 COMPARISON = "comparison.json"
+
+
+class EntryFile(TypedDict):
+    """A run in `comparison.json`, see `Entry`."""
+
+    method: str
+    data: str
+    shots: int
+    seed: int
+    folder: str
+    recipe: list[str]
+    note: str
+    error: str | None
+
+
+class ComparisonFile(TypedDict):
+    """`comparison.json`, see `Comparison`."""
+
+    format: Literal[1]
+    protocol: str
+    backbone: str
+    recipe: str
+    entries: list[EntryFile]
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -98,15 +123,16 @@ class Comparison:
         """
         path = folder / COMPARISON
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            content.pop("format")
+            content = read_json(path)
+            check_shape(content, ComparisonFile)
+            del content["format"]
             entries = tuple(
                 Entry(**{**e, "folder": folder / e["folder"], "recipe": tuple(e["recipe"])})
                 for e in content.pop("entries")
             )
             return cls(entries=entries, **content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (DataError, ValueError, TypeError) as error:
+            cause = first_line(error).rstrip(".")
             raise VlmadaptError(f"'{path}' is damaged ({cause}); the comparison cannot be used.") from error
 
 

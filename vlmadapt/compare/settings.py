@@ -18,6 +18,7 @@ from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.runs.places import absolute
 from vlmadapt.runs.settings import FitSettings, make_recipe
 from vlmadapt.runs.settings_files import method_name
 from vlmadapt.validation import validated
@@ -231,5 +232,5 @@ def fingerprint(config: Mapping[str, Any], data_sha256: str) -> str:
         config: settings as a run folder stores them.
         data_sha256: hash of the run's split.
     """
-    relevant = {key: value for key, value in config.items() if key not in IRRELEVANT}
+    relevant = {key: value for key, value in absolute(config).items() if key not in IRRELEVANT}
     return hashlib.sha256(json.dumps([relevant, data_sha256], sort_keys=True).encode()).hexdigest()

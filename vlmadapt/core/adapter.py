@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -16,25 +15,45 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.build import build_method
 from vlmadapt.core.method import Method, Task
-from vlmadapt.errors import AdapterError, PluginError, SettingError
-from vlmadapt.files import as_json, as_safetensors, replacing
+from vlmadapt.errors import AdapterError, DataError, VlmadaptError
+from vlmadapt.files import as_json, as_safetensors, content_sha256, read_json, replacing
+from vlmadapt.shapes import check_shape
+from vlmadapt.text import first_line
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-FORMAT = 2
-READABLE_FORMATS = (1, 2)
-"""Format 1 lacks the class list, and of the backbone it states the weights alone."""
+FORMAT = 3
+READABLE_FORMATS = (1, 2, 3)
+"""Format 1 lacks the class list, and of the backbone it states the weights alone; format 2 lacks `config_sha256`."""
 
-_KINDS = {
-    "method": str,
-    "options": dict,
-    "distribution": dict,
-    "api_version": int,
-    "backbone": dict,
-    "templates": list,
-    "weights_sha256": str,
-    "classes": list,
-}
+
+class Origin(TypedDict):
+    """Distribution that provides a method."""
+
+    name: str
+    version: str
+
+
+class TrainedOn(TypedDict):
+    """Backbone of an adapter; more keys are those of `Backbone.identity`."""
+
+    name: str
+    sha256: str
+
+
+class ConfigFile(TypedDict):
+    """`adapter_config.json`, see `AdapterConfig`."""
+
+    method: str
+    options: dict[str, Any]
+    distribution: Origin
+    api_version: int
+    backbone: TrainedOn
+    templates: list[str]
+    weights_sha256: str
+    classes: NotRequired[list[str]]
+    config_sha256: NotRequired[str]
+    format: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,7 @@ class AdapterConfig:
         templates: texts that described the classes in training.
         weights_sha256: SHA-256 of the file with the tensors.
         classes: names of the classes it was trained on, in the order of its labels; none if it answers for others.
+        config_sha256: SHA-256 of all of this but itself.
         format: version of these two files.
     """
 
@@ -61,13 +81,33 @@ class AdapterConfig:
     templates: list[str]
     weights_sha256: str
     classes: list[str] = field(default_factory=list)
+    config_sha256: str = ""
     format: int = FORMAT
+
+    def sealed(self) -> AdapterConfig:
+        """The same with its checksum."""
+        return replace(self, config_sha256=self._sha256())
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the checksum fits; True for formats that have none."""
+        return (self.format < FORMAT and not self.config_sha256) or self.config_sha256 == self._sha256()
+
+    def _sha256(self) -> str:
+        return content_sha256({name: value for name, value in vars(self).items() if name != "config_sha256"})
 
 
 def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, templates: Sequence[str]) -> None:
-    """Write both files; if anything goes wrong before they are complete, the previous ones stay."""
+    """Write both files; if anything goes wrong before they are complete, the previous ones stay.
+
+    Raises:
+        AdapterError: a tensor is complex or not finite.
+        VlmadaptError: the files cannot be written.
+    """
+    tensors = method.state_dict()
+    _check_numbers(tensors, f"the adapter of '{name}'")
     plugin = registry.find(registry.METHODS, name)
-    weights = as_safetensors(method.state_dict())
+    weights = as_safetensors(tensors)
     config = AdapterConfig(
         method=name,
         options=asdict(method.config),
@@ -77,7 +117,7 @@ def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, te
         templates=list(templates),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         classes=[] if method.answers_unseen else list(method.trained_classes),
-    )
+    ).sealed()
     with replacing(folder / WEIGHTS, folder / CONFIG) as (weights_file, config_file):
         weights_file.write_bytes(weights)
         config_file.write_text(as_json(asdict(config)), encoding="utf-8")
@@ -90,19 +130,17 @@ def read_config(folder: Path) -> AdapterConfig:
         AdapterError: the folder holds no adapter, or one of another format.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not path.exists():
         raise AdapterError(f"'{folder}' holds no adapter ({CONFIG} is missing).")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content.get("format") not in READABLE_FORMATS:
             raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads up to {FORMAT}.")
-        config = AdapterConfig(**content)
-        for name, kind in _KINDS.items():
-            if not isinstance(getattr(config, name), kind):
-                raise TypeError(f"'{name}' is no {kind.__name__}")
-        return config
-    except (ValueError, TypeError, AttributeError) as error:
-        raise AdapterError(f"'{path}' is not an adapter's configuration: {error}.") from error
+        check_shape(content, ConfigFile)
+        return AdapterConfig(**content)
+    except (DataError, ValueError, TypeError, AttributeError) as error:
+        cause = first_line(error).rstrip(".")
+        raise AdapterError(f"'{path}' is not an adapter's configuration: {cause}.") from error
 
 
 def load_adapter(
@@ -134,31 +172,62 @@ def load_adapter(
             f"'{folder}' was made for the backbone '{config.backbone['name']}'; '{backbone.name}' has other "
             f"{', other '.join(wrong)}."
         )
-    tensors = _read_weights(folder, config)
+    config, tensors = _read_both(folder, config)
     task = Task(tuple(config.classes or classes), tuple(config.templates))
     try:
         method = build_method(config.method, backbone, task, {**config.options, **(options or {})})
-    except (PluginError, SettingError) as error:
-        raise AdapterError(
-            f"'{folder}' was made by method '{config.method}' of the distribution '{' '.join(made_by)}': {error}"
-        ) from error
+    except (VlmadaptError, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        maker = f"method '{config.method}' of the distribution '{' '.join(made_by)}'"
+        raise AdapterError(f"'{folder}' was made by {maker}: {first_line(error)}") from error
     _load_strictly(method, tensors, folder)
     return method.eval(), config
 
 
+def _read_both(folder: Path, config: AdapterConfig) -> tuple[AdapterConfig, dict[str, Tensor]]:
+    """Configuration and tensors that belong together; read again if somebody replaced them in between.
+
+    Raises:
+        AdapterError: they do not belong together, or are damaged.
+    """
+    try:
+        return config, _read_weights(folder, config)
+    except AdapterError:
+        again = read_config(folder)
+        if again == config:
+            raise
+        return again, _read_weights(folder, again)
+
+
 def _read_weights(folder: Path, config: AdapterConfig) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     path = folder / WEIGHTS
     if not path.is_file():
         raise AdapterError(f"'{folder}' holds no {WEIGHTS}.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != config.weights_sha256:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != config.weights_sha256:
         raise AdapterError(f"'{path}' is not the file that {CONFIG} describes; the adapter is damaged or mixed up.")
+    if not config.unchanged:
+        raise AdapterError(f"'{folder / CONFIG}' was changed after it was saved; the adapter is damaged.")
     try:
-        return load_file(path)
+        tensors = load(content)
     except SafetensorError as error:
         raise AdapterError(f"'{path}' cannot be read: {error}.") from error
+    _check_numbers(tensors, f"'{path}'")
+    return tensors
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse numbers that no training gives.
+
+    Raises:
+        AdapterError: a tensor is complex or not finite.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or not tensor.isfinite().all():
+            what = "complex numbers" if tensor.is_complex() else "numbers that are not finite"
+            raise AdapterError(f"{where} has {what} in the tensor '{name}'; it cannot be used.")
 
 
 def _load_strictly(method: Method, tensors: dict[str, Tensor], folder: Path) -> None:

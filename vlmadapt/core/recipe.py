@@ -150,6 +150,11 @@ class Recipe:
         return self.epochs > 0 and not self.steps_per_shot and self.warmup_epochs >= self.cycle
 
     @property
+    def extendable(self) -> bool:
+        """Whether more epochs continue the same training: the learning rate does not depend on their number."""
+        return self.schedule == "constant" and self.cycles == 1 and not self.steps_per_shot
+
+    @property
     def warmup_advice(self) -> str:
         """End of a message about the training: advice if all of it is warm-up, else empty."""
         if not self.only_warmup:

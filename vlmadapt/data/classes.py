@@ -73,7 +73,7 @@ def check_class_names(names: Sequence[str], where: Path | str) -> None:
     for name in names:
         if not name.replace("_", " ").strip():
             raise DataError(f"'{where}' has a class with the empty name '{name}'; give it a name that can be read.")
-        if any(unicodedata.category(character) == "Cc" for character in name):
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):  # control, half of a pair
             raise DataError(f"'{where}' has a class name with control characters, {name[:50]!a}; correct it.")
         if len(name) > LONGEST:
             raise DataError(f"'{where}' has a class name of {len(name):,} characters, '{name[:20]}...'; shorten it.")

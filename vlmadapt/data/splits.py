@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from vlmadapt.data.class_split import ClassSplit
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.errors import DataError, unknown
+from vlmadapt.files import content_sha256
 from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 from vlmadapt.text import first_few
 
@@ -225,12 +224,12 @@ def manifest(splits: Splits) -> dict[str, Any]:
             _described(group, root if group.templates is None else _root(group.examples)) for group in splits.groups
         ],
     }
-    return {"sha256": _hash(content), **content}
+    return {"sha256": content_sha256(content), **content}
 
 
 def group_sha256(group: ClassGroup) -> str:
     """SHA-256 of all that a group's accuracy depends on: classes, role, templates, files and labels."""
-    return _hash(_described(group, _root(group.examples)))
+    return content_sha256(_described(group, _root(group.examples)))
 
 
 def _described(group: ClassGroup, root: Path) -> dict[str, Any]:
@@ -245,11 +244,6 @@ def _listed(examples: Sequence[Example], root: Path) -> list[list[str | int]]:
 
 def _root(examples: Sequence[Example]) -> Path:
     return Path(os.path.commonpath([example.path.parent for example in examples]))
-
-
-def _hash(content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _group(dataset: Dataset, name: str, role: Role, labels: tuple[int, ...]) -> ClassGroup:

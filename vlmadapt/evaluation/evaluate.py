@@ -17,6 +17,7 @@ from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes, usual_precision
 from vlmadapt.roles import Role
+from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.recorded import Recorded, recorded_groups, trained_on
 from vlmadapt.runs.run import Run
@@ -25,7 +26,7 @@ from vlmadapt.text import counted
 
 
 def evaluate(
-    folder: Path,
+    folder: Path | str,
     *,
     data: str | None = None,
     classes: Path | None = None,
@@ -61,6 +62,8 @@ def evaluate(
     session = Session.join()
     trained, _ = trained_and_known_classes(run)
     notes: tuple[str, ...] = ()
+    for note in run.place_notes():
+        session.reporter.say(note)
     if protocol is not None:
         groups = _groups_of(protocol, run, trained, data, classes, data_root)
     elif data is None:
@@ -74,8 +77,11 @@ def evaluate(
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
     for note in notes:
         session.reporter.say(note)
-    classifier = load_classifier(run.adapter, trained, backbone, options, precision or usual_precision(run))
-    accuracies = [evaluate_group(classifier, group, session) for group in groups]
+    classifier = load_classifier(
+        run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
+    )
+    with ended_with_peers():
+        accuracies = [evaluate_group(classifier, group, session) for group in groups]
     return accuracies, summary(accuracies)
 
 

@@ -103,6 +103,7 @@ def load(
         trained, known = trained_and_known_classes(run)
         classes = known if classes is None else classes
         precision = precision or usual_precision(run)
+        backbone = backbone or run.settings().backbone
         folder = run.adapter
     else:
         _check_named_backbone(folder, backbone)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.files import sweep_temporaries
 
 LOCK = ".lock"
 TAKEN = (EACCES, EAGAIN, EDEADLK)
@@ -38,12 +39,41 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)  # closing alone would leave it to forked children that share the file
 
 
+class Ownership:
+    """A folder that this process owns.
+
+    Args:
+        path: lock file.
+        file: the same, open and locked.
+    """
+
+    def __init__(self, path: Path, file: TextIO):
+        self._path = path
+        self._file = file
+
+    def check(self) -> None:
+        """See that the folder is still there and still owned, before something is written to it.
+
+        Raises:
+            VlmadaptError: it was deleted, moved, or made anew by somebody else.
+        """
+        try:
+            owned = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except OSError:
+            owned = False
+        if not owned:
+            raise VlmadaptError(
+                f"'{self._path.parent}' was deleted, moved or replaced while it was in use; stopped, nothing more is "
+                "written there."
+            )
+
+
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[Ownership]:
     """Own a folder for the duration of a `with` block; the folder is made if it does not exist.
 
     The operating system releases the lock when its process ends, however it ends, so the lock of a dead owner does not
-    have to be removed. On file systems without locks nothing is held.
+    have to be removed; temporary files that it left are. On file systems without locks nothing is held.
 
     Raises:
         VlmadaptError: another process owns the folder, or the folder cannot be written to.
@@ -54,10 +84,14 @@ def exclusive(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}))
             file.flush()
+        for part in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            sweep_temporaries(part)
+        owner = Ownership(path, file)
         try:
-            yield
+            yield owner
         finally:
-            with suppress(OSError):
+            with suppress(OSError, VlmadaptError):
+                owner.check()
                 _remove(path)
             with suppress(OSError):
                 _unlock(file)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from types import NoneType
 from typing import Any, TypeVar
 
-import yaml
-
 from vlmadapt import registry
-from vlmadapt.errors import PluginError, VlmadaptError
-from vlmadapt.files import write_json, write_text
+from vlmadapt.errors import PluginError, SettingError, VlmadaptError
+from vlmadapt.files import as_yaml, content_sha256, parse_yaml, read_text, write_json, write_text
+from vlmadapt.runs.places import absolute, find_places, place_notes, relative_places
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.runs.shapes import DataFile, EnvironmentFile, Epoch, GroupAnswers, ResultFile, check_data
+from vlmadapt.shapes import check_shape
 from vlmadapt.text import first_line
 
 CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, RESULT = (
@@ -26,6 +27,11 @@ CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, RESULT = (
     "answers.json",
     "result.json",
 )
+SEALED = (CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS)
+"""Files whose checksums `result.json` holds."""
+FORMAT, READABLE_FORMATS = 2, (1, 2)
+"""Of `result.json`; format 1 has no checksums."""
+CHECKSUM = "sha256"
 ADAPTER, STATE = "adapter", "state.safetensors"
 LIBRARIES = ("vlmadapt", "torch", "torchvision", "open_clip_torch", "timm", "accelerate", "safetensors", "numpy")
 
@@ -33,7 +39,11 @@ T = TypeVar("T")
 
 
 class Run:
-    """Where a run keeps its files."""
+    """Where a run keeps its files.
+
+    A finished run's `result.json` has a checksum, and holds those of its other files, so that none of them can be
+    changed unnoticed.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -42,39 +52,63 @@ class Run:
 
     @classmethod
     def new(cls, folder: Path) -> Run:
-        """A run to be started.
+        """A run to be started; one that ended before it saved anything is replaced.
 
         Raises:
             VlmadaptError: the folder holds a run already.
         """
-        if (folder / CONFIG).exists():
+        run = cls(folder)
+        saved = (run.state, run.adapter, folder / RESULT)
+        if (folder / CONFIG).exists() and any(path.exists() for path in saved):
             raise VlmadaptError(
                 f"'{folder}' holds a run already; continue it with `vlmadapt fit --resume {folder}`, choose another "
                 "folder with --out, or delete it."
             )
-        return cls(folder)
+        return run
 
     def start(self, settings: FitSettings, manifest: dict[str, Any]) -> None:
         """Write what is known before training; the config comes last, for it is what makes a folder a run."""
-        write_json(self.folder / ENVIRONMENT, environment(settings.method))
+        config = absolute(settings.to_config())
+        paths = relative_places(FitSettings.from_config(config), self.folder)
+        write_json(self.folder / ENVIRONMENT, {**environment(settings.method), "paths": paths})
         write_json(self.folder / DATA, manifest)
-        write_text(self.folder / CONFIG, yaml.safe_dump(settings.to_config(), sort_keys=False))
+        write_text(self.folder / CONFIG, as_yaml(config))
+
+    def restart(self, settings: FitSettings) -> None:
+        """Change the settings of a run; its result, which is that of the old ones, is dropped first."""
+        config = absolute(settings.to_config())
+        if config == self._read(CONFIG, parse_yaml):
+            return
+        described = self._read(ENVIRONMENT, _parse_environment)
+        (self.folder / RESULT).unlink(missing_ok=True)
+        paths = relative_places(FitSettings.from_config(config), self.folder)
+        write_json(self.folder / ENVIRONMENT, {**described, "paths": paths})
+        write_text(self.folder / CONFIG, as_yaml(config))
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path | str) -> Run:
         """An existing run.
 
         Raises:
             VlmadaptError: the folder does not exist or holds no run.
         """
+        folder = Path(folder)
         if not (folder / CONFIG).is_file():
             what = "holds no run" if folder.is_dir() else "does not exist"
             raise VlmadaptError(f"'{folder}' {what}; `vlmadapt fit` makes run folders (by default below runs/).")
         return cls(folder)
 
     def settings(self) -> FitSettings:
-        """The resolved settings it was started with."""
-        return self._read(CONFIG, lambda text: FitSettings.from_config(yaml.safe_load(text)))
+        """The resolved settings it was started with; paths that no longer exist are looked for next to the run.
+
+        Raises:
+            VlmadaptError: the file is damaged, or a setting is invalid.
+        """
+        return find_places(self._recorded_settings(), self.folder, self._relative_places())
+
+    def place_notes(self) -> tuple[str, ...]:
+        """A sentence for each path that was found in another place than it was recorded."""
+        return place_notes(self._recorded_settings(), self.settings())
 
     def check_method(self) -> None:
         """See that the distribution of its method is installed.
@@ -82,12 +116,20 @@ class Run:
         Raises:
             PluginError: it is not; the message names it.
         """
-        made_by = self._read(ENVIRONMENT, _parse_maker)
-        if gone := registry.missing(*made_by):
+        made_by = self.environment().get("method")
+        if made_by is None:
+            raise VlmadaptError(
+                f"'{self.folder / ENVIRONMENT}' does not name the run's method; the run cannot be used."
+            )
+        if gone := registry.missing(made_by["name"], made_by["distribution"], made_by["version"]):
             raise PluginError(f"'{self.folder}' was made by {gone}")
 
     def manifest(self) -> dict[str, Any]:
-        """Which images of which classes it trains on and tests."""
+        """Which images of which classes it trains on and tests, see `DataFile`.
+
+        Raises:
+            VlmadaptError: the file is missing or damaged.
+        """
         return self._read(DATA, _parse_manifest)
 
     def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
@@ -104,11 +146,19 @@ class Run:
         Raises:
             VlmadaptError: the file is damaged.
         """
-        return self._read(ANSWERS, _parse_answers) if (self.folder / ANSWERS).is_file() else None
+        return self._read(ANSWERS, _parse_answers) if (self.folder / ANSWERS).exists() else None
 
-    def write_result(self, result: dict[str, Any]) -> None:
-        """The final numbers."""
-        write_json(self.folder / RESULT, result)
+    def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Write the final numbers, with checksums of all files of the run.
+
+        Returns:
+            What was written.
+        """
+        sums = {name: _sha256(self.folder / name) for name in SEALED if (self.folder / name).is_file()}
+        content = {"format": FORMAT, **result, "files": sums}
+        content = {**content, CHECKSUM: content_sha256(content)}
+        write_json(self.folder / RESULT, content)
+        return content
 
     def result(self) -> dict[str, Any] | None:
         """The final numbers, None while there are none.
@@ -116,7 +166,8 @@ class Run:
         Raises:
             VlmadaptError: the file is damaged.
         """
-        return self._read(RESULT, _parse_result) if (self.folder / RESULT).is_file() else None
+        content = self._result()
+        return content and {key: value for key, value in content.items() if key not in ("format", "files", CHECKSUM)}
 
     def environment(self) -> dict[str, Any]:
         """Versions and machine, as `environment` describes them.
@@ -132,76 +183,90 @@ class Run:
         Raises:
             VlmadaptError: the file is damaged.
         """
-        return self._read(METRICS, _parse_metrics) if (self.folder / METRICS).is_file() else []
+        return self._read(METRICS, _parse_metrics) if (self.folder / METRICS).exists() else []
+
+    def _recorded_settings(self) -> FitSettings:
+        return self._read(CONFIG, lambda text: FitSettings.from_config(parse_yaml(text)))
+
+    def _relative_places(self) -> Mapping[str, str]:
+        if not (self.folder / ENVIRONMENT).exists():
+            return {}
+        places: Mapping[str, str] = self.environment().get("paths", {})
+        return places
+
+    def _result(self) -> dict[str, Any] | None:
+        path = self.folder / RESULT
+        return _parsed(path, read_text(path), _parse_result) if path.exists() else None
 
     def _read(self, name: str, parse: Callable[[str], T]) -> T:
+        path = self.folder / name
+        text = read_text(path)
         try:
-            return parse((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            raise VlmadaptError(
-                f"'{self.folder / name}' is damaged ({first_line(error)}); the run cannot be used."
-            ) from error
+            sealed = (self._result() or {}).get("files", {})
+        except VlmadaptError:  # `result` says so to whoever asks for it
+            sealed = {}
+        if name in sealed and sealed[name] != _sha256(path):
+            raise VlmadaptError(f"'{path}' is damaged (it was changed after the run ended); the run cannot be used.")
+        return _parsed(path, text, parse)
+
+
+def _parsed(path: Path, text: str, parse: Callable[[str], T]) -> T:
+    """The content of a file.
+
+    Raises:
+        VlmadaptError: the file is damaged.
+    """
+    try:
+        return parse(text)
+    except (ValueError, KeyError, TypeError, RecursionError, SettingError) as error:
+        raise VlmadaptError(
+            f"'{path}' is damaged ({first_line(error).rstrip('.')}); the run cannot be used."
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _parse_manifest(text: str) -> dict[str, Any]:
-    content = _object(text, {"sha256": str})
-    if not all(isinstance(group["examples"], list) and group["classes"] for group in content.get("test", ())):
-        raise ValueError("a tested group lists no images")
+    content = _shaped(text, DataFile)
+    check_data(content)
     return content
 
 
 def _parse_result(text: str) -> dict[str, Any]:
-    number = (int, float)
-    content = _object(
-        text,
-        {
-            "accuracy": dict,
-            "trainable_parameters": int,
-            "steps": int,
-            "seconds_per_step": (*number, NoneType),
-            "test_images_per_second": number,
-            "peak_memory_bytes": number,
-            "data_sha256": str,
-        },
-    )
-    if not content["accuracy"] or not all(isinstance(value, number) for value in content["accuracy"].values()):
-        raise ValueError("its accuracies are no numbers")
+    content = _shaped(text, ResultFile)
+    if not content["accuracy"]:
+        raise ValueError("it has no accuracies")
+    if content.get("format", 1) not in READABLE_FORMATS:
+        raise ValueError(f"it has format {content['format']}; this version reads up to {FORMAT}")
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    if "format" in content and content.get(CHECKSUM) != content_sha256(rest):
+        raise ValueError("its checksum is another one")
     return content
 
 
 def _parse_environment(text: str) -> dict[str, Any]:
-    return _object(text, {"python": str, "gpu": (str, NoneType), "threads": int, "libraries": dict})
-
-
-def _parse_maker(text: str) -> tuple[str, str, str]:
-    """Name, distribution and version of the method."""
-    method = _object(text, {"method": dict})["method"]
-    return method["name"], method["distribution"], method["version"]
+    return _shaped(text, EnvironmentFile)
 
 
 def _parse_answers(text: str) -> list[dict[str, Any]]:
-    content = json.loads(text)
-    if not isinstance(content, list) or not all(isinstance(group, dict) and "name" in group for group in content):
-        raise ValueError("it lists no groups")
+    content: list[dict[str, Any]] = _shaped(text, list[GroupAnswers])
     return content
 
 
 def _parse_metrics(text: str) -> list[dict[str, Any]]:
-    return [_object(line, {"epoch": int}) for line in text.splitlines()]
+    return [_shaped(line, Epoch) for line in text.splitlines()]
 
 
-def _object(text: str, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
-    """A JSON object with at least some values, of some types.
+def _shaped(text: str, shape: Any) -> Any:
+    """A JSON value of a shape.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it has another one.
     """
     content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
-    for name, kind in kinds.items():
-        if name not in content or not isinstance(content[name], kind):
-            raise ValueError(f"'{name}' is missing or of the wrong type")
+    check_shape(content, shape)
     return content
 
 

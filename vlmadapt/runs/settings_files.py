@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vlmadapt.errors import SettingError
+from vlmadapt.files import YAML_LIMIT, exists, parse_yaml
 
 SECTIONS = ("method", "train")
 """Settings that are mappings of settings; an empty one is written `train:` in YAML."""
@@ -48,16 +47,18 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if exists(path) and (not path.is_file() or path.stat().st_size > YAML_LIMIT):
+        raise SettingError(f"the settings file '{path}' is no regular file of at most {YAML_LIMIT / 2**20:g} MiB.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise SettingError(f"the settings file '{path}' does not exist.") from None
     except UnicodeDecodeError as error:
         raise SettingError(f"the settings file '{path}' is not UTF-8 text.") from error
     except OSError as error:
         raise SettingError(f"the settings file '{path}' cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+    except ValueError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise SettingError(f"'{path}'{line} is not valid YAML.") from error
     if not isinstance(content, dict):

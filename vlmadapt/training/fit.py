@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,14 @@ from vlmadapt.data.transforms import train_transform
 from vlmadapt.errors import TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
 from vlmadapt.roles import SEEN
+from vlmadapt.runs.distributed import ended_with_peers
+from vlmadapt.runs.identity import run_identity
 from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
-from vlmadapt.runs.lock import exclusive
+from vlmadapt.runs.lock import Ownership, exclusive
 from vlmadapt.runs.memory import peak_memory
 from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.resumption import resumed_settings
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
@@ -66,13 +70,16 @@ class _Job:
     session: Session
     settings: FitSettings
     run: Run
+    owner: Ownership | None
     inputs: Inputs
     splits: Splits
     classifier: Classifier
     support: SupportSet
 
 
-def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
+def fit(
+    settings: FitSettings, *, resume: Path | str | None = None, changes: Mapping[str, Any] | None = None
+) -> FitResult:
     """Train a method and test it.
 
     One run at a time in each process; in a second thread `fit` waits for the first one.
@@ -80,25 +87,34 @@ def fit(settings: FitSettings, *, resume: Path | None = None) -> FitResult:
     Args:
         settings: settings of the run; ignored with `resume`, which has its own.
         resume: a run folder to continue, to the same final numbers as an uninterrupted run.
+        changes: settings that a resumed run gets, see `vlmadapt.runs.resumption`.
 
     Raises:
         VlmadaptError: anything the user can fix, before any work is done where possible.
         Interrupted: Ctrl-C; the run can be resumed.
     """
     with _ONE_AT_A_TIME:
-        settings = settings.resolved() if resume is None else Run.open(resume).settings()
-        session = Session.join(settings.workers)
-        folder = Path(settings.out or "run") if resume is None else resume
-        with exclusive(folder) if session.main else nullcontext():
-            run = Run.new(folder) if resume is None else Run.open(folder)
-            job = _start(settings, session, run, resumed=resume is not None)
-            return _finish(job, _train(job))
+        if resume is None:
+            return _fit(settings.resolved(), None)
+        folder = Path(resume)
+        return _fit(resumed_settings(Run.open(folder), changes or {}), folder)
 
 
-def _start(settings: FitSettings, session: Session, run: Run, resumed: bool) -> _Job:
+def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
+    session = Session.join(settings.workers)
+    folder = resume or Path(settings.out or "run")
+    with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
+        run = Run.open(folder) if resume else Run.new(folder)
+        job = _start(settings, session, run, owner, resumed=resume is not None)
+        return _finish(job, _train(job))
+
+
+def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> _Job:
     """Read everything, build and prepare the method, and start the run folder."""
     if resumed:
         run.check_method()
+        for note in run.place_notes():
+            session.reporter.say(note)
     splits, inputs = _data(settings, run if resumed else None, session.reporter)
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     support = SupportSet(classifier, splits, settings)
@@ -107,10 +123,14 @@ def _start(settings: FitSettings, session: Session, run: Run, resumed: bool) -> 
             classifier.method.prepare(support)
         _rehearse(classifier, splits)
     session.accelerator.wait_for_everyone()
-    if not resumed and session.main:
-        run.start(settings, manifest(splits))
+    if owner is not None:
+        owner.check()
+        if resumed:
+            run.restart(settings)
+        else:
+            run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
-    return _Job(session, settings, run, inputs, splits, classifier, support)
+    return _Job(session, settings, run, owner, inputs, splits, classifier, support)
 
 
 def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, Inputs]:
@@ -125,7 +145,7 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
     if splits.underfull:
         counts = first_few([f"{name} ({count})" for name, count in splits.underfull.items()])
         reporter.say(f"fewer than {settings.shots} training images: {counts}; all of theirs are used.")
-    if run is not None and manifest(splits)["sha256"] != run.manifest()["sha256"]:
+    if run is not None and json.loads(json.dumps(manifest(splits))) != run.manifest():
         raise VlmadaptError(f"the data of '{run.folder}' have changed since it was started; it cannot be resumed.")
     return splits, inputs
 
@@ -187,7 +207,9 @@ def _run_loop(job: _Job) -> TrainingProgress:
         Interrupted: stopped by a signal; the state is saved.
         TrainingError: the loss is not finite; the last saved state is kept.
     """
-    checkpoints = Checkpoints(job.run, job.session.main)
+    data = manifest(job.splits)["sha256"]
+    identity = run_identity(job.settings, data, job.classifier.backbone.identity())
+    checkpoints = Checkpoints(job.run, job.owner, identity)
     loop = _loop(job, checkpoints)
     checkpoints.restore(loop)
     epochs, steps = loop.recipe.epochs, len(loop.batches)
@@ -268,15 +290,17 @@ def _advice(run: Run) -> Iterator[None]:
 def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     """Save the adapter, test it, and write the results."""
     session, run, classifier = job.session, job.run, job.classifier
-    if session.main:
+    if job.owner is not None:
+        job.owner.check()
         texts = [template.text for template in classifier.templates]
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
     predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
-    if session.main:
+    if job.owner is not None:
+        job.owner.check()
         run.write_metrics(progress.history)
         run.write_answers([p.to_json() for p in predictions])
-        run.write_result(numbers)
+        numbers = run.write_result(numbers)
     session.accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vlmadapt.core.method import LossTerm
 from vlmadapt.data.loader import Batch
+from vlmadapt.runs.lock import Ownership
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
 from vlmadapt.training.checkpoint import load_state, save_state
@@ -32,23 +34,25 @@ class Checkpoints(Observer):
 
     Args:
         run: folder to save to.
-        main: whether this process writes.
+        owner: ownership of the folder, in the process that writes; None in the others.
+        identity: what the numbers of the run depend on, see `run_identity`.
     """
 
-    def __init__(self, run: Run, main: bool):
+    def __init__(self, run: Run, owner: Ownership | None, identity: Mapping[str, Any]):
         self._run = run
-        self._main = main
+        self._owner = owner
+        self._identity = identity
         self._saved = time.monotonic()
 
     def restore(self, loop: TrainingLoop) -> None:
         """Continue from the saved state, if there is one.
 
         Raises:
-            VlmadaptError: the state cannot be read.
+            VlmadaptError: the state cannot be read, is damaged, or belongs to another run.
         """
         if self._run.state.is_file():
-            loop.progress = load_state(self._run.state, loop.method, loop.trainer)
-            if not self._main:  # the saved sums are those of all processes
+            loop.progress = load_state(self._run.state, loop.method, loop.trainer, self._identity)
+            if self._owner is None:  # the saved sums are those of all processes
                 loop.progress.sums = dict.fromkeys(loop.progress.sums, 0.0)
 
     def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
@@ -68,7 +72,8 @@ class Checkpoints(Observer):
         self._save(loop)
 
     def _save(self, loop: TrainingLoop) -> None:
-        if self._main:
-            save_state(self._run.state, loop.method, loop.trainer, loop.progress)
+        if self._owner is not None:
+            self._owner.check()
+            save_state(self._run.state, loop.method, loop.trainer, loop.progress, self._identity)
             self._run.write_metrics(loop.progress.history)
         self._saved = time.monotonic()
