@@ -125,9 +125,9 @@ def _cause(error: Exception) -> str:
 
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary files beside `paths`, to be filled; behind the block they take their places together.
+    """Write several files together: yields temporary files next to `paths`, which replace them after the block.
 
-    Whatever goes wrong before (a full disk, Ctrl-C), the previous files stay as they were.
+    If anything goes wrong before that (a full disk, Ctrl-C), the previous files stay unchanged.
 
     Raises:
         VlmadaptError: the disk is full, or the place cannot be written to.
@@ -148,7 +148,9 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
             temporary.replace(path)
     except OSError as error:
         names = " and ".join(f"'{path}'" for path in paths)
-        raise VlmadaptError(f"{names} cannot be written: {error.strerror or error}; what was there is kept.") from error
+        raise VlmadaptError(
+            f"{names} cannot be written: {error.strerror or error}; the previous content is kept."
+        ) from error
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
@@ -177,9 +179,9 @@ def as_json(content: Any) -> str:
 
 
 def as_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A safetensors file; tensors that share memory are stored apart."""
+    """Content of a safetensors file; tensors that share memory are stored separately."""
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # Of no tensors and an empty dictionary of metadata safetensors makes a file that it cannot read.
+    # Without tensors and with empty metadata, safetensors writes a file that it cannot read.
     return save(stored, metadata=dict(metadata) if metadata else None)

@@ -148,7 +148,7 @@ def bad(world: World, tmp_path: Path) -> Path:
         ("backbone", "ViT-B-16:opena", "the backbone 'ViT-B-16:opena' cannot be loaded"),
         ("backbone", "ViT-B-16:BAD/missing.pt", "missing.pt' cannot be loaded"),
         ("backbone", "BAD/empty", "holds no open_clip_config.json"),
-        ("method.layers", "[3,4]", "layer 4 (counted from 1) is asked for, but the text tower has 3."),
+        ("method.layers", "[3,4]", "layer 4 (counted from 1) is used, but the text tower has 3."),
         ("method.layers", "[0]", "layers must be different numbers from 1 on, not [0]."),
         ("plan", "fast", "unknown value of --plan 'fast'"),
         ("out", "BAD/three.txt", "cannot be written"),
@@ -218,7 +218,7 @@ def test_a_full_disk(capsys: Capture, world: World, tmp_path: Path, monkeypatch:
     told = last_line(said.err)
     assert told == (
         f"vlmadapt: '{tmp_path / 'run' / 'state.safetensors'}' cannot be written: No space left on device; "
-        "what was there is kept."
+        "the previous content is kept."
     )
 
 

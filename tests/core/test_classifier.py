@@ -23,7 +23,7 @@ KNOWING = {"coop": {"per_class": True, "tokens": 2}, "linear-probe": {}, "tip-ad
 
 
 def knowing_its_classes(method: str) -> tuple[Classifier, Tensor]:
-    """A method that has no answer for other classes, and images to ask about."""
+    """A method that cannot score other classes, and images to score."""
     torch.manual_seed(3)
     built = build_method(method, backbone(), Task(small.NAMES, (TEMPLATE,)), KNOWING[method])
     with torch.no_grad():

@@ -145,7 +145,7 @@ def test_another_protocol_on_other_pictures_of_the_same_classes(run: FitResult, 
 
 
 def test_a_protocol_that_trains_on_other_classes_is_refused(run: FitResult) -> None:
-    with pytest.raises(DataError, match="trains on 4 classes which are not the 2"):
+    with pytest.raises(DataError, match="trains on 4 classes, not the 2"):
         evaluate(run.folder, protocol="few-shot")
 
 

@@ -61,7 +61,7 @@ class Run:
         return build_method(self.official.method, self.backbone, task, {**options, **changes})
 
     def written(self) -> tuple[str, ...]:
-        """The data set's templates: stated, or read off the texts behind the frozen features."""
+        """The data set's templates: stated, or derived from the texts of the frozen features."""
         if self.settings["template"]:
             return (self.settings["template"],)
         prompts = self.settings.get("prompts", {}).get("base", {})

@@ -12,7 +12,7 @@ NAME = "red panda"
 
 
 def row(**options: Any) -> tuple[list[int], list[int]]:
-    """Tokens behind the start of text, and the places of the context."""
+    """Tokens after the start of text, and the positions of the context."""
     template = build("coop", **options).template
     written = template.write([NAME], backbone().text)
     return written.ids[0, 1 : int(written.end)].tolist(), written.context[0].tolist()

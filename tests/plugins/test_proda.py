@@ -74,7 +74,7 @@ def test_every_context_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_while_training_the_contexts_of_the_step_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop asks for scores behind each step; they must not cost a pass through all contexts."""
+    """The loop computes scores after each step; they must not cost a pass through all contexts."""
     method = build("proda", prompts=8, tokens=2, batch=2).train()
     x = forward(method)
     monkeypatch.setattr(x, "text", lambda: pytest.fail("all contexts were run"))

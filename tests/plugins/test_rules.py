@@ -49,7 +49,7 @@ def outcome(subject: MethodUnderTest, method: Method, plan: str) -> dict[str, Te
 
 
 def differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[tuple[str, float]]:
-    """Relative to the largest of its kind: a gradient that is nearly zero beside the others is all rounding."""
+    """Relative to the largest of its kind: a gradient that is nearly zero compared to the others is all rounding."""
     assert found.keys() == expected.keys()
     largest = max((float(v.norm()) for k, v in expected.items() if k.startswith("gradient")), default=0.0)
     for name, value in expected.items():

@@ -169,7 +169,7 @@ def test_a_dynamic_step_is_never_captured() -> None:
     try:
         step = CapturedStep(there.step, lambda: pytest.fail("a graph was made"))
         list(there.run(step, WARM_UP + 2))
-        assert step.reason == "the method's step differs from time to time"
+        assert step.reason == "the operations of the method's step differ between steps"
     finally:
         type(there.method).dynamic_step = False
 

@@ -1,4 +1,4 @@
-"""Answers of runs to single test images."""
+"""Predictions of runs for single test images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Correct = dict[str, "NDArray[np.float64]"]
-"""By tested group, the fraction of seeds that answered each test image correctly, (images,)."""
+"""By tested group, the fraction of seeds that classified each test image correctly, (images,)."""
 
 
 @dataclass(frozen=True)
 class GroupAnswers:
-    """Answers of one run to the test images of one group of classes.
+    """Predictions of one run for the test images of one group of classes.
 
     Attributes:
         name: name of the group.
         classes: class names.
         images: files of the test images, relative to the folder of the data.
         labels: index of the correct class of each image.
-        chosen: index of the class answered for each image.
-        confidence: probability of each answer.
+        chosen: index of the predicted class of each image.
+        confidence: probability of the predicted class.
     """
 
     name: str
@@ -40,7 +40,7 @@ class GroupAnswers:
 
 
 def read_answers(run: Run) -> list[GroupAnswers]:
-    """Answers of a run by group; empty if the run did not keep them.
+    """Predictions of a run by group; empty if the run did not save them.
 
     Raises:
         VlmadaptError: `answers.json` or `data.json` is damaged, or they do not belong together.
@@ -56,7 +56,7 @@ def read_answers(run: Run) -> list[GroupAnswers]:
 
 
 def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupAnswers:
-    """Images and labels of a group with the answers to them.
+    """Images and labels of a group with their predictions.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: they do not fit.
@@ -71,7 +71,7 @@ def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupAnswers:
 
 
 def read_correct(entries: Sequence[Entry]) -> Correct:
-    """Correctness averaged over runs that differ only in their seed; empty if a run did not keep its answers."""
+    """Correctness averaged over runs that differ only in their seed; empty if a run did not save its predictions."""
     import numpy as np
 
     runs = [_correct(entry) for entry in entries if entry.result() is not None]

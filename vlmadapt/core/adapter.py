@@ -1,4 +1,4 @@
-"""Saved adapters: two files with the trained tensors and everything needed to tell whether they fit."""
+"""Saved adapters: the trained tensors, and a config with everything needed to verify that they fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FORMAT = 2
 READABLE_FORMATS = (1, 2)
-"""Format 1 lacks the class list, and of the backbone it states the weights alone."""
+"""Formats that are read. Format 1 has no class list, and only the weights of the backbone's identity."""
 
 _KINDS = {
     "method": str,
@@ -39,17 +39,17 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What `adapter_config.json` says.
+    """Content of `adapter_config.json`.
 
     Attributes:
         method: registered name.
         options: options of the method.
         distribution: name and version of the distribution that provides the method.
         api_version: version of the plugin API it was saved with.
-        backbone: name of the backbone it was trained on, and what makes it the same one (`Backbone.identity`).
-        templates: texts that described the classes in training.
+        backbone: name and identity (`Backbone.identity`) of the backbone it was trained on.
+        templates: prompt templates used in training.
         weights_sha256: SHA-256 of the file with the tensors.
-        classes: names of the classes it was trained on, in the order of its labels; none if it answers for others.
+        classes: names of the classes it was trained on, in label order; empty if it can score others.
         format: version of these two files.
     """
 
@@ -65,7 +65,7 @@ class AdapterConfig:
 
 
 def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, templates: Sequence[str]) -> None:
-    """Write both files; if anything goes wrong before they are complete, the previous ones stay."""
+    """Write both files; on failure the previous ones stay."""
     plugin = registry.find(registry.METHODS, name)
     weights = as_safetensors(method.state_dict())
     config = AdapterConfig(
@@ -111,10 +111,10 @@ def load_adapter(
     """Rebuild a saved method on its backbone.
 
     Args:
-        folder: holds the two files.
-        backbone: the one it was trained on.
-        classes: it was trained on, for adapters of format 1, which do not say so.
-        options: of the method that differ from training.
+        folder: folder with the two files.
+        backbone: backbone it was trained on.
+        classes: names of the classes it was trained on, for adapters of format 1, which do not have them.
+        options: options of the method that differ from training.
 
     Raises:
         AdapterError: it was made for another backbone, by a method that is not installed, by a newer plugin API, or its
@@ -162,9 +162,9 @@ def _read_weights(folder: Path, config: AdapterConfig) -> dict[str, Tensor]:
 
 
 def _load_strictly(method: Method, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Load a state, saying for each tensor that does not fit what is wrong with it.
+    """Load a state; the error names each tensor that does not fit.
 
-    The method itself decides what fits: some size their tensors by the state (a cache of support images).
+    The method decides what fits: some size their tensors by the state (a cache of support images).
     """
     try:
         method.load_state_dict(tensors)

@@ -15,10 +15,10 @@ from vlmadapt.core.sequences import Sequences
 
 
 def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Sequence[BlockAdapter]) -> Sequences:
-    """All tokens through a block.
+    """Run a block for all tokens.
 
-    The prefix goes through once; the suffix tokens of each sequence attend to its keys and values. Linear maps see the
-    prefix and the suffix tokens of all buckets side by side.
+    The prefix is computed once; the suffix tokens of each sequence attend to its keys and values. Linear maps see the
+    prefix and the suffix tokens of all buckets concatenated.
     """
     prefix_len = x.map.prefix_len
     tokens = _side_by_side(x, packing)  # (G, P + M, width)
@@ -76,7 +76,7 @@ def _read(x: Sequences, read: Read | str) -> Tensor:
 
 
 def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
-    """What belongs to the prefix (G, P, width), and to each bucket's suffix tokens (G, n, s, width)."""
+    """Split packed tokens (G, P + M, width): the prefix (G, P, width), and each bucket's suffixes (G, n, s, width)."""
     prefix, *suffixes = x.split([prefix_len, *(bucket.size for bucket in packing.buckets)], dim=1)
     shaped = [part.unflatten(1, bucket.shape) for part, bucket in zip(suffixes, packing.buckets, strict=True)]
     return [prefix, *shaped]
@@ -88,7 +88,7 @@ def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
 
 
 def _side_by_side(x: Sequences, packing: Packing) -> Tensor:
-    """The prefix and the computed suffix tokens, bucket by bucket, (G, P + M, width)."""
+    """Packed tokens (G, P + M, width): the prefix, then the computed suffix tokens, bucket by bucket."""
     suffix = x.suffix.flatten(1, 2)
     suffix = suffix if packing.packed_index is None else suffix.index_select(1, packing.packed_index)
     if not x.map.prefix_len:

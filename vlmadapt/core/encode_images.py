@@ -15,7 +15,7 @@ from vlmadapt.core.token_map import image_map
 
 
 class FrozenImages:
-    """A batch of images and its frozen activations, each computed at most once for all passes over the batch.
+    """A batch of images and its frozen activations, each computed at most once for all forward passes of the batch.
 
     Attributes:
         pixels: (B, 3, H, W).
@@ -41,7 +41,7 @@ class FrozenImages:
         return self._rows[layer]
 
     def encoded(self, tower: ImageTower) -> Tensor:
-        """Features (B, joint) by the model's own forward, of a tower that can only be asked for its output."""
+        """Features (B, joint) by open_clip's own forward, for towers without `blocks`."""
         if self._encoded is None:
             self._encoded = without_graph(lambda: tower.encode(self.pixels))
         return self._encoded
@@ -51,8 +51,8 @@ class ImageEncoder:
     """Computes unnormalised image features.
 
     Args:
-        tower: frozen.
-        optimizations: what may be left out.
+        tower: frozen image tower.
+        optimizations: optimisations in use.
     """
 
     def __init__(self, tower: ImageTower, optimizations: Optimizations):
@@ -71,7 +71,7 @@ class ImageEncoder:
         return {name: _squeeze_passes(f) for name, f in head_features(tower, plan, tokens).items()}
 
     def encode_zero_shot(self, images: FrozenImages, plan: TowerPlan) -> Tensor:
-        """Features (B, joint) of the frozen tower, which share the blocks below the first that `plan` touches."""
+        """Features (B, joint) of the frozen tower; shares the blocks below the first that `plan` touches."""
         tower = self.tower
         if not tower.blocks:
             return images.encoded(tower)

@@ -1,4 +1,4 @@
-"""Running a tower with a method's hooks: from sequences before a block to the features of its heads.
+"""Run a tower with a method's hooks: from sequences before a block to the features of its heads.
 
 sequences -> [inject tokens -> block with its adapters] x depth -> tokens read -> final norm -> mean -> projection
 """
@@ -26,7 +26,7 @@ def first_layer(tower: Tower, plan: TowerPlan, optimizations: Optimizations) -> 
 
 
 def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Optimizations) -> Sequences:
-    """The blocks below `layer`, which no hook touches."""
+    """Run the blocks below `layer`, which no hook touches."""
     for block in tower.blocks[:layer]:
         x = run_block(block, x, _packing(tower, x, optimizations), ())
     return x
@@ -35,7 +35,7 @@ def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Opt
 def run_tower(
     tower: Tower, plan: TowerPlan, x: Sequences, start: int, injected: Injected, optimizations: Optimizations
 ) -> Mapping[Read | str, Tensor]:
-    """From sequences before block `start` to the output tokens (G, N, n, width) that heads read."""
+    """Run the blocks from `start` on; returns the output tokens (G, N, n, width) that heads read."""
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
             if layer in injection.layers:

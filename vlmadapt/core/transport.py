@@ -17,14 +17,14 @@ def sinkhorn(similarity: Tensor, eps: float = 0.1, rounds: int = 100, tolerance:
     Args:
         similarity: (..., M, N) cosines.
         eps: weight of the entropy; smaller plans are sharper.
-        rounds: the most rounds taken.
+        rounds: maximum number of rounds.
         tolerance: mean absolute change of r at which the rounds end.
 
     Returns:
         (..., M, N), in the precision of `similarity` or float32, whichever is finer.
     """
     kernel = torch.exp((similarity.detach().to(torch.promote_types(similarity.dtype, torch.float32)) - 1) / eps)
-    # Reading on the CPU whether to stop saves rounds; elsewhere it would make the host wait in each of them.
+    # Testing for convergence saves rounds on a CPU; on other devices the host would wait for it in each round.
     rows, columns = _scale(kernel, rounds, tolerance, stop_early=kernel.device.type == "cpu")
     return rows[..., :, None] * kernel * columns[..., None, :]
 

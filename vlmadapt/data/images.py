@@ -36,7 +36,7 @@ def read_image(path: Path) -> Image.Image:
         raise
     except FileNotFoundError:
         raise DataError(f"image '{path}' does not exist.") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+    except Exception as error:  # Pillow's decoders can raise nearly any error on broken files
         install = f"; {advice(path.name)}" if advice(path.name) else ""
         cause = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(f"image '{path}' cannot be read ({cause}){install}.") from error
@@ -104,7 +104,7 @@ def _problem(example: Example) -> str | None:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are taken for
+    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit images white. Integers are taken as 16-bit;
     # 16-bit; floats have no known range, so that the picture's own is taken, and gaps in it (NaN) are black.
     values = np.asarray(image, dtype=np.float32)
     finite = values[np.isfinite(values)]

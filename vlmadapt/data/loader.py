@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     Attributes:
         images: (n, 3, H, W).
         labels: (n,).
-        indices: (n,) places in the list of examples.
+        indices: (n,) positions in the list of examples.
         total: images in the batch over all processes.
     """
 
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class ImageSet(Dataset[tuple[Tensor, int, int]]):
-    """Transformed images, each drawn with random numbers of its own: those of (seed, epoch, index).
+    """Transformed images; the random numbers of each are derived from (seed, epoch, index).
 
     Args:
         examples: what to read.
@@ -93,9 +93,9 @@ class GlobalBatches(Sampler[list[Key]]):
     Args:
         size: number of examples.
         batch_size: images per batch over all processes.
-        seed: shuffles with it, every epoch anew, and drops the last incomplete batch unless it is the only one; None
-            keeps the order and every example.
-        rank: this process.
+        seed: seed of a new order in each epoch, without the last incomplete batch unless it is the only one; None keeps
+            the order and every example.
+        rank: index of this process.
         world: number of processes.
 
     Attributes:
@@ -135,7 +135,7 @@ class GlobalBatches(Sampler[list[Key]]):
 class TrainBatches:
     """Shuffled, augmented batches, epoch by epoch; `len` is the number of batches in a whole epoch.
 
-    A batch depends on the examples, the transform, the batch size, the seed, the epoch and its place in it alone.
+    A batch depends only on the examples, the transform, the batch size, the seed, the epoch and its number there.
 
     Args:
         examples: what to train on.
@@ -203,7 +203,7 @@ def eval_batches(
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed for these numbers that has nothing to do with that of any others."""
+    """A seed derived from these numbers, independent of the seed derived from any others."""
     return int.from_bytes(hashlib.sha256(",".join(map(str, numbers)).encode()).digest()[:8], "big")
 
 
@@ -238,6 +238,6 @@ def _decode(examples: Sequence[Example]) -> list[Image.Image]:
 
 
 def _workers(images: int, world: int) -> int:
-    # Few images are loaded sooner than workers start, and on few cores workers take the time they save from training.
+    # Few images are loaded before workers would have started, and on few cores workers compete with training.
     cores = usable_cores() // world
     return min(8, cores) if cores >= 4 and images >= 256 else 0

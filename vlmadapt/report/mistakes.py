@@ -25,9 +25,9 @@ class Mistake:
         name: file, relative to the folder of the data.
         image: path, None if the data is missing.
         actual: correct class.
-        chosen: answered class.
-        confidence: probability of the answer, averaged over the seeds.
-        seeds: number of runs that gave this answer.
+        chosen: predicted class.
+        confidence: probability of the prediction, averaged over the seeds.
+        seeds: number of runs with this prediction.
     """
 
     group: str
@@ -61,7 +61,7 @@ class Mistakes:
     """Mistakes of one method on one data set.
 
     Attributes:
-        runs: number of runs that kept their answers.
+        runs: number of runs that saved their predictions.
         worst: images misclassified in most runs, then with most confidence.
         confusions: confused classes, most frequent first.
     """
@@ -72,7 +72,7 @@ class Mistakes:
 
 
 def find_mistakes(entries: Sequence[Entry], worst: int = 12, pairs: int = 8, examples: int = 4) -> Mistakes | None:
-    """Mistakes of runs that differ only in their seed; None if none of them kept its answers."""
+    """Mistakes of runs that differ only in their seed; None if none of them saved its predictions."""
     runs = [Run(entry.folder) for entry in entries if entry.result() and Run(entry.folder).answers() is not None]
     if not runs:
         return None
@@ -103,7 +103,7 @@ def _confusions(mistakes: Sequence[Mistake], totals: Counter[tuple[str, str]], e
 
 
 def _answers(run: Run) -> Iterator[tuple[str, str, Path | None, str, str, float]]:
-    """Group, file, path, class, answer and confidence of every test image."""
+    """Group, file, path, class, prediction and confidence of every test image."""
     paths = _paths(run)
     for group in read_answers(run):
         rows = zip(group.images, group.labels, group.chosen, group.confidence, strict=True)

@@ -1,4 +1,4 @@
-"""A run folder: config, environment, data, metrics, adapter and the state to go on from."""
+"""Run folder: config, environment, data manifest, metrics, adapter and training state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Run:
-    """Where a run keeps its files."""
+    """The files of a run."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -42,7 +42,7 @@ class Run:
 
     @classmethod
     def new(cls, folder: Path) -> Run:
-        """A run to be started.
+        """A run to be started in an empty or new folder.
 
         Raises:
             VlmadaptError: the folder holds a run already.
@@ -55,7 +55,7 @@ class Run:
         return cls(folder)
 
     def start(self, settings: FitSettings, manifest: dict[str, Any]) -> None:
-        """Write what is known before training; the config comes last, for it is what makes a folder a run."""
+        """Write the files known before training; the config comes last, because it makes a folder a run."""
         write_json(self.folder / ENVIRONMENT, environment(settings.method))
         write_json(self.folder / DATA, manifest)
         write_text(self.folder / CONFIG, yaml.safe_dump(settings.to_config(), sort_keys=False))
@@ -73,29 +73,29 @@ class Run:
         return cls(folder)
 
     def settings(self) -> FitSettings:
-        """The resolved settings it was started with."""
+        """The resolved settings of the run."""
         return self._read(CONFIG, lambda text: FitSettings.from_config(yaml.safe_load(text)))
 
     def check_method(self) -> None:
-        """See that the distribution of its method is installed.
+        """Refuse to continue if the distribution of the run's method is not installed.
 
         Raises:
-            PluginError: it is not; the message names it.
+            PluginError: the message names the distribution.
         """
         made_by = self._read(ENVIRONMENT, _parse_maker)
         if gone := registry.missing(*made_by):
             raise PluginError(f"'{self.folder}' was made by {gone}")
 
     def manifest(self) -> dict[str, Any]:
-        """Which images of which classes it trains on and tests."""
+        """Manifest of the images and classes the run trains on and tests."""
         return self._read(DATA, _parse_manifest)
 
     def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
-        """One JSON line for each epoch so far."""
+        """Write one JSON line for each finished epoch."""
         write_text(self.folder / METRICS, "".join(json.dumps(epoch) + "\n" for epoch in epochs))
 
     def write_answers(self, groups: list[dict[str, Any]]) -> None:
-        """For each tested group: the class index and the probability answered for every image, in `manifest` order."""
+        """Write the predicted class index and its probability for the images of each group, in `manifest` order."""
         write_text(self.folder / ANSWERS, json.dumps(groups, separators=(",", ":")) + "\n")
 
     def answers(self) -> list[dict[str, Any]] | None:
@@ -111,7 +111,7 @@ class Run:
         write_json(self.folder / RESULT, result)
 
     def result(self) -> dict[str, Any] | None:
-        """The final numbers, None while there are none.
+        """The final numbers, None before the run is finished.
 
         Raises:
             VlmadaptError: the file is damaged.
@@ -206,7 +206,7 @@ def _object(text: str, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str
 
 
 def environment(method: str) -> dict[str, Any]:
-    """Versions and machine, for whoever wants to repeat the run."""
+    """Versions and machine, needed to repeat the run."""
     import torch
 
     plugin = registry.find(registry.METHODS, method)

@@ -1,9 +1,9 @@
-"""Replaying a whole training step as a CUDA graph: one launch instead of thousands.
+"""Capture a whole training step as a CUDA graph and replay it: one launch instead of thousands.
 
-The first steps of a batch shape run eagerly, on a side stream, so that everything lazy has happened (kept activations,
-packings, the optimiser's state, cuBLAS workspaces). Then the step is captured. Before the graph is trusted it is
-replayed once and compared with an eager step on the same inputs; where they differ, or where a step cannot be captured,
-steps stay eager and `reason` says why.
+The first steps of a batch shape run eagerly on a side stream, so that everything lazy is made (cached activations,
+packings, the optimiser's state, cuBLAS workspaces). Then the step is captured. Before the graph is used it is replayed
+once and compared with an eager step on the same inputs; if they differ, or if the step cannot be captured, steps stay
+eager and `reason` says why.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class CapturedStep:
         new_graph: makes an empty graph.
 
     Attributes:
-        reason: why steps run eagerly from now on; None while they are replayed or may come to be.
+        reason: reason why steps run eagerly from now on; None while they are replayed or may still be captured.
     """
 
     def __init__(self, step: TrainingStep, new_graph: Callable[[], Graph] = CudaGraph):
@@ -98,11 +98,13 @@ class CapturedStep:
         self._warming: dict[Hashable, _WarmUp] = {}
         self._state: Hashable = None
         method = step.classifier.method
-        self.reason: str | None = "the method's step differs from time to time" if method.dynamic_step else None
+        self.reason: str | None = (
+            "the operations of the method's step differ between steps" if method.dynamic_step else None
+        )
 
     @property
     def captured(self) -> bool:
-        """Whether there is a recording that is replayed."""
+        """Whether a recording exists."""
         return bool(self._recorded)
 
     def start_epoch(self) -> None:
@@ -149,7 +151,7 @@ class CapturedStep:
         return numbers
 
     def _host_state(self) -> Hashable:
-        """Everything on the host that a step may depend on."""
+        """State on the host that a step may depend on."""
         state = MethodState(self._step.classifier.method)
         return state.values, state.addresses
 
@@ -163,7 +165,7 @@ class _WarmUp:
 
 
 class _Recording:
-    """A captured step with its input tensors, and everything kept that it reads."""
+    """A captured step with its input tensors and the cached tensors it reads."""
 
     def __init__(self, step: TrainingStep, graph: Graph, images: Tensor, labels: Tensor):
         self.graph = graph

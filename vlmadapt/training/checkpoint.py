@@ -1,4 +1,4 @@
-"""The state that training continues from: one safetensors file, with plain numbers in its header."""
+"""Checkpoints: one safetensors file with the state of training, its plain numbers in the header."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_state(path: Path, method: Method, trainer: StepTrainer) -> TrainingProg
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["state"])
-            # Tensors are mapped onto the file: without a copy, whoever writes to it would change the optimiser's state.
+            # Tensors are memory-mapped: without a copy, writing to the file would change the optimiser's state.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise VlmadaptError(f"the state '{path}' cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""Bringing batches to the device: on a GPU, while the step before is still running."""
+"""Copy batches to the device; on a GPU, while the previous step is still running."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vlmadapt.data.loader import Batch
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches with images and labels on a device.
 
-    Steps are launched without waiting for them. So the copy of a batch runs on a stream of its own, from the pinned
-    memory that the loader fills, next to the step before; the step that needs it waits for it on the device.
+    Steps are launched asynchronously. The copy of a batch runs on its own stream, from the loader's pinned memory, in
+    parallel with the previous step; the step that uses the batch waits for the copy on the device.
     """
     if device.type != "cuda":
         for batch in batches:
@@ -26,5 +26,5 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
         current = torch.cuda.current_stream(device)
         current.wait_stream(copying)
         for tensor in (images, labels):
-            tensor.record_stream(current)  # its memory must not be reused before the step has read it
+            tensor.record_stream(current)  # do not reuse its memory before the step has read it
         yield batch._replace(images=images, labels=labels)
