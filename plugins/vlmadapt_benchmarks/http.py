@@ -22,7 +22,7 @@ TIMEOUT = 60
 def download(url: str, file: Path) -> None:
     """Fetch a file, or the rest of it.
 
-    The server's ETag or date is kept in a file next to the part. The rest is asked for on condition that it is still
+    The server's ETag or date is kept in a file next to the part. The rest is requested on condition that it is still
     the same (`If-Range`); where it is not, or the server gave neither, the whole file is fetched again.
 
     Args:

@@ -127,8 +127,8 @@ def load_adapter(
             "install a newer vlmadapt."
         )
     made_by = config.distribution["name"], config.distribution["version"]
-    if gone := registry.missing(config.method, *made_by):
-        raise AdapterError(f"'{folder}' was made by {gone}")
+    if missing := registry.missing(config.method, *made_by):
+        raise AdapterError(f"'{folder}' was made by {missing}")
     if wrong := differences(config.backbone, backbone.identity()):
         raise AdapterError(
             f"'{folder}' was made for the backbone '{config.backbone['name']}'; '{backbone.name}' has other "

@@ -21,7 +21,7 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     prefix and the suffix tokens of all buckets concatenated.
     """
     prefix_len = x.map.prefix_len
-    tokens = _side_by_side(x, packing)  # (G, P + M, width)
+    tokens = _packed(x, packing)  # (G, P + M, width)
     normed = block.norm1(tokens)
     parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
     (query, *queries), (key, *keys), (value, *values) = parts
@@ -47,10 +47,10 @@ def run_last_block(
     Returns:
         The block's output (G, N, n, width) for each of `reads`.
     """
-    wanted = read_tokens(x, reads)
-    groups = max(tokens.shape[0] for tokens in wanted.values())
-    tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    key_value = _key_value(block, block.norm1(_side_by_side(x, packing)), adapters)
+    read = read_tokens(x, reads)
+    groups = max(tokens.shape[0] for tokens in read.values())
+    tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in read.values()], dim=2)
+    key_value = _key_value(block, block.norm1(_packed(x, packing)), adapters)
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
     normed = block.norm1(tokens)
     query = _with_branches(block.query(normed), adapters, QUERY, normed)
@@ -61,7 +61,7 @@ def run_last_block(
     joined = torch.cat(attended, dim=1)
     in_order = joined if packing.row_order is None else joined.index_select(1, packing.row_order)
     out = _residuals(block, tokens, normed, in_order, adapters)
-    return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
+    return dict(zip(read, out.split([t.shape[2] for t in read.values()], dim=2), strict=True))
 
 
 def read_tokens(x: Sequences, reads: Sequence[Read | str]) -> dict[Read | str, Tensor]:
@@ -87,7 +87,7 @@ def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
     return x if bucket.rows is None else x.index_select(1, bucket.rows)
 
 
-def _side_by_side(x: Sequences, packing: Packing) -> Tensor:
+def _packed(x: Sequences, packing: Packing) -> Tensor:
     """Packed tokens (G, P + M, width): the prefix, then the computed suffix tokens, bucket by bucket."""
     suffix = x.suffix.flatten(1, 2)
     suffix = suffix if packing.packed_index is None else suffix.index_select(1, packing.packed_index)

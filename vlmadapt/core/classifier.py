@@ -72,7 +72,7 @@ class Classifier:
         in the order of `names`.
 
         Raises:
-            DataError: such a method is asked for other classes.
+            DataError: such a method is given other classes.
         """
         self.method.eval()
         if self.method.answers_unseen:

@@ -79,8 +79,8 @@ class EncodedText(Entry[Tensor]):
 class FrozenCache:
     """Least-recently-used cache of frozen activations.
 
-    The weights they come from never change (`Backbone` is frozen), so entries stay valid; whoever changes a backbone
-    calls `clear`.
+    The weights they come from never change (`Backbone` is frozen), so entries stay valid; code that changes a backbone
+    has to call `clear`.
 
     Args:
         max_bytes: bound on the tensors held; the entry used last is kept even if it alone is larger.

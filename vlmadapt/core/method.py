@@ -118,7 +118,7 @@ class Method(nn.Module):
         return True
 
     def hooks(self) -> Iterable[Hook]:
-        """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; called for every pass."""
+        """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; for every pass."""
         return ()
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:

@@ -201,10 +201,10 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
 
 def _check_contexts(plan: Plan) -> None:
     wants_context = any(i.at is CONTEXT for i in plan.text.injections)
-    rooms = {template.learned for template in plan.prompts}
-    if wants_context and rooms == {0}:
+    lengths = {template.learned for template in plan.prompts}
+    if wants_context and lengths == {0}:
         raise PluginError("tokens go to CONTEXT, but the template has no `[n]`; declare it with `prompt('[4] {}.')`.")
-    if not wants_context and rooms != {0}:
+    if not wants_context and lengths != {0}:
         raise PluginError("the template has a `[n]`, but no tokens go to CONTEXT.")
 
 

@@ -124,7 +124,7 @@ class Recipe:
 
     @property
     def length(self) -> str:
-        """How long training takes, in words."""
+        """Length of the training, for people."""
         if self.steps_per_shot:
             return f"{counted(self.steps_per_shot, 'step')} per shot in batches of {self.batch_size}"
         return f"{counted(self.epochs, 'epoch')} of batches of {self.batch_size}" if self.epochs else "no training"

@@ -105,7 +105,7 @@ def _problem(example: Example) -> str | None:
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
     # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit images white. Integers are taken as 16-bit;
-    # 16-bit; floats have no known range, so that the picture's own is taken, and gaps in it (NaN) are black.
+    # 16-bit; floats have no known range, so that the image's own is used, and NaN is black.
     values = np.asarray(image, dtype=np.float32)
     finite = values[np.isfinite(values)]
     if not finite.size:

@@ -215,8 +215,8 @@ def manifest(splits: Splits) -> dict[str, Any]:
     File names are relative to the folder that all images of a data set share, so that the hash is the same wherever
     the data lie. The hash covers the order of images, on which training depends, but not their content.
     """
-    own = [group for group in splits.groups if group.templates is None]
-    root = _root([*splits.train, *splits.val, *(example for group in own for example in group.examples)])
+    same_data = [group for group in splits.groups if group.templates is None]
+    root = _root([*splits.train, *splits.val, *(example for group in same_data for example in group.examples)])
     content: dict[str, Any] = {
         "classes": list(splits.classes),
         "train": _listed(splits.train, root),

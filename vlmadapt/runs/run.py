@@ -83,8 +83,8 @@ class Run:
             PluginError: the message names the distribution.
         """
         made_by = self._read(ENVIRONMENT, _parse_maker)
-        if gone := registry.missing(*made_by):
-            raise PluginError(f"'{self.folder}' was made by {gone}")
+        if missing := registry.missing(*made_by):
+            raise PluginError(f"'{self.folder}' was made by {missing}")
 
     def manifest(self) -> dict[str, Any]:
         """Manifest of the images and classes the run trains on and tests."""

@@ -121,8 +121,8 @@ class StepTrainer:
         with torch.autocast(self._device.type, enabled=False):
             weighted = loss.float() * self.weight
             scaled = weighted * self.scale.value if self.scale.enabled else weighted
-            own = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
-        gradients, total = self._over_processes(own, weighted.detach())
+            local = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
+        gradients, total = self._over_processes(local, weighted.detach())
         self.scale.unscale([g for g in gradients if g is not None])
         self._note_failure(0, ~total.isfinite())
         return gradients
