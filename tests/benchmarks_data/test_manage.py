@@ -54,7 +54,7 @@ class Resumed(FakeDTD):
 
 @pytest.fixture
 def drive(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Google Drive with split files on it; what was asked of it."""
+    """A stand-in for Google Drive with split files, which records requests."""
     asked: list[tuple[str, str]] = []
 
     def download(identifier: str, folder: str, file: str) -> None:

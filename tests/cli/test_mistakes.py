@@ -1,4 +1,4 @@
-"""A mistake of the user is told in one line that says what was wrong, with exit code 2."""
+"""A user's mistake is reported in one line that says what is wrong, with exit code 2."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_a_tower_that_is_misunderstood_is_refused(folder: Path, monkeypatch: pyt
 
 @pytest.fixture
 def opaque(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
-    """The same model, had it blocks of a family that is not known."""
+    """The same model with blocks of an unsupported class."""
     monkeypatch.setattr(tower, "views", lambda blocks: None)
     return load_backbone(str(folder))
 

@@ -1,4 +1,4 @@
-"""Where tokens stand after each change of a sequence, counted by hand."""
+"""Token positions after each change of a sequence, counted by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes RGB; broken ones are named before any work starts."""
+"""Every kind of image becomes RGB; broken ones are named before any work starts."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_a_run_that_was_never_finished_has_no_adapter(world: World, run: FitResu
 
 
 def test_accuracy_by_class_is_of_its_own_images_and_none_without_any(run: FitResult, tmp_path: Path) -> None:
-    """Each picture is labelled with the predicted class, except one."""
+    """Each image is labelled with the predicted class, except one."""
     files = []
     for i in range(5):
         Image.new("RGB", (16, 16), (50 * i, 10, 200 - 30 * i)).save(tmp_path / f"{i}.png")

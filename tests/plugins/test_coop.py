@@ -43,7 +43,7 @@ def test_where_the_class_name_stands(position: Position, written: str, places: l
 
 @pytest.mark.parametrize("position", get_args(Position))
 def test_one_vector_has_no_middle(position: Position) -> None:
-    """Half of one vector is none, so the name stands in front of it."""
+    """Half of one vector is none, so the name comes before it."""
     assert row(tokens=1, position=position)[1] == ([1] if position == "end" else [3])
 
 

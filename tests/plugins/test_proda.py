@@ -47,7 +47,7 @@ def test_the_class_name_stands_in_three_places() -> None:
 
 
 def test_a_raw_name_is_cut_where_the_clean_one_would_end() -> None:
-    """`red_panda` has three tokens; the two that `red panda` has stand in front of the context."""
+    """`red_panda` has three tokens; the two that `red panda` has come before the context."""
     text = backbone().text
     front = build("proda", prompts=4, tokens=2, raw_names=True).templates[0].write(["red_panda"], text)
     red, underscore, panda, stop = text.tokenize(["red_panda."])[0, 1:5].tolist()

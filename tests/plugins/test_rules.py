@@ -103,7 +103,7 @@ def rounding(exact: dict[str, Tensor], rounded: dict[str, Tensor]) -> dict[str, 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_in_bfloat16(name: str) -> None:
-    """Each plan rounds where the other does not, so they are not asked to agree, but to be as near to float32."""
+    """The plans round in different places, so they need not agree, but have to be equally near to float32."""
     method = subject(name).trained.method
     exact = outcome(subject(name), method, "reference")
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""What a training step of each method asks of torch: no value for the host to wait for, and no more work than today.
+"""Work of each method's training step: no value the host waits for, and no more operators than recorded.
 
 `python -m tests.plugins.test_step` prints the table of work, for when it has changed on purpose.
 """

@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {"layers": [11, 12]}
 
 
 class Recorded:
-    """A stand-in for a CUDA graph: capturing leaves all tensors as they are, replaying runs the function again."""
+    """A stand-in for a CUDA graph: capturing changes no tensor, replaying runs the function again."""
 
     def __init__(self, tensors: Callable[[], list[Tensor]]):
         self._tensors = tensors

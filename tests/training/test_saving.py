@@ -95,7 +95,7 @@ def test_of_two_files_that_belong_together_both_stay_as_they_were(
 
 
 def test_a_disk_that_is_really_full_is_told_in_a_sentence(tmp_path: Path) -> None:
-    """The largest file a process may write stands for the disk: the system itself refuses the write."""
+    """A file size limit simulates a full disk: the system refuses the write."""
     write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(3)})
     before = (tmp_path / "a.safetensors").read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -17,7 +17,7 @@ SEED = 1390
 
 
 def hash_split(files: Files, name_of: Callable[[Path], str]) -> tuple[Files, Files, Files]:
-    """Cut each class into about 50% train, 20% val and 30% test.
+    """Split each class into about 50% train, 20% val and 30% test.
 
     The part of a file depends on its own name alone, so that no file changes its part when others come or go. One
     exception keeps small classes usable: where the hash leaves a class without a training image, or a class of two or

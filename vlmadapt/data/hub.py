@@ -24,7 +24,7 @@ def read_hub(name: str) -> Dataset:
     """The data set `name` of the Hub: its first column of images, and its column of class labels.
 
     Images are written unchanged into the cache, because everything here works on files. Without a test split the
-    validation split is the test split; without both each class is cut by `hash_split`. `notes` say so.
+    validation split is the test split; without both each class is split by `hash_split`. `notes` say so.
 
     Args:
         name: OWNER/NAME, or a folder that `datasets.load_dataset` reads.

@@ -87,7 +87,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
 class GlobalBatches(Sampler[list[Key]]):
     """One process's share of every batch of an epoch.
 
-    Batches are cut from the examples over all processes, and each process takes a contiguous share of every batch.
+    Batches are formed over all processes, and each process takes a contiguous shard of every batch.
     Shares differ by one at most; where a batch has fewer images than there are processes, some are empty.
 
     Args:
