@@ -23,7 +23,8 @@ UNWANTED = {
 }
 """Words, and what to write instead."""
 
-PATTERN = re.compile(rf"\b({'|'.join(UNWANTED).replace(' ', r'\s+')})\b", re.IGNORECASE)
+_ANY = "|".join(UNWANTED).replace(" ", r"\s+")
+PATTERN = re.compile(rf"\b({_ANY})\b", re.IGNORECASE)
 
 SOURCES = {
     "vlmadapt": (".py", ".html", ".tmpl", ".md", ".toml", ".yaml"),
