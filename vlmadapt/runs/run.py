@@ -206,16 +206,22 @@ def _object(text: str, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str
 
 
 def environment(method: str) -> dict[str, Any]:
-    """Versions and machine, needed to repeat the run."""
+    """Versions, machine and provider of the method, needed to repeat the run."""
+    plugin = registry.find(registry.METHODS, method)
+    provider = {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    return {**machine(), "method": provider}
+
+
+def machine() -> dict[str, Any]:
+    """Versions of Python and of the libraries that results depend on, platform, GPU, CUDA and threads."""
     import torch
 
-    plugin = registry.find(registry.METHODS, method)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "gpu": gpu,
+        "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "method": {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version},
     }
