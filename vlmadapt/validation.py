@@ -48,6 +48,16 @@ def validated(cls: type[Any], values: Mapping[str, Any], what: str, prefix: str 
     return {name: _converted(value, kinds.get(name, Any), prefix + name) for name, value in values.items()}
 
 
+def validate(settings: Any) -> None:
+    """Validate a settings dataclass in place, frozen or not; values are converted as `validated` does.
+
+    Raises:
+        SettingError: see `validated`.
+    """
+    for name, value in validated(type(settings), vars(settings), "setting").items():
+        object.__setattr__(settings, name, value)
+
+
 def check_range(name: str, value: float, least: float, most: float = math.inf) -> None:
     """Refuse a number outside of `least` to `most`.
 

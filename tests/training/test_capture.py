@@ -101,6 +101,16 @@ class World:
     def graph(self, kind: type[Recorded] = Recorded) -> Callable[[], Recorded]:
         return lambda: kind(self.tensors)
 
+    def recorded(self) -> tuple[CapturedStep, list[Recorded]]:
+        """A captured step, and the graphs that it makes."""
+        made: list[Recorded] = []
+
+        def graph() -> Recorded:
+            made.append(Recorded(self.tensors))
+            return made[-1]
+
+        return CapturedStep(self.step, graph), made
+
     def run(self, step: Callable[[Tensor, Tensor], StepNumbers], steps: int, size: int = 4) -> Iterator[list[float]]:
         for number in range(steps):
             torch.manual_seed(number)
@@ -133,13 +143,7 @@ def test_replayed_steps_are_the_eager_ones(method: str, precision: str) -> None:
 
 def test_a_step_is_captured_after_warming_up_and_then_only_replayed() -> None:
     there = World()
-    made: list[Recorded] = []
-
-    def graph() -> Recorded:
-        made.append(Recorded(there.tensors))
-        return made[-1]
-
-    step = CapturedStep(there.step, graph)
+    step, made = there.recorded()
     step.start_epoch()
     list(there.run(step, WARM_UP))
     assert not step.captured
@@ -211,13 +215,7 @@ def test_a_method_that_changes_between_epochs_is_captured_again() -> None:
 
 def test_each_batch_shape_has_a_recording_of_its_own() -> None:
     there = World()
-    made: list[Recorded] = []
-
-    def graph() -> Recorded:
-        made.append(Recorded(there.tensors))
-        return made[-1]
-
-    step = CapturedStep(there.step, graph)
+    step, made = there.recorded()
     step.start_epoch()
     for size in (4, 2, 4, 2):
         list(there.run(step, WARM_UP, size))

@@ -13,7 +13,7 @@ from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import is_registered, short_name
 from vlmadapt.data.registered import find_source
 from vlmadapt.data.splits import TRANSFER, Protocol
-from vlmadapt.validation import check_range, validated
+from vlmadapt.validation import check_range, validate, validated
 
 LARGEST = 2**63 - 1
 """Largest seed of torch's generators."""
@@ -83,8 +83,7 @@ class FitSettings:
         Raises:
             SettingError: the message names the setting and its valid values.
         """
-        for name, value in validated(FitSettings, vars(self), "setting").items():
-            object.__setattr__(self, name, value)
+        validate(self)
         for name in ("shots", "val_shots", "seed", "class_chunk", "workers"):
             check_range(name, getattr(self, name) or 0, 0, LARGEST)
 
