@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
-from vlmadapt.compare.answers import Correct, read_correct
+from vlmadapt.compare.predictions import Correct, read_correct
 from vlmadapt.compare.record import Comparison
 
 if TYPE_CHECKING:

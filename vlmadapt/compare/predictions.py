@@ -19,7 +19,7 @@ Correct = dict[str, "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True)
-class GroupAnswers:
+class GroupPredictions:
     """Predictions of one run for the test images of one group of classes.
 
     Attributes:
@@ -27,7 +27,7 @@ class GroupAnswers:
         classes: class names.
         images: files of the test images, relative to the folder of the data.
         labels: index of the correct class of each image.
-        chosen: index of the predicted class of each image.
+        predicted: index of the predicted class of each image.
         confidence: probability of the predicted class.
     """
 
@@ -35,11 +35,11 @@ class GroupAnswers:
     classes: tuple[str, ...]
     images: tuple[str, ...]
     labels: tuple[int, ...]
-    chosen: tuple[int, ...]
+    predicted: tuple[int, ...]
     confidence: tuple[float, ...]
 
 
-def read_answers(run: Run) -> list[GroupAnswers]:
+def read_predictions(run: Run) -> list[GroupPredictions]:
     """Predictions of a run by group; empty if the run did not save them.
 
     Raises:
@@ -55,19 +55,19 @@ def read_answers(run: Run) -> list[GroupAnswers]:
         raise VlmadaptError(f"'{run.folder / ANSWERS}' does not fit {DATA}; the run cannot be used.") from error
 
 
-def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupAnswers:
+def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
     """Images and labels of a group with their predictions.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: they do not fit.
     """
     images, labels = zip(*tested["examples"], strict=True)
-    chosen, confidence = tuple(answers["chosen"]), tuple(answers["confidence"])
-    if not len(images) == len(chosen) == len(confidence):
+    predicted, confidence = tuple(answers["chosen"]), tuple(answers["confidence"])
+    if not len(images) == len(predicted) == len(confidence):
         raise ValueError("numbers of images and answers differ")
-    if not all(0 <= index < len(tested["classes"]) for index in (*labels, *chosen)):
+    if not all(0 <= index < len(tested["classes"]) for index in (*labels, *predicted)):
         raise IndexError("a class index is out of range")
-    return GroupAnswers(tested["name"], tuple(tested["classes"]), images, labels, chosen, confidence)
+    return GroupPredictions(tested["name"], tuple(tested["classes"]), images, labels, predicted, confidence)
 
 
 def read_correct(entries: Sequence[Entry]) -> Correct:
@@ -83,8 +83,8 @@ def read_correct(entries: Sequence[Entry]) -> Correct:
 def _correct(entry: Entry) -> Correct:
     import numpy as np
 
-    groups = read_answers(Run(entry.folder))
-    return {group.name: (np.array(group.chosen) == np.array(group.labels)).astype(float) for group in groups}
+    groups = read_predictions(Run(entry.folder))
+    return {group.name: (np.array(group.predicted) == np.array(group.labels)).astype(float) for group in groups}
 
 
 def _sizes(correct: Correct) -> dict[str, int]:
