@@ -24,7 +24,7 @@ UNWANTED = {
 """Words, and what to write instead."""
 
 _ANY = "|".join(UNWANTED).replace(" ", r"\s+")
-PATTERN = re.compile(rf"\b({_ANY})\b", re.IGNORECASE)
+PATTERN = re.compile(rf"(?<![a-z])({_ANY})(?![a-z])", re.IGNORECASE)
 
 SOURCES = {
     "vlmadapt": (".py", ".html", ".tmpl", ".md", ".toml", ".yaml"),

@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite(capsys: Capture, world: World, tmp_path: Path
     assert "is not finite in epoch 1, step 2; training stopped" in last_line(said.err)
 
 
-def test_corrupt_images_are_left_out_when_asked(capsys: Capture, world: World, bad: Path) -> None:
+def test_corrupt_images_are_left_out_on_request(capsys: Capture, world: World, bad: Path) -> None:
     more = ("--data", str(bad / "corrupt"), "--skip_corrupt", "true")
     said = call(capsys, *world.arguments(bad / "run", "clip", *more))
     assert said.code == 0

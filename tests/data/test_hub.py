@@ -125,7 +125,7 @@ def test_what_cannot_be_used(hub: dict[str, dict[str, Rows]], content: dict[str,
         load_data("hf:pets")
 
 
-def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"'hf:pets' needs the package 'datasets': pip install 'vlmadapt\[hub\]'"):
         load_data("hf:pets")

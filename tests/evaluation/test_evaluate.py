@@ -137,7 +137,7 @@ def test_another_protocol_with_the_same_training(world: World, run: FitResult, t
     assert numbers == asked.numbers["accuracy"]
 
 
-def test_another_protocol_on_other_pictures_of_the_same_classes(run: FitResult, tmp_path: Path) -> None:
+def test_another_protocol_on_other_images_of_the_same_classes(run: FitResult, tmp_path: Path) -> None:
     for name in CLASSES:
         class_folder(tmp_path / "others" / name, 4)
     accuracies, _ = evaluate(run.folder, data=str(tmp_path / "others"), protocol="base-to-novel")

@@ -38,7 +38,7 @@ def test_orthogonality_looks_at_different_prompts_only() -> None:
     assert mean_overlap(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])) == 1
 
 
-def test_the_class_name_stands_in_three_places() -> None:
+def test_the_class_name_has_three_positions() -> None:
     method = build("proda", prompts=8, tokens=5)
     rows = [template.write(["red panda"], backbone().text) for template in method.templates]
     assert [row.context.tolist() for row in rows] == (

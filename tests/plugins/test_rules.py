@@ -77,7 +77,7 @@ def test_in_buckets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_scores_behind_a_step_run_no_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_after_a_step_run_no_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training accuracy is read off what the step has computed."""
     method, shots = subject(name).trained.method.train(), subject(name).shots()
     if not trainable_count(method):

@@ -9,7 +9,7 @@ from vlmadapt.runs.interrupt import SIGNALS, stop_requests
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_every_stop_signal_is_a_request_that_is_passed_on_once(number: signal.Signals) -> None:
+def test_every_stop_signal_is_forwarded_once(number: signal.Signals) -> None:
     passed_on: list[str] = []
     before = signal.getsignal(number)
     with stop_requests(lambda: passed_on.append("stop")) as asked:
