@@ -58,7 +58,7 @@ class Test:
         return evaluate(folder, data=self.data, protocol=self.protocol, role=self.role)[1]
 
     def of(self, method: str) -> Test:
-        """The test as a method supports it: one that knows only its training classes cannot be told they are unseen."""
+        """The test as a method supports it: one that knows only its training classes cannot treat them as unseen."""
         return replace(self, role=None) if bound(method) else self
 
 

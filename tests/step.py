@@ -1,4 +1,4 @@
-"""A training step of a method, and what torch is asked to do in it."""
+"""A training step of a method, and the torch operators in it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Operators(TorchDispatchMode):
 
 
 def operators(step: Callable[[], None]) -> int:
-    """How many operators that compute a step asks for."""
+    """Number of operators that compute in a step."""
     with Operators() as seen:
         step()
     return sum(seen.counts.values())

@@ -28,7 +28,7 @@ def colour(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     return openmoji()
 
 
-def test_no_picture_is_listed_twice() -> None:
+def test_no_image_is_listed_twice() -> None:
     assert max(Counter(r.code for r in records()).values()) == 1
 
 
@@ -55,14 +55,14 @@ def test_genders_of_one_job_share_a_concept() -> None:
     assert concept["cook"] != concept["farmer"]
 
 
-def test_pictures_match_the_manifest_and_labels_the_classes(colour: Dataset) -> None:
+def test_images_match_the_manifest_and_labels_the_classes(colour: Dataset) -> None:
     examples = {"train": colour.train, "val": colour.val, "test": colour.test}
     for split, found in examples.items():
         wanted = [(r.code, r.class_name) for r in records() if r.split == split]
         assert [(e.path.stem, colour.classes[e.label]) for e in found] == wanted
 
 
-def test_pictures_are_square_rgb_and_not_blank(colour: Dataset) -> None:
+def test_images_are_square_rgb_and_not_blank(colour: Dataset) -> None:
     for example in colour.test[::20]:
         picture = Image.open(example.path).convert("RGB")
         assert picture.size == (64, 64)
@@ -80,7 +80,7 @@ def test_a_second_call_renders_nothing(colour: Dataset) -> None:
     assert [e.path.stat().st_mtime_ns for e in openmoji().train] == before
 
 
-def test_a_lost_picture_is_rendered_again(colour: Dataset) -> None:
+def test_a_lost_image_is_rendered_again(colour: Dataset) -> None:
     path = colour.val[0].path
     was = digest(path)
     path.unlink()
@@ -88,7 +88,7 @@ def test_a_lost_picture_is_rendered_again(colour: Dataset) -> None:
     assert digest(path) == was
 
 
-def test_two_at_once_leave_whole_pictures_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_at_once_write_whole_images_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLMADAPT_CACHE", str(tmp_path))
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: openmoji(), range(2))
@@ -107,7 +107,7 @@ def test_outline_has_the_same_splits_in_another_style(colour: Dataset) -> None:
     assert red.tobytes() == green.tobytes() == blue.tobytes()
 
 
-def test_another_version_of_the_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_the_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLMADAPT_CACHE", str(tmp_path))
     changed = dataclasses.replace(records()[0], sha256="0" * 64)
     monkeypatch.setitem(module_function.__globals__, "records", lambda: (changed,))

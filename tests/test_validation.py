@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from vlmadapt.errors import SettingError
-from vlmadapt.validation import check_range, validated
+from vlmadapt.validation import check_range, validate, validated
 
 
 class Colour(StrEnum):
@@ -96,3 +96,17 @@ def test_a_number_out_of_range_is_refused_with_the_nearest_valid_one() -> None:
         check_range("x", -1, 0, 1)
     with pytest.raises(SettingError, match=r"x is inf, it cannot be above 1\."):
         check_range("x", math.inf, 0, 1)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    rate: float
+    names: tuple[str, ...] = ()
+
+
+def test_settings_are_validated_in_place() -> None:
+    settings = Frozen(rate="1e-3", names=["a", "b"])  # type: ignore[arg-type]
+    validate(settings)
+    assert settings == Frozen(rate=0.001, names=("a", "b"))
+    with pytest.raises(SettingError, match="rate is 'fast'; it has to be a number"):
+        validate(Frozen(rate="fast"))  # type: ignore[arg-type]

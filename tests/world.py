@@ -1,4 +1,4 @@
-"""Short runs on small pictures with the small random CLIP, and what they leave behind."""
+"""Short runs on small images with the small random CLIP, and the files that they write."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Few-shot adaptation of vision-language models.
 
-The names below are the whole Python interface for users; `vlmadapt.plugin` is the one for authors of methods. They are
-imported when first used, so `import vlmadapt` costs nothing.
+The names below are the Python interface for users; `vlmadapt.plugin` is that for authors of plugins. They are imported
+on first use, so `import vlmadapt` takes no time.
 
     from vlmadapt import FitSettings, fit, load
 

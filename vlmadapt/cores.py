@@ -6,5 +6,5 @@ import os
 
 
 def usable_cores() -> int:
-    """Number of cores, fewer than the machine has where the process is confined to some of them."""
+    """Number of CPU cores, fewer than the machine has if the process is restricted to some."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Deprecation warnings: one form for every public name that is on its way out."""
+"""Deprecation warnings for public names that will be removed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ T = TypeVar("T")
 
 
 def warn_deprecated(old: str, new: str) -> None:
-    """Warn that `old` goes with the next version of the plugin API, and say what to write instead."""
+    """Warn that `old` will be removed with the next version of the plugin API, and name its replacement."""
     warnings.warn(f"{old} is deprecated; write {new}.", DeprecationWarning, stacklevel=3)
 
 
 def deprecated_names(module: str, names: Mapping[str, tuple[str, Any]]) -> Callable[[str], Any]:
-    """A module-level `__getattr__` that still gives names under which things were known.
+    """A module-level `__getattr__` for deprecated names.
 
     Args:
-        module: that has the names.
+        module: name of the module.
         names: for each old name, the new one and the object.
     """
 
@@ -35,7 +35,7 @@ def deprecated_names(module: str, names: Mapping[str, tuple[str, Any]]) -> Calla
 
 
 def renamed_arguments(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a function still take keyword arguments by their old names, with a warning: `old="new"`."""
+    """Let a function accept keyword arguments by their old names, with a warning: `old="new"`."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)

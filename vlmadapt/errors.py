@@ -1,4 +1,4 @@
-"""Errors that are meant for people: what was wrong, where, and what to do about it."""
+"""Errors for users: what is wrong, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class VlmadaptError(Exception):
 
 
 class DataError(VlmadaptError):
-    """The data on disk is not what was promised (missing, corrupt, empty, too few)."""
+    """The data on disk is missing, corrupt, empty, or too little."""
 
 
 class BackboneError(VlmadaptError):
@@ -37,7 +37,7 @@ class TrainingError(VlmadaptError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One sentence for an unknown name: what was asked for, the nearest known name, all of them."""
+    """Message for an unknown name, with the nearest known name and all of them."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -187,7 +187,9 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
             temporary.replace(path)
     except OSError as error:
         names = " and ".join(f"'{path}'" for path in paths)
-        raise VlmadaptError(f"{names} cannot be written: {error.strerror or error}; what was there is kept.") from error
+        raise VlmadaptError(
+            f"{names} cannot be written: {error.strerror or error}; the previous content is kept."
+        ) from error
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
@@ -229,9 +231,9 @@ def as_json(content: Any) -> str:
 
 
 def as_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A safetensors file; tensors that share memory are stored apart."""
+    """Content of a safetensors file; tensors that share memory are stored separately."""
     from safetensors.torch import save
 
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # Of no tensors and an empty dictionary of metadata safetensors makes a file that it cannot read.
+    # Without tensors and with empty metadata, safetensors writes a file that it cannot read.
     return save(stored, metadata=dict(metadata) if metadata else None)

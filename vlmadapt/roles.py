@@ -1,4 +1,4 @@
-"""What is known about a list of classes: trained on, not trained on, or mixed."""
+"""Role of a list of classes: trained on (seen), not trained on (unseen), or unknown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Whether the classes that an inference router answers for were trained on."""
+    """Whether the classes that an inference router scores were trained on."""
 
     SEEN = "seen"
     UNSEEN = "unseen"

@@ -29,7 +29,7 @@ KINDS: Mapping[Any, str] = {
 
 
 def validated(cls: type[Any], values: Mapping[str, Any], what: str, prefix: str = "") -> dict[str, Any]:
-    """Values for fields of a dataclass, converted to the annotated types where nothing is lost.
+    """Values for fields of a dataclass, converted to the annotated types where that loses nothing.
 
     Args:
         cls: dataclass that has the fields.
@@ -48,6 +48,16 @@ def validated(cls: type[Any], values: Mapping[str, Any], what: str, prefix: str 
     return {name: _converted(value, kinds.get(name, Any), prefix + name) for name, value in values.items()}
 
 
+def validate(settings: Any) -> None:
+    """Validate a settings dataclass in place, frozen or not; values are converted as `validated` does.
+
+    Raises:
+        SettingError: see `validated`.
+    """
+    for name, value in validated(type(settings), vars(settings), "setting").items():
+        object.__setattr__(settings, name, value)
+
+
 def check_range(name: str, value: float, least: float, most: float = math.inf) -> None:
     """Refuse a number outside of `least` to `most`.
 
@@ -63,7 +73,7 @@ def check_range(name: str, value: float, least: float, most: float = math.inf) -
 def _annotations(cls: type[Any]) -> dict[str, Any]:
     try:
         return get_type_hints(cls)
-    except NameError:  # an annotation that only type checkers import; the method itself then has to check its options
+    except NameError:  # an annotation imported for type checkers only; the method then has to check its options itself
         return {}
 
 

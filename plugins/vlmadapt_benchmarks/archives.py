@@ -1,4 +1,4 @@
-"""Unpacking archives without leaving their folder."""
+"""Unpack archives without writing outside the target folder."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Benchmark(DataSource):
         template: published prompt template.
         expected: published numbers of classes and of images.
         reader: reader for data without a split file.
-        split_file: CoOp's split file in `folder`; empty where the data set comes with the split that is used.
+        split_file: CoOp's split file in `folder`; empty if the data set comes with its split.
         images: folders of images in `folder`; the split file's paths are relative to a single one.
         downloads: sources of the parts.
         targets: see `DataSource`.
@@ -39,7 +39,7 @@ class Benchmark(DataSource):
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self, root: Path) -> Dataset:
-        """The data set below the data root; images are not looked into."""
+        """The data set below the data root; images are not opened."""
         folder = root / self.folder
         try:
             split, notes = self._read(folder)
@@ -67,7 +67,7 @@ class Benchmark(DataSource):
         file = folder / self.split_file
         if file.is_file():
             for images in self.images:
-                os.scandir(folder / images).close()  # it exists; its files are left to `data check`
+                os.scandir(folder / images).close()  # the folder exists; `data check` checks its files
             return read_split(file, folder / self.images[0] if len(self.images) == 1 else folder), ()
         missing = f"{self.folder}/{self.split_file}"
         note = f"'{missing}' is missing: the split of {self.name} was made by CoOp's rule and is not the published one."

@@ -232,7 +232,7 @@ imagenet_sketch = Benchmark(
     template=PHOTO,
     expected=_counts(1000, 0, 0, 50_889),
     reader=variant_in("images"),
-    # The archive's one folder is called otherwise than in CoOp's layout.
+    # The archive's folder has another name in CoOp's layout.
     downloads=(drive_archive("1Mj0i5HBthqH1p_yeXzsg22gZduvgoNeA", {"images": "sketch"}),),
 )
 

@@ -1,6 +1,6 @@
 """Downloads of a benchmark's parts: torchvision's downloaders, archives, Google Drive, or instructions for a person.
 
-Everything is unpacked in a folder `.download` next to its place and moved when it is complete. After a failure,
+Everything is unpacked in a folder `.download` next to its target and moved when it is complete. After a failure,
 archives with a checksum and parts of archives that a download can continue are kept there.
 """
 
@@ -29,7 +29,7 @@ class Download:
         makes: files and folders in the data set's folder, and the name of each at its source.
         how: source, one sentence.
         get: function that fills an empty folder (apart from archives of an earlier try) and returns the folder of the
-            parts; None where a person has to do it.
+            parts; None if a person has to do it.
     """
 
     makes: Mapping[str, str]
@@ -143,5 +143,5 @@ def _unpack(part: Path, archive: Path) -> Path:
     try:
         unpack(archive, archive.parent)
     finally:
-        archive.unlink()  # an archive that cannot be unpacked must not be taken for a good one again
+        archive.unlink()  # an archive that cannot be unpacked must not be used again
     return archive.parent

@@ -22,12 +22,12 @@ TIMEOUT = 60
 def download(url: str, file: Path) -> None:
     """Fetch a file, or the rest of it.
 
-    The server's ETag or date is kept in a file next to the part. The rest is asked for on condition that it is still
+    The server's ETag or date is kept in a file next to the part. The rest is requested on condition that it is still
     the same (`If-Range`); where it is not, or the server gave neither, the whole file is fetched again.
 
     Args:
         url: source.
-        file: target; a part of it from an earlier try grows to the whole.
+        file: target; a part from an earlier try is completed.
 
     Raises:
         DataError: the connection broke or timed out; the part is kept.
@@ -68,7 +68,7 @@ def default_timeout() -> Iterator[None]:
 
 
 def version_file(file: Path) -> Path:
-    """Place of the ETag or date that a part of a download belongs to."""
+    """File with the ETag or date that a partial download belongs to."""
     return file.with_name(f"{file.name}.version")
 
 

@@ -37,7 +37,7 @@ CALTECH_IGNORED = ("BACKGROUND_Google", "Faces_easy")
 
 
 def folders_in(images: str, **changes: Any) -> Reader:
-    """Class folders in a folder called `images`, cut at random (see `split_folders`)."""
+    """Class folders in a folder called `images`, split at random (see `split_folders`)."""
     return partial(_read_folders, images=images, changes=changes)
 
 
@@ -139,7 +139,7 @@ def read_imagenet(folder: Path) -> Split:
 
 
 def variant_in(images: str) -> Reader:
-    """A variant of ImageNet with a folder per class, for tests alone."""
+    """A variant of ImageNet with a folder per class, for tests only."""
     return partial(_read_variant, images=images)
 
 
@@ -148,7 +148,7 @@ def _read_variant(folder: Path, images: str) -> Split:
 
 
 def read_imagenet_v2(folder: Path) -> Split:
-    """ImageNetV2: folders are called by the places of their classes, 0 to 999."""
+    """ImageNetV2: folders are named by class index, 0 to 999."""
     names = list(wordnet_names(folder / "classnames.txt").values())
     images = folder / "imagenetv2-matched-frequency-format-val"
     items = [Item(file, i, name) for i, name in enumerate(names) for file in image_files(images / str(i))]

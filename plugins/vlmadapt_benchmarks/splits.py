@@ -35,10 +35,10 @@ class Split(NamedTuple):
 
 
 def read_split(file: Path, images: Path) -> Split:
-    """A `split_zhou_*.json`: lists `train`, `val`, `test` of (file, label, name), files seen from `images`.
+    """A `split_zhou_*.json`: lists `train`, `val`, `test` of (file, label, name), files relative to `images`.
 
     Raises:
-        DataError: the file is not like that.
+        DataError: the file has another form.
         OSError: it cannot be read.
     """
     try:
@@ -60,19 +60,19 @@ def _inside(path: str) -> str:
 
 
 def split_folders(images: Path, ignored: Collection[str] = (), names: Mapping[str, str] | None = None) -> Split:
-    """Class folders cut into 50% train, 20% val and 30% test at random; classes and files are sorted by name first.
+    """Class folders split into 50% train, 20% val and 30% test at random; classes and files are sorted by name first.
 
     Args:
         images: folder with a folder for each class.
-        ignored: folders that are no class.
-        names: class names by folder, where they differ.
+        ignored: folders that are not classes.
+        names: class names by folder, if they differ.
     """
     folders = [folder for folder in class_folders(images) if folder.name not in ignored]
     return split_classes([(names or {}).get(f.name, f.name) for f in folders], [image_files(f) for f in folders])
 
 
 def split_classes(names: Sequence[str], files: Sequence[Sequence[Path]]) -> Split:
-    """The images of each class cut into 50% train, 20% val and 30% test at random."""
+    """The images of each class split into 50% train, 20% val and 30% test at random."""
     generator = random.Random(SEED)
     split = Split([], [], [])
     for label, (name, paths) in enumerate(zip(names, files, strict=True)):
@@ -125,7 +125,7 @@ def to_dataset(name: str, template: str, split: Split, notes: Sequence[str] = ()
     """A data set; a class has the name of its first image.
 
     Raises:
-        DataError: a label has no image at all.
+        DataError: a label has no images.
     """
     names: dict[int, str] = {}
     for part in split:
@@ -141,4 +141,4 @@ def to_dataset(name: str, template: str, split: Split, notes: Sequence[str] = ()
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 Reader = Callable[[Path], Split]
-"""From a data set's folder to its split, where there is no split file."""
+"""Reads the split of a data set's folder that has no split file."""

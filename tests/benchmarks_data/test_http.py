@@ -99,7 +99,7 @@ def test_a_whole_file_is_left_alone(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tag", ['"two"', None, 'W/"one"'])
-def test_a_part_of_a_file_that_has_changed_or_cannot_be_told_is_not_continued(
+def test_a_part_of_a_file_that_has_changed_or_is_unknown_is_not_continued(
     server: Server, tmp_path: Path, tag: str | None
 ) -> None:
     file = tmp_path / "archive.part"
@@ -112,7 +112,7 @@ def test_a_part_of_a_file_that_has_changed_or_cannot_be_told_is_not_continued(
     assert file.read_bytes() == CONTENT[::-1]
 
 
-def test_a_server_that_falls_silent_is_given_up_and_the_part_is_kept(
+def test_a_download_times_out_and_its_part_is_kept(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "TIMEOUT", 0.2)

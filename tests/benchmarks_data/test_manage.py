@@ -54,7 +54,7 @@ class Resumed(FakeDTD):
 
 @pytest.fixture
 def drive(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Google Drive with split files on it; what was asked of it."""
+    """A stand-in for Google Drive with split files, which records requests."""
     asked: list[tuple[str, str]] = []
 
     def download(identifier: str, folder: str, file: str) -> None:
@@ -137,7 +137,7 @@ def test_half_an_archive_is_kept_and_a_bad_one_is_not(tmp_path: Path, monkeypatc
     assert not list(staging.iterdir())
 
 
-def test_an_archive_with_other_content_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_with_other_content_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "download", lambda url, file: tarfile.open(file, "w").close())
     monkeypatch.setattr(fetch, "check_sha256", lambda file, expected, url: None)
     (state,) = states("imagenet_r", tmp_path)

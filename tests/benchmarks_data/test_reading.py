@@ -148,7 +148,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(name: str, tmp_p
     assert f"`vlmadapt data prepare {name} --data_root {tmp_path}`" in str(error.value)
 
 
-def test_images_that_are_missing_beside_a_split_file(tmp_path: Path) -> None:
+def test_images_of_a_split_file_that_are_missing(tmp_path: Path) -> None:
     LAYOUTS["dtd"](tmp_path)
     shutil.rmtree(tmp_path / "dtd" / "images")
     with pytest.raises(DataError, match=r"'.*dtd/images' is missing; data set 'dtd'"):

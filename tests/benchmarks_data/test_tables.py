@@ -1,4 +1,4 @@
-"""`configs/tables` asks for what was published: its methods, data sets, shots and settings files."""
+"""`configs/tables` has what was published: its methods, data sets, shots and settings files."""
 
 from __future__ import annotations
 

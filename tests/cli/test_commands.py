@@ -156,7 +156,7 @@ def test_control_c_stops_a_program_and_tells_how_to_go_on(world: World, tmp_path
     assert "Traceback" not in err
 
 
-def test_resume_goes_on_with_the_settings_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
+def test_resume_uses_the_settings_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
     before = outcome(base_to_novel.folder)
     said = call(capsys, "fit", "--resume", str(base_to_novel.folder))
     assert said.code == 0
@@ -222,9 +222,7 @@ def test_predict_prints_json_lines(capsys: Capture, world: World, base_to_novel:
         assert [(c["name"], c["probability"]) for c in line["classes"]] == best
 
 
-def test_predict_names_five_classes_unless_told_otherwise(
-    capsys: Capture, world: World, base_to_novel: FitResult
-) -> None:
+def test_predict_names_five_classes_by_default(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
     given = ("--classes", "a,b,c,d,e,f,g", "--json")
     said = call(capsys, "predict", str(base_to_novel.folder), files(world)[0], *given)
     assert len(json.loads(said.out)["classes"]) == 5

@@ -1,4 +1,4 @@
-"""A mistake of the user is told in one line that says what was wrong, with exit code 2."""
+"""A user's mistake is reported in one line that says what is wrong, with exit code 2."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def bad(world: World, tmp_path: Path) -> Path:
         ("backbone", "ViT-B-16:opena", "the backbone 'ViT-B-16:opena' cannot be loaded"),
         ("backbone", "ViT-B-16:BAD/missing.pt", "missing.pt' cannot be loaded"),
         ("backbone", "BAD/empty", "holds no open_clip_config.json"),
-        ("method.layers", "[3,4]", "layer 4 (counted from 1) is asked for, but the text tower has 3."),
+        ("method.layers", "[3,4]", "layer 4 (counted from 1) is used, but the text tower has 3."),
         ("method.layers", "[0]", "layers must be different numbers from 1 on, not [0]."),
         ("plan", "fast", "unknown value of --plan 'fast'"),
         ("out", "BAD/three.txt", "cannot be written"),
@@ -218,7 +218,7 @@ def test_a_full_disk(capsys: Capture, world: World, tmp_path: Path, monkeypatch:
     told = last_line(said.err)
     assert told == (
         f"vlmadapt: '{tmp_path / 'run' / 'state.safetensors'}' cannot be written: No space left on device; "
-        "what was there is kept."
+        "the previous content is kept."
     )
 
 
@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite(capsys: Capture, world: World, tmp_path: Path
     assert "is not finite in epoch 1, step 2; training stopped" in last_line(said.err)
 
 
-def test_corrupt_images_are_left_out_when_asked(capsys: Capture, world: World, bad: Path) -> None:
+def test_corrupt_images_are_left_out_on_request(capsys: Capture, world: World, bad: Path) -> None:
     more = ("--data", str(bad / "corrupt"), "--skip_corrupt", "true")
     said = call(capsys, *world.arguments(bad / "run", "clip", *more))
     assert said.code == 0

@@ -127,7 +127,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
 def test_help_of_fit_documents_the_options_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(call(capsys, "fit", "--method", "mmrl++", "--help").out.split())
     assert "--method.rank RANK rank of each layer's own part of the aligners. (type: int, default: 4)" in text
-    assert "--train.lr LR learning rate behind the warm-up. (type: float, default: 0.001)" in text
+    assert "--train.lr LR learning rate after the warm-up. (type: float, default: 0.001)" in text
     assert "--shots SHOTS training images per class; 0 for all. (type: int, default: 16)" in text
 
 

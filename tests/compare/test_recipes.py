@@ -84,7 +84,7 @@ def test_a_shorter_training_has_a_shorter_warmup_and_says_so() -> None:
     assert "warm-up" not in probe.note
 
 
-def test_a_longer_training_keeps_its_warmup_and_what_is_asked_for_wins() -> None:
+def test_a_longer_training_keeps_its_warmup_and_given_settings_win() -> None:
     (longer,) = run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": 500}))
     (asked,) = run_specs(CompareSettings(["coop"], seeds=[1], train={"epochs": 1, "warmup_epochs": 1}))
     assert (longer.settings.recipe.warmup_epochs, longer.note) == (1, "")

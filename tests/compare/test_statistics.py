@@ -8,8 +8,8 @@ import pytest
 
 from tests.compare import fake
 from vlmadapt.compare.aggregate import make_rows
-from vlmadapt.compare.answers import read_correct
 from vlmadapt.compare.compare import make_results
+from vlmadapt.compare.predictions import read_correct
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.statistics import Statistics, holm_bonferroni
 

@@ -99,7 +99,7 @@ def test_failed_runs_are_counted_and_explained(tmp_path: Path) -> None:
     assert "Failed: coop on alpha, seed 2: it broke." in results.notes
 
 
-def test_different_machines_are_told(tmp_path: Path) -> None:
+def test_different_machines_are_noted(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path)
     path = made.entries[0].folder / "environment.json"
     path.write_text(path.read_text().replace('"gpu": null', '"gpu": "H100"'))

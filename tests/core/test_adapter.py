@@ -169,7 +169,7 @@ def test_an_adapter_for_any_classes_names_none(tmp_path: Path, backbone: Backbon
     assert read_config(tmp_path).classes == []
 
 
-def test_an_adapter_of_format_1_is_told_its_classes(tmp_path: Path, backbone: Backbone) -> None:
+def test_an_adapter_of_format_1_is_given_its_classes(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path, backbone, per_class=True)
     change_config(tmp_path, format=1, classes=[])
     load_adapter(tmp_path, backbone, small.NAMES)

@@ -52,7 +52,7 @@ def architecture(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 # -- frozen -----------------------------------------------------------------------------------------------------------
 
 
-def test_no_weight_of_a_backbone_asks_for_gradients(backbone: Backbone) -> None:
+def test_no_weight_of_a_backbone_requires_gradients(backbone: Backbone) -> None:
     assert list(backbone.parameters())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
@@ -168,7 +168,7 @@ def test_a_folder_that_is_no_saved_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["ViT-B-61", "ViT-B-61:openai", "tyni"])
-def test_an_unknown_name_is_told_with_the_nearest_one(spec: str) -> None:
+def test_an_unknown_name_is_reported_with_the_nearest_one(spec: str) -> None:
     nearest = "tiny" if spec == "tyni" else "ViT-B-16"
     with pytest.raises(BackboneError, match=f"unknown backbone '.*'. Did you mean '{nearest}'"):
         load_backbone(spec)
@@ -216,7 +216,7 @@ def test_a_tower_that_is_misunderstood_is_refused(folder: Path, monkeypatch: pyt
 
 @pytest.fixture
 def opaque(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
-    """The same model, had it blocks of a family that is not known."""
+    """The same model with blocks of an unsupported class."""
     monkeypatch.setattr(tower, "views", lambda blocks: None)
     return load_backbone(str(folder))
 

@@ -83,7 +83,7 @@ def test_learned_vectors_may_be_shared() -> None:
     assert (span.start, span.length, span.positions) == (1, 2, None)
 
 
-def test_learned_vectors_after_the_name_stand_elsewhere_in_each_text() -> None:
+def test_learned_vectors_after_the_name_have_other_positions_in_each_text() -> None:
     positions = write("{} [2].").map.spans[CONTEXT_SPAN].positions
     assert positions is not None
     assert positions.tolist() == [[3, 4], [2, 3], [4, 5]]

@@ -1,4 +1,4 @@
-"""A classifier answers for the classes it is asked for, in their order, or refuses."""
+"""A classifier scores the given classes in their order, or refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KNOWING = {"coop": {"per_class": True, "tokens": 2}, "linear-probe": {}, "tip-ad
 
 
 def knowing_its_classes(method: str) -> tuple[Classifier, Tensor]:
-    """A method that has no answer for other classes, and images to ask about."""
+    """A method that cannot score other classes, and images to score."""
     torch.manual_seed(3)
     built = build_method(method, backbone(), Task(small.NAMES, (TEMPLATE,)), KNOWING[method])
     with torch.no_grad():
@@ -33,7 +33,7 @@ def knowing_its_classes(method: str) -> tuple[Classifier, Tensor]:
 
 @pytest.mark.parametrize("method", KNOWING)
 def test_classes_in_another_order_get_the_same_answers(method: str) -> None:
-    """A method that knows only its own classes is asked for them in its own order, whatever order is asked for."""
+    """A method that knows only its own classes scores them in its own order, whatever the order of the columns."""
     classifier, images = knowing_its_classes(method)
     expected = classifier.scores(images, small.NAMES, SEEN)
     order = [3, 0, 4, 2, 1]

@@ -87,7 +87,7 @@ def test_chunks_cover_a_range() -> None:
     assert chunks(2, 2, 0) == chunks(2, 2, 3) == []
 
 
-def test_a_process_by_itself_is_one_of_one() -> None:
+def test_a_single_process_is_one_of_one() -> None:
     assert world_size() == 1
     assert not many_processes()
 

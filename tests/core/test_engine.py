@@ -147,7 +147,7 @@ def test_there_is_no_block_at_the_embedding(backbone: Backbone) -> None:
 
 def test_a_text_has_no_patches_to_write_over(backbone: Backbone) -> None:
     method = Synthetic(backbone, lambda m: [inject(TEXT, {1: m.t("a", 2, WIDTH)}, at=OVER)])
-    with pytest.raises(PluginError, match="OVER stands for the first patches of an image"):
+    with pytest.raises(PluginError, match="OVER replaces the first patches of an image"):
         derive(method.hooks(), backbone, [Template.parse("a photo of a {}.")])
 
 

@@ -132,7 +132,7 @@ def test_everything_is_computed_once(touched: ForwardPass, blocks: list[str]) ->
     assert len(blocks) == asked
 
 
-def test_nothing_is_computed_before_it_is_asked_for(touched: ForwardPass, blocks: list[str]) -> None:
+def test_nothing_is_computed_before_it_is_used(touched: ForwardPass, blocks: list[str]) -> None:
     _ = touched.names, touched.images, touched.labels, touched.device, touched.plan
     assert not blocks
     touched.image()

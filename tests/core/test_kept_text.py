@@ -281,7 +281,7 @@ def test_features_that_depend_on_the_images_are_never_kept(backbone: Backbone, n
 
 
 def test_features_of_the_second_pass_depend_on_the_images_too(backbone: Backbone) -> None:
-    """The image features were already there when the text was asked for."""
+    """The image features were computed before the text features."""
     method, engine = Synthetic(backbone, of_images(lambda x: x.image())), Engine(backbone)
     with torch.no_grad():
         passes = [ForwardPass(engine, method, NAMES, TEMPLATES, inputs(s, 3, 16).double()) for s in (1, 2)]

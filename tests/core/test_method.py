@@ -151,7 +151,7 @@ def test_a_backbone_that_does_not_open_a_touched_tower_is_refused_before_buildin
 
 
 class OfApi1(Plain):
-    """Written as plugin API 1 asked for."""
+    """Written for plugin API 1."""
 
     def losses(self, x: ForwardPass) -> Iterable[tuple[str, float, torch.Tensor]]:  # type: ignore[override]
         yield "class", 1.0, F.cross_entropy(x.logits("class"), x.labels)

@@ -76,7 +76,7 @@ def test_its_tokenizer_is_never_imported(folder: Path, monkeypatch: pytest.Monke
     (("model_cfg", "vision_cfg", "widht"), 64, "unknown setting 'widht'. Did you mean 'width'?"),
     (("model_cfg", "tokenizer"), "theirs.py", "unknown setting 'tokenizer'"),
     (("preprocess_cfg", "exec"), "rm", "unknown setting 'exec'"),
-    (("model_cfg", "vision_cfg"), "large", "stands where settings are expected"),
+    (("model_cfg", "vision_cfg"), "large", "where settings are expected"),
     (("model_cfg", "text_cfg"), [], "does not describe a model"),
     (("model_cfg",), 3, "does not describe a model"),
 ])  # fmt: skip

@@ -167,14 +167,14 @@ REFUSED: list[tuple[list[Hook], str]] = [
     ([adapt(TEXT, EMBEDDING, branch)], "there is none at EMBEDDING"),
     ([inject(TEXT, {1: TOKENS}, at=FIRST), inject(TEXT, {2: TOKENS}, at=END)], "two token groups of the text tower"),
     ([inject(IMAGE, {1: TOKENS}, at=CONTEXT)], "the image tower has none"),
-    ([inject(TEXT, {1: TOKENS}, at=OVER)], "OVER stands for the first patches of an image"),
+    ([inject(TEXT, {1: TOKENS}, at=OVER)], "OVER replaces the first patches of an image"),
     ([inject(IMAGE, {1: per_class(DEEP)}, at=FIRST)], "tokens per class belong to the text tower"),
     ([inject(TEXT, {EMBEDDING: TOKENS}, at=CONTEXT)], r"tokens go to CONTEXT, but the template has no `\[n\]`"),
     (
         [prompt("[2] {}."), inject(TEXT, {EMBEDDING: TOKENS}, at=CONTEXT, read_only=True)],
         r"read-only tokens are added ones \(FIRST, END\)",
     ),
-    ([inject(IMAGE, {1: TOKENS}, at=OVER, read_only=True)], "CONTEXT and OVER write over tokens in use"),
+    ([inject(IMAGE, {1: TOKENS}, at=OVER, read_only=True)], "CONTEXT and OVER replace tokens that are attended to"),
     ([prompt("[2] {}.")], r"the template has a `\[n\]`, but no tokens go to CONTEXT"),
 ]
 

@@ -25,7 +25,7 @@ def test_steps_per_shot_become_whole_epochs() -> None:
         (Recipe(epochs=1, steps_per_shot=500), False),  # the epochs follow from the steps
     ],
 )
-def test_a_training_of_warmup_alone_is_told_from_others(recipe: Recipe, only: bool) -> None:
+def test_a_training_of_warmup_alone_is_recognised(recipe: Recipe, only: bool) -> None:
     assert recipe.only_warmup is only
     assert ("use more --train.epochs" in recipe.warmup_advice) is only
 

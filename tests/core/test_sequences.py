@@ -59,7 +59,7 @@ def test_a_sequence_is_cut_and_whole_again(prefix_len: int) -> None:
 @any_shape
 @cut_anywhere
 @pytest.mark.parametrize("at", [1, 2, 4])
-def test_inserted_tokens_stand_where_they_were_asked_for(prefix_len: int, groups: int, rows: int, at: int) -> None:
+def test_inserted_tokens_are_at_the_given_position(prefix_len: int, groups: int, rows: int, at: int) -> None:
     added = new(groups, rows)
     found = sequences(prefix_len).insert(at, added, "new")
     old = everywhere(plain(), groups)
@@ -85,7 +85,7 @@ def test_tokens_by_group_make_groups_of_the_prefix_alone() -> None:
 
 @any_shape
 @cut_anywhere
-def test_appended_tokens_stand_at_the_end(prefix_len: int, groups: int, rows: int) -> None:
+def test_appended_tokens_are_at_the_end(prefix_len: int, groups: int, rows: int) -> None:
     added = new(groups, rows)
     found = sequences(prefix_len).append(added, "new", hidden=True)
     expected = torch.cat([everywhere(plain(), groups), everywhere(added, groups)], dim=2)

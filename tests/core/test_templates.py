@@ -32,7 +32,7 @@ def test_a_class_name_is_written_in_the_place_of_the_braces() -> None:
         ("[2].", [[1, 2], [1, 2]]),
     ],
 )
-def test_learned_vectors_stand_where_their_placeholders_are(template: str, places: list[list[int]]) -> None:
+def test_learned_vectors_are_at_the_positions_of_their_placeholders(template: str, places: list[list[int]]) -> None:
     parsed = Template.parse(template)
     written = parsed.write(["red_fox", "cat"], Words())
     assert written.context.tolist() == places

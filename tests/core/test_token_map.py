@@ -1,4 +1,4 @@
-"""Where tokens stand after each change of a sequence, counted by hand."""
+"""Token positions after each change of a sequence, counted by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_tokens_that_differ_by_row_do_not_join_the_prefix() -> None:
     assert found.hidden == {"new"}
 
 
-def test_only_what_stands_at_or_after_the_place_moves() -> None:
+def test_only_tokens_at_or_after_the_position_move() -> None:
     found = texts().insert(6, 1, "new", hidden=False, shared=False, rows=2)
     assert pooled(found) == [5, 8]
     assert found.spans["context"].start == 2
@@ -49,7 +49,7 @@ def test_positions_that_differ_by_row_move_row_by_row() -> None:
     assert Span(3, 2).select(1, 2).start == 3
 
 
-def test_appended_tokens_stand_after_the_padding_and_remember_where_it_ended() -> None:
+def test_appended_tokens_come_after_the_padding_and_remember_where_it_ended() -> None:
     once = texts().append(2, "a", hidden=False, rows=2)
     twice = once.append(3, "b", hidden=True, rows=2)
     assert (once.length, once.appended, pooled(once)) == (10, 8, [5, 7])

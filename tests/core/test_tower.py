@@ -115,7 +115,7 @@ def test_lengths_are_counted_past_the_context(text: TextTower) -> None:
     assert text.tokenize([words]).shape == (1, 12)
 
 
-def test_words_are_embedded_without_positions_and_without_what_stands_around_them(plain: Any, text: TextTower) -> None:
+def test_words_are_embedded_without_positions_start_and_end(plain: Any, text: TextTower) -> None:
     ids = text.tokenize(["a photo of"])[0, 1:4]
     assert torch.equal(text.words("a photo of"), plain.token_embedding(ids))
     assert text.words("").shape == (0, 64)

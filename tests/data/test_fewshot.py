@@ -60,7 +60,7 @@ def test_a_draw_known_by_value() -> None:
     assert [(e.label, e.path.stem) for e in drawn] == [(0, "2"), (0, "1"), (0, "4"), (1, "1"), (1, "7"), (1, "8")]
 
 
-def test_small_classes_give_all_they_have_and_are_told(shuffled: list[Example]) -> None:
+def test_small_classes_give_all_images_and_are_reported(shuffled: list[Example]) -> None:
     drawn, short = sample_shots(shuffled, 16, seed=1)
     assert Counter(e.label for e in drawn) == {0: 16, 1: 5, 2: 16, 3: 9, 4: 16}
     assert short == {1: 5, 3: 9}

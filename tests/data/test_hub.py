@@ -96,7 +96,7 @@ def test_without_a_test_split(hub: dict[str, dict[str, Rows]]) -> None:
     hub["pets"] = {"train": rows(0, 1), "validation": rows(1, 0, start=50)}
     data = load_data("hf:pets")
     assert [e.label for e in data.test] == [1, 0]
-    assert (data.val, data.notes) == ((), ("hf:pets has no labelled test images: those for validation are tested.",))
+    assert (data.val, data.notes) == ((), ("hf:pets has no labelled test images; the validation images are tested.",))
 
 
 def test_training_images_alone_are_cut(hub: dict[str, dict[str, Rows]]) -> None:
@@ -104,7 +104,9 @@ def test_training_images_alone_are_cut(hub: dict[str, dict[str, Rows]]) -> None:
     data = load_data("hf:pets")
     assert len(data.examples) == 20
     assert all({e.label for e in part} == {0, 1} for part in (data.train, data.test))
-    assert data.notes == ("hf:pets has training images alone: vlmadapt cut them into 50% train, 20% val and 30% test.",)
+    assert data.notes == (
+        "hf:pets has training images only: vlmadapt split them into 50% train, 20% val and 30% test.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_what_cannot_be_used(hub: dict[str, dict[str, Rows]], content: dict[str,
         load_data("hf:pets")
 
 
-def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"'hf:pets' needs the package 'datasets': pip install 'vlmadapt\[hub\]'"):
         load_data("hf:pets")

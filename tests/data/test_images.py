@@ -1,4 +1,4 @@
-"""Every kind of picture becomes RGB; broken ones are named before any work starts."""
+"""Every kind of image becomes RGB; broken ones are named before any work starts."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_broken_images_are_counted_and_five_are_named(tmp_path: Path) -> None:
     assert "--skip_corrupt true" in message
 
 
-def test_broken_images_are_skipped_when_asked(tmp_path: Path) -> None:
+def test_broken_images_are_skipped_on_request(tmp_path: Path) -> None:
     bad = Example(truncated(tmp_path / "bad.png"), 0)
     good = Example(picture(tmp_path / "good.png"), 1)
     assert check_images((bad, good), skip=True) == (good,)

@@ -117,7 +117,7 @@ def test_evaluation_sees_everything_once_in_order(ten: tuple[Example, ...], worl
     assert [batch.total for batch in ranks[0]] == [4, 4, 2]
 
 
-def test_a_pass_in_order_can_be_augmented_anew(ten: tuple[Example, ...]) -> None:
+def test_batches_in_order_can_be_augmented_differently(ten: tuple[Example, ...]) -> None:
     first, again, other = (by_index(eval_batches(ten, TRAIN, 4, seed=1, epoch=epoch)) for epoch in (0, 0, 1))
     assert all(torch.equal(first[i], again[i]) for i in range(10))
     assert not any(torch.equal(first[i], other[i]) for i in range(10))

@@ -201,7 +201,7 @@ def test_every_group_has_a_hash_of_its_own() -> None:
     assert group_sha256(elsewhere) == group_sha256(base)
 
 
-def test_validation_images_are_cut_behind_the_training_images() -> None:
+def test_validation_images_are_drawn_after_the_training_images() -> None:
     data = dataset(6, 6, 6, 6)
     data = replace(data, val=listed(9, 2, 9, 9, split="val"))
     few = make_splits(data, "few-shot", 2, seed=5, val_shots=4)

@@ -139,7 +139,7 @@ def test_another_protocol_with_the_same_training(world: World, run: FitResult, t
     assert numbers == asked.numbers["accuracy"]
 
 
-def test_another_protocol_on_other_pictures_of_the_same_classes(run: FitResult, tmp_path: Path) -> None:
+def test_another_protocol_on_other_images_of_the_same_classes(run: FitResult, tmp_path: Path) -> None:
     for name in CLASSES:
         class_folder(tmp_path / "others" / name, 4)
     accuracies, _ = evaluate(run.folder, data=str(tmp_path / "others"), protocol="base-to-novel")
@@ -147,7 +147,7 @@ def test_another_protocol_on_other_pictures_of_the_same_classes(run: FitResult, 
 
 
 def test_a_protocol_that_trains_on_other_classes_is_refused(run: FitResult) -> None:
-    with pytest.raises(DataError, match="trains on 4 classes which are not the 2"):
+    with pytest.raises(DataError, match="trains on 4 classes, not the 2"):
         evaluate(run.folder, protocol="few-shot")
 
 
@@ -170,7 +170,7 @@ def test_a_run_that_was_never_finished_has_no_adapter(world: World, run: FitResu
 
 
 def test_accuracy_by_class_is_of_its_own_images_and_none_without_any(run: FitResult, tmp_path: Path) -> None:
-    """Each picture is labelled with the predicted class, except one."""
+    """Each image is labelled with the predicted class, except one."""
     files = []
     for i in range(5):
         Image.new("RGB", (16, 16), (50 * i, 10, 200 - 30 * i)).save(tmp_path / f"{i}.png")

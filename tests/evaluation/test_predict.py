@@ -50,13 +50,13 @@ def test_only_the_best_are_named(run: FitResult, images: list[Path]) -> None:
     assert [len(best) for best in load(run.folder).predict(images, top=2)] == [2] * len(images)
 
 
-def test_any_classes_may_be_asked_for(run: FitResult, images: list[Path]) -> None:
+def test_any_classes_can_be_scored(run: FitResult, images: list[Path]) -> None:
     predictor = load(run.folder, ["moth", "bus"])
     assert predictor.role is Role.UNSEEN
     assert {name for name, _ in next(predictor.predict(images))} == {"moth", "bus"}
 
 
-def test_the_router_is_told_whether_the_classes_were_trained_on(run: FitResult) -> None:
+def test_the_router_knows_whether_the_classes_were_trained_on(run: FitResult) -> None:
     assert load(run.folder).role is Role.UNKNOWN
     assert load(run.folder, CLASSES[:2]).role is Role.SEEN
     assert load(run.folder, CLASSES[2:]).role is Role.UNSEEN

@@ -1,4 +1,4 @@
-"""The plainest trainer a training step can be given; it remembers the gradients asked for and applied first."""
+"""A minimal trainer that records the first gradients requested and applied."""
 
 from __future__ import annotations
 

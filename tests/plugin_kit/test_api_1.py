@@ -1,4 +1,4 @@
-"""A plugin with the names of plugin API 1 still trains, answers and passes the kit, and is told what to change."""
+"""A plugin with the names of plugin API 1 trains, predicts and passes the kit, with warnings that name the new ones."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ NAME = "red panda"
 
 
 def row(**options: Any) -> tuple[list[int], list[int]]:
-    """Tokens behind the start of text, and the places of the context."""
+    """Tokens after the start of text, and the positions of the context."""
     template = build("coop", **options).template
     written = template.write([NAME], backbone().text)
     return written.ids[0, 1 : int(written.end)].tolist(), written.context[0].tolist()
@@ -43,7 +43,7 @@ def test_where_the_class_name_stands(position: Position, written: str, places: l
 
 @pytest.mark.parametrize("position", get_args(Position))
 def test_one_vector_has_no_middle(position: Position) -> None:
-    """Half of one vector is none, so the name stands in front of it."""
+    """Half of one vector is none, so the name comes before it."""
     assert row(tokens=1, position=position)[1] == ([1] if position == "end" else [3])
 
 

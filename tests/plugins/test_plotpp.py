@@ -83,7 +83,7 @@ def test_two_runs_are_the_two_stages(backbone: Backbone) -> None:
 
 
 def test_a_short_start_takes_tokens_of_the_class_name(backbone: Backbone) -> None:
-    """As many vectors as the first start has words stand in every row, whatever they replace."""
+    """Every sequence has as many vectors as the first start text has words, whatever they replace."""
     method = build_method("plot++", backbone, TASK, {"starts": ["a photo of a", "this is a"], "stage": "joint"})
     torch.testing.assert_close(method.get_parameter("context")[1, 3], backbone.text.end_token)
     rows = [

@@ -38,7 +38,7 @@ def test_orthogonality_looks_at_different_prompts_only() -> None:
     assert mean_overlap(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])) == 1
 
 
-def test_the_class_name_stands_in_three_places() -> None:
+def test_the_class_name_has_three_positions() -> None:
     method = build("proda", prompts=8, tokens=5)
     rows = [template.write(["red panda"], backbone().text) for template in method.templates]
     assert [row.context.tolist() for row in rows] == (
@@ -47,7 +47,7 @@ def test_the_class_name_stands_in_three_places() -> None:
 
 
 def test_a_raw_name_is_cut_where_the_clean_one_would_end() -> None:
-    """`red_panda` has three tokens; the two that `red panda` has stand in front of the context."""
+    """`red_panda` has three tokens; the two that `red panda` has come before the context."""
     text = backbone().text
     front = build("proda", prompts=4, tokens=2, raw_names=True).templates[0].write(["red_panda"], text)
     red, underscore, panda, stop = text.tokenize(["red_panda."])[0, 1:5].tolist()
@@ -74,7 +74,7 @@ def test_every_context_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_while_training_the_contexts_of_the_step_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop asks for scores behind each step; they must not cost a pass through all contexts."""
+    """The loop computes scores after each step; they must not cost a pass through all contexts."""
     method = build("proda", prompts=8, tokens=2, batch=2).train()
     x = forward(method)
     monkeypatch.setattr(x, "text", lambda: pytest.fail("all contexts were run"))

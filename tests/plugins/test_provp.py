@@ -39,7 +39,7 @@ def test_the_text_side_is_the_frozen_template(backbone: Backbone) -> None:
 
 
 def test_tokens_that_only_flow_are_those_of_the_first_block(backbone: Backbone) -> None:
-    """With flow 1 nothing fresh enters behind the first block."""
+    """With flow 1 no new tokens enter after the first block."""
     method = build_method("provp", backbone, TASK, {"flow": 1.0})
     classifier = Classifier(backbone, method, TEMPLATES)
     before = classifier.forward(inputs(1, 2, 16), small.NAMES).image()

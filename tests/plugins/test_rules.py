@@ -49,7 +49,7 @@ def outcome(subject: MethodUnderTest, method: Method, plan: str) -> dict[str, Te
 
 
 def differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[tuple[str, float]]:
-    """Relative to the largest of its kind: a gradient that is nearly zero beside the others is all rounding."""
+    """Relative to the largest of its kind: a gradient that is nearly zero compared to the others is all rounding."""
     assert found.keys() == expected.keys()
     largest = max((float(v.norm()) for k, v in expected.items() if k.startswith("gradient")), default=0.0)
     for name, value in expected.items():
@@ -77,7 +77,7 @@ def test_in_buckets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_scores_behind_a_step_run_no_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_after_a_step_run_no_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training accuracy is read off what the step has computed."""
     method, shots = subject(name).trained.method.train(), subject(name).shots()
     if not trainable_count(method):
@@ -103,7 +103,7 @@ def rounding(exact: dict[str, Tensor], rounded: dict[str, Tensor]) -> dict[str, 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_in_bfloat16(name: str) -> None:
-    """Each plan rounds where the other does not, so they are not asked to agree, but to be as near to float32."""
+    """The plans round in different places, so they need not agree, but have to be equally near to float32."""
     method = subject(name).trained.method
     exact = outcome(subject(name), method, "reference")
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -47,7 +47,7 @@ def test_scores_are_zero_shot_clip_and_a_vote_of_the_support_images() -> None:
     torch.testing.assert_close(method.route(x, SEEN), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_without_weight_the_cache_is_silent() -> None:
+def test_with_weight_zero_the_cache_has_no_effect() -> None:
     method = prepared(search=False, alpha=0.0)
     x = forward(method)
     torch.testing.assert_close(method.route(x, UNKNOWN), x.zero_shot.logits, rtol=1e-5, atol=1e-4)

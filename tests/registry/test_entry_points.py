@@ -91,14 +91,14 @@ def test_listing_plugins_imports_none_of_them(site: Site) -> None:
     assert "their_methods" not in sys.modules
 
 
-def test_an_unknown_name_is_told_with_the_nearest_one() -> None:
+def test_an_unknown_name_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(PluginError, match=r"unknown method 'mapel'\. Did you mean 'maple'\? Known: .*clip"):
         registry.find(registry.METHODS, "mapel")
     with pytest.raises(PluginError, match=r"unknown method 'zzz'\. Known: "):
         registry.find(registry.METHODS, "zzz")
 
 
-def test_a_name_of_two_distributions_has_to_be_told_apart(site: Site) -> None:
+def test_a_name_of_two_distributions_is_ambiguous(site: Site) -> None:
     site.method("their-methods", METHOD.replace("somebody else", "them"))
     site.method("your-methods", METHOD.replace("somebody else", "you"))
     with pytest.raises(PluginError) as refused:
@@ -130,7 +130,7 @@ broken = pytest.mark.parametrize(("source", "cause"), BROKEN.values(), ids=BROKE
 
 
 @broken
-def test_a_broken_method_is_told_with_its_name_its_distribution_and_the_cause(
+def test_the_error_of_a_broken_method_names_it_its_distribution_and_the_cause(
     site: Site, source: str, cause: str
 ) -> None:
     site.method("their-methods", source)
@@ -170,7 +170,7 @@ def test_a_broken_distribution_does_not_disturb_the_others(site: Site, backbone:
     assert build_method("coop", backbone, TASK, {"tokens": 2}).config.tokens == 2
 
 
-def test_an_option_that_a_method_does_not_have_is_told_with_the_nearest_one() -> None:
+def test_an_unknown_option_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(SettingError, match=r"unknown option of CoOp 'token'\. Did you mean 'tokens'\?"):
         make_config(method_class("coop"), {"token": 3})
 
@@ -189,7 +189,7 @@ def test_a_backbone_of_another_distribution_is_loaded_by_its_name(site: Site, tm
 
 
 @pytest.mark.parametrize("source", ["raise OSError('offline')", "def folder(): raise OSError('offline')"])
-def test_a_broken_backbone_is_told_with_its_name_its_distribution_and_the_cause(site: Site, source: str) -> None:
+def test_the_error_of_a_broken_backbone_names_it_its_distribution_and_the_cause(site: Site, source: str) -> None:
     site.install("their-backbones", registry.BACKBONES, source, theirs="folder")
     with pytest.raises(PluginError) as refused:
         load_backbone("theirs")

@@ -1,4 +1,4 @@
-"""`vlmadapt new method` writes a package that works as it is."""
+"""`vlmadapt new method` writes a package that works unchanged."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_a_log_axis_of_costs_has_ticks_for_nothing_and_for_powers_of_ten() -> No
     ]
 
 
-def test_costs_that_are_alike_stand_on_a_linear_axis() -> None:
+def test_similar_costs_have_a_linear_axis() -> None:
     rows = [row("coop", parameters=512), row("cocoop", parameters=2048)]
     axes = charts.against_cost(rows, "all", "parameters", series_styles(["coop", "cocoop"])).axes[0]
     assert axes.get_xscale() == "linear"

@@ -44,7 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report([folder / "compared"], folder / "report.html")
 
 
-def test_the_page_stands_alone(page: Path) -> None:
+def test_the_page_is_self_contained(page: Path) -> None:
     found = Page(page.read_text())
     assert all(source.startswith(("data:", "#")) for source in found.sources)
     assert not {"script", "link", "iframe"} & set(found.tags)

@@ -15,7 +15,7 @@ from vlmadapt.runs.interrupt import SIGNALS, Terminated, ended_by_signals, stop_
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_every_stop_signal_is_a_request_that_is_passed_on_once(number: signal.Signals) -> None:
+def test_every_stop_signal_is_forwarded_once(number: signal.Signals) -> None:
     passed_on: list[str] = []
     before = signal.getsignal(number)
     with stop_requests(lambda: passed_on.append("stop")) as asked:

@@ -91,7 +91,7 @@ def test_a_method_and_its_options_are_one_value() -> None:
         MethodSpec.make("cop")
 
 
-def test_epochs_that_are_asked_for_replace_published_steps() -> None:
+def test_given_epochs_replace_published_steps() -> None:
     assert FitSettings("clip-lora").recipe.steps_per_shot > 0
     recipe = FitSettings("clip-lora", train={"epochs": 2}).recipe
     assert (recipe.epochs, recipe.steps_per_shot) == (2, 0)

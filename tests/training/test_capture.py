@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {"layers": [11, 12]}
 
 
 class Recorded:
-    """A stand-in for a CUDA graph: capturing leaves all tensors as they are, replaying runs the function again."""
+    """A stand-in for a CUDA graph: capturing changes no tensor, replaying runs the function again."""
 
     def __init__(self, tensors: Callable[[], list[Tensor]]):
         self._tensors = tensors
@@ -120,6 +120,16 @@ class World:
     def graph(self, kind: type[Recorded] = Recorded) -> Callable[[], Recorded]:
         return lambda: kind(self.tensors)
 
+    def recorded(self) -> tuple[CapturedStep, list[Recorded]]:
+        """A captured step, and the graphs that it makes."""
+        made: list[Recorded] = []
+
+        def graph() -> Recorded:
+            made.append(Recorded(self.tensors))
+            return made[-1]
+
+        return CapturedStep(self.step, graph), made
+
     def run(self, step: Callable[[Tensor, Tensor], StepNumbers], steps: int, size: int = 4) -> Iterator[list[float]]:
         for number in range(steps):
             torch.manual_seed(number)
@@ -152,13 +162,7 @@ def test_replayed_steps_are_the_eager_ones(method: str, precision: str) -> None:
 
 def test_a_step_is_captured_after_warming_up_and_then_only_replayed() -> None:
     there = World()
-    made: list[Recorded] = []
-
-    def graph() -> Recorded:
-        made.append(Recorded(there.tensors))
-        return made[-1]
-
-    step = CapturedStep(there.step, graph)
+    step, made = there.recorded()
     step.start_epoch()
     list(there.run(step, WARM_UP))
     assert not step.captured
@@ -194,7 +198,7 @@ def test_a_dynamic_step_is_never_captured() -> None:
     try:
         step = CapturedStep(there.step, lambda: pytest.fail("a graph was made"))
         list(there.run(step, WARM_UP + 2))
-        assert step.reason == "the method's step differs from time to time"
+        assert step.reason == "the operations of the method's step differ between steps"
     finally:
         type(there.method).dynamic_step = False
 
@@ -236,13 +240,7 @@ def test_a_method_that_changes_between_epochs_is_captured_again() -> None:
 
 def test_each_batch_shape_has_a_recording_of_its_own() -> None:
     there = World()
-    made: list[Recorded] = []
-
-    def graph() -> Recorded:
-        made.append(Recorded(there.tensors))
-        return made[-1]
-
-    step = CapturedStep(there.step, graph)
+    step, made = there.recorded()
     step.start_epoch()
     for size in (4, 2, 4, 2):
         list(there.run(step, WARM_UP, size))

@@ -97,7 +97,7 @@ def test_the_adapter_says_what_it_is_and_what_it_fits(world: World, few_shot: Fi
     assert config["api_version"] == API_VERSION
 
 
-def test_the_adapter_holds_the_trainable_tensors_and_nothing_of_the_backbone(few_shot: FitResult) -> None:
+def test_the_adapter_has_the_trainable_tensors_and_none_of_the_backbone(few_shot: FitResult) -> None:
     tensors = adapter(few_shot.folder)
     assert sum(tensor.numel() for tensor in tensors.values()) == few_shot.numbers["trainable_parameters"]
 
@@ -209,7 +209,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_good_state(
     assert outcome(tmp_path / "run")[:2] == outcome(whole)[:2]
 
 
-def test_a_step_that_blows_up_is_told_and_never_saved(world: World, tmp_path: Path) -> None:
+def test_a_step_that_is_not_finite_is_reported_and_never_saved(world: World, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not finite in epoch 1, step 2; .*nothing is saved"):
         world.fit(tmp_path / "run", train={"lr": 1e38, "warmup_epochs": 0, "weight_decay": 0.0, "optimizer": "sgd"})
     assert not (tmp_path / "run" / "adapter").exists()

@@ -110,7 +110,7 @@ def test_an_optimiser_gets_the_settings_of_the_recipe(name: str, kind: type[torc
         ({"batch_size": 0}, "train.batch_size is 0, it cannot be below 1"),
         ({"lr": -1e-3}, "train.lr is -0.001, it cannot be below 0"),
         ({"momentum": -1.0}, "train.momentum is -1.0, it cannot be below 0"),
-        ({"betas": [0.9, 1.0]}, "train.betas are (0.9, 1.0); both have to be from 0 to below 1"),
+        ({"betas": [0.9, 1.0]}, "train.betas are (0.9, 1.0); both have to be at least 0 and below 1"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(changes: dict[str, object], message: str) -> None:

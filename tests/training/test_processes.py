@@ -114,7 +114,9 @@ def test_every_test_image_is_counted_once(jobs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_request_to_one_process_stops_both_and_the_run_goes_on(world: World, jobs: Path, tmp_path: Path) -> None:
+def test_a_request_to_one_process_stops_both_and_the_run_can_be_resumed(
+    world: World, jobs: Path, tmp_path: Path
+) -> None:
     assert all(Path(f"{jobs / INTERRUPTED}-{rank}").exists() for rank in range(2))
     world.fit(tmp_path / "one")
     assert_alike(jobs / INTERRUPTED, tmp_path / "one")

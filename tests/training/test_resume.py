@@ -62,7 +62,7 @@ def undisturbed(world: World) -> Callable[..., Path]:
     ("optimizer", "stop"),
     [("sgd", 1), ("adam", 1), *(("adamw", k) for k in (1, STEPS - 1, STEPS, 3 * STEPS - 1, 3 * STEPS))],
 )
-def test_an_interrupted_run_goes_on_to_the_same_bits(
+def test_an_interrupted_run_resumes_to_the_same_bits(
     world: World, undisturbed: Callable[..., Path], tmp_path: Path, optimizer: str, stop: int
 ) -> None:
     with after_step(stop, ask_to_stop), pytest.raises(Interrupted, match=f"fit --resume {tmp_path / 'run'}"):
@@ -103,7 +103,7 @@ def test_a_run_may_be_stopped_again_and_again(world: World, undisturbed: Callabl
     assert outcome(tmp_path / "run") == outcome(undisturbed("mmrl", "adamw"))
 
 
-def test_a_run_that_was_killed_goes_on_from_the_last_save(
+def test_a_killed_run_resumes_from_the_last_save(
     world: World, undisturbed: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def power_failure() -> None:

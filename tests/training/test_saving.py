@@ -94,8 +94,8 @@ def test_of_two_files_that_belong_together_both_stay_as_they_were(
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_a_disk_that_is_really_full_is_told_in_a_sentence(tmp_path: Path) -> None:
-    """The largest file a process may write stands for the disk: the system itself refuses the write."""
+def test_a_full_disk_is_reported_in_a_sentence(tmp_path: Path) -> None:
+    """A file size limit simulates a full disk: the system refuses the write."""
     write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(3)})
     before = (tmp_path / "a.safetensors").read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -148,7 +148,7 @@ def test_an_adapter_survives_a_failed_attempt_to_write_another_over_it(
 
 @failures
 @pytest.mark.parametrize("file", ["state.safetensors", "metrics.jsonl"])
-def test_a_run_goes_on_from_the_state_before_a_failed_save(
+def test_a_run_resumes_from_the_state_before_a_failed_save(
     world: World, tmp_path: Path, whole: FitResult, fail: Callable[[], None], error: type[BaseException], file: str
 ) -> None:
     with failing_write(1, fail, file), pytest.raises(error):

@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> None:
     """Parse, train, test, print a table."""
     content, others = _take_short_options(arguments)
     name = content.get("method", {}).get("name")
-    # Without defaults: `epochs` that is given and `epochs` that is published differ, see `make_recipe`.
+    # Without defaults, to tell given `epochs` from published ones, see `make_recipe`.
     printing = any(argument.startswith("--print_config") for argument in others)
     resume = _resume(others)
     known = name or (check_resumable(resume).method if resume else None)
@@ -89,7 +89,7 @@ def _new_run(given: dict[str, Any]) -> FitSettings:
     """Settings of a run to be started.
 
     Raises:
-        VlmadaptError: there is no method, or a setting cannot be what it is.
+        VlmadaptError: no method is given, or a setting is invalid.
     """
     content = {key: value for key, value in given.items() if key not in ("config", "method", "resume")}
     options = dict(given.get("method") or {})

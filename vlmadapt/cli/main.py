@@ -26,6 +26,7 @@ commands:
 {chr(10).join(f"  {name:<10}{what}" for name, what in COMMANDS.items())}
 
 `vlmadapt COMMAND --help` shows the options of a command, `vlmadapt fit --method NAME --help` those of a method.
+`vlmadapt --version --json` prints versions, device and plugins, for bug reports.
 """
 
 
@@ -55,12 +56,12 @@ def _main(arguments: Sequence[str] | None) -> None:
     if not given or given[0] in ("-h", "--help"):
         print(HELP, end="")
         return
-    if given[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("vlmadapt"))
-        return
     try:
+        if given[0] == "--version":
+            from vlmadapt.cli import version
+
+            version.run(given[1:])
+            return
         if given[0] not in COMMANDS:
             raise VlmadaptError(unknown("command", given[0], COMMANDS))
         run: Callable[[list[str]], None] = import_module(f"vlmadapt.cli.{given[0]}").run

@@ -1,4 +1,4 @@
-"""Refusals that need no model: paths and names are checked before torch is imported, which takes seconds."""
+"""Checks that need no model: wrong paths and names are refused before torch is imported, which takes seconds."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> None:
     if given.top < 1:
         raise DataError(f"--top is {given.top}; name at least one class.")
     if not Path(given.run).is_dir():
-        Run.open(Path(given.run))  # says what is wrong, before torch is imported
+        Run.open(Path(given.run))  # raises before torch is imported
     files = _files(given.images)
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load

@@ -20,7 +20,9 @@ GRACE = 5.0
 
 def main() -> None:
     """Run the module named by the first argument with the rest as its arguments."""
-    signal.signal(signal.SIGTERM, lambda number, frame: kill_group(os.getpid()))  # unless the module handles it
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: kill_group(os.getpid())
+    )  # unless the module installs its own handler
     threading.Thread(target=_end_with_parent, daemon=True).start()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Tables as files: CSV, Markdown, LaTeX and JSON. Names in them are shown, never obeyed as markup or formulas."""
+"""Tables as files: CSV, Markdown, LaTeX and JSON. Names are escaped, so that none acts as markup or a formula."""
 
 from __future__ import annotations
 

@@ -57,6 +57,6 @@ def _read() -> tuple[tuple[Published, ...], tuple[str, ...]]:
     for plugin in registry.plugins(registry.PUBLISHED):
         try:
             found += plugin.load()()
-        except Exception as error:  # a broken plugin must not cost a comparison its tables
+        except Exception as error:  # a broken plugin must not prevent the tables of a comparison
             broken.append(f"{plugin}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     return tuple(found), tuple(broken)

@@ -21,7 +21,7 @@ from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.places import absolute
 from vlmadapt.runs.settings import FitSettings, make_recipe
 from vlmadapt.runs.settings_files import method_name
-from vlmadapt.validation import validated
+from vlmadapt.validation import validate
 
 TRAINED_LIKE = {
     "all-classes": {"base-to-novel"},
@@ -84,8 +84,7 @@ class CompareSettings:
         Raises:
             SettingError: the message names the setting and its valid values.
         """
-        for name, value in validated(CompareSettings, vars(self), "setting").items():
-            object.__setattr__(self, name, value)
+        validate(self)
 
     @property
     def folder(self) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
-from vlmadapt.compare.answers import Correct, read_correct
+from vlmadapt.compare.predictions import Correct, read_correct
 from vlmadapt.compare.record import Comparison
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
-"""Fewest seeds for a statement about training again."""
+"""Fewest seeds for a statement about retraining."""
 ENOUGH_DATA = 5
 """Fewest data sets for an interval over data sets or an average rank."""
 NEEDS_SCIPY = "Statistics need scipy: pip install 'vlmadapt[report]'."
@@ -88,7 +88,7 @@ def statistics(comparison: Comparison, rows: Sequence[ResultRow], shots: int) ->
     if seeds < ENOUGH_SEEDS:
         refusals.append(
             f"with {seeds} seed{'s' * (seeds != 1)} the intervals hold for these trained models only; a statement "
-            f"about training again takes {ENOUGH_SEEDS} seeds or more."
+            f"about retraining takes {ENOUGH_SEEDS} seeds or more."
         )
     return Statistics(
         shots,

@@ -1,4 +1,4 @@
-"""Saved adapters: two files with the trained tensors and everything needed to tell whether they fit."""
+"""Saved adapters: the trained tensors, and a config with everything needed to verify that they fit."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class ConfigFile(TypedDict):
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What `adapter_config.json` says.
+    """Content of `adapter_config.json`.
 
     Attributes:
         method: registered name.
         options: options of the method.
         distribution: name and version of the distribution that provides the method.
         api_version: version of the plugin API it was saved with.
-        backbone: name of the backbone it was trained on, and what makes it the same one (`Backbone.identity`).
-        templates: texts that described the classes in training.
+        backbone: name and identity (`Backbone.identity`) of the backbone it was trained on.
+        templates: prompt templates used in training.
         weights_sha256: SHA-256 of the file with the tensors.
         classes: names of the classes it was trained on, in the order of its labels; none if it answers for others.
         config_sha256: SHA-256 of all of this but itself.
@@ -149,10 +149,10 @@ def load_adapter(
     """Rebuild a saved method on its backbone.
 
     Args:
-        folder: holds the two files.
-        backbone: the one it was trained on.
-        classes: it was trained on, for adapters of format 1, which do not say so.
-        options: of the method that differ from training.
+        folder: folder with the two files.
+        backbone: backbone it was trained on.
+        classes: names of the classes it was trained on, for adapters of format 1, which do not have them.
+        options: options of the method that differ from training.
 
     Raises:
         AdapterError: it was made for another backbone, by a method that is not installed, by a newer plugin API, or its
@@ -165,8 +165,8 @@ def load_adapter(
             "install a newer vlmadapt."
         )
     made_by = config.distribution["name"], config.distribution["version"]
-    if gone := registry.missing(config.method, *made_by):
-        raise AdapterError(f"'{folder}' was made by {gone}")
+    if missing := registry.missing(config.method, *made_by):
+        raise AdapterError(f"'{folder}' was made by {missing}")
     if wrong := differences(config.backbone, backbone.identity()):
         raise AdapterError(
             f"'{folder}' was made for the backbone '{config.backbone['name']}'; '{backbone.name}' has other "
@@ -231,9 +231,9 @@ def _check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def _load_strictly(method: Method, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Load a state, saying for each tensor that does not fit what is wrong with it.
+    """Load a state; the error names each tensor that does not fit.
 
-    The method itself decides what fits: some size their tensors by the state (a cache of support images).
+    The method decides what fits: some size their tensors by the state (a cache of support images).
     """
     try:
         method.load_state_dict(tensors)

@@ -33,13 +33,13 @@ from vlmadapt.errors import PluginError
 
 
 def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Sequence[BlockAdapter]) -> Sequences:
-    """All tokens through a block.
+    """Run a block for all tokens.
 
-    The prefix goes through once; the suffix tokens of each sequence attend to its keys and values. Linear maps see the
-    prefix and the suffix tokens of all buckets side by side.
+    The prefix is computed once; the suffix tokens of each sequence attend to its keys and values. Linear maps see the
+    prefix and the suffix tokens of all buckets concatenated.
     """
     prefix_len = x.map.prefix_len
-    tokens = _side_by_side(x, packing)  # (G, P + M, width)
+    tokens = _packed(x, packing)  # (G, P + M, width)
     normed = _norm1(block, tokens, adapters)
     parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
     (query, *queries), (key, *keys), (value, *values) = parts
@@ -68,7 +68,7 @@ def run_last_block(
     wanted = read_tokens(x, reads)
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in wanted.values()], dim=2)
-    keyed = _norm1(block, _side_by_side(x, packing), adapters)
+    keyed = _norm1(block, _packed(x, packing), adapters)
     key_value = _key_value(block, keyed, adapters)
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
     normed = _norm1(block, tokens, adapters)
@@ -95,7 +95,7 @@ def _read(x: Sequences, read: Read | str) -> Tensor:
 
 
 def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
-    """What belongs to the prefix (G, P, width), and to each bucket's suffix tokens (G, n, s, width)."""
+    """Split packed tokens (G, P + M, width): the prefix (G, P, width), and each bucket's suffixes (G, n, s, width)."""
     prefix, *suffixes = x.split([prefix_len, *(bucket.size for bucket in packing.buckets)], dim=1)
     shaped = [part.unflatten(1, bucket.shape) for part, bucket in zip(suffixes, packing.buckets, strict=True)]
     return [prefix, *shaped]
@@ -106,8 +106,8 @@ def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
     return x if bucket.rows is None else x.index_select(1, bucket.rows)
 
 
-def _side_by_side(x: Sequences, packing: Packing) -> Tensor:
-    """The prefix and the computed suffix tokens, bucket by bucket, (G, P + M, width)."""
+def _packed(x: Sequences, packing: Packing) -> Tensor:
+    """Packed tokens (G, P + M, width): the prefix, then the computed suffix tokens, bucket by bucket."""
     suffix = x.suffix.flatten(1, 2)
     suffix = suffix if packing.packed_index is None else suffix.index_select(1, packing.packed_index)
     if not x.map.prefix_len:

@@ -1,4 +1,4 @@
-"""From a registered name and options to a method on a backbone."""
+"""Build a method from its registered name and options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlmadapt.errors import PluginError, VlmadaptError
 from vlmadapt.text import first_line
 from vlmadapt.validation import validated
 
-if TYPE_CHECKING:  # settings refer to methods, and have to be read without torch
+if TYPE_CHECKING:  # settings refer to methods and must be readable without torch
     from vlmadapt.core.backbone import Backbone
     from vlmadapt.core.method import Method, Task
 
@@ -96,7 +96,7 @@ def make_config(method: type[Method], options: Mapping[str, Any]) -> Any:
         return method.Config(**values)
     except VlmadaptError:
         raise
-    except Exception as error:  # a check of the plugin's own, or a broken one
+    except Exception as error:  # raised by the plugin's own check, or by a bug in it
         raise PluginError(f"the options of {method.__name__} cannot be {values}: {first_line(error)}") from error
 
 

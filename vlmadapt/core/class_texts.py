@@ -1,4 +1,4 @@
-"""From class names to token ids: what a text tower is given for a list of classes."""
+"""Token ids of class lists: templates written for each class name, ready for a text tower."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ClassTexts:
     """The texts of a class list, written with one template.
 
     Attributes:
-        ids: (classes, T) token ids on the tower's device, T as short as exactness allows.
-        map: where the pooled token, the learned vectors and the shared prefix stand.
+        ids: (classes, T) token ids on the tower's device, truncated as far as the result stays exact.
+        map: positions of the pooled token, the learned vectors and the shared prefix.
     """
 
     ids: Tensor

@@ -1,4 +1,4 @@
-"""Classifiers: a method on a backbone, ready to answer for lists of classes."""
+"""Classifier: a method on a backbone, applied to lists of classes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vlmadapt.text import first_few
 
 
 class Classifier:
-    """A backbone, a method, templates and a plan: what training and evaluation share.
+    """A method on a backbone with templates and a plan; shared by training and evaluation.
 
     Attributes:
         backbone: frozen dual encoder.
-        method: module that holds everything trained.
+        method: module with all trained tensors.
         templates: texts of the data set that describe a class.
 
     Raises:
@@ -76,7 +76,7 @@ class Classifier:
         return ForwardPass(self._engine, self.method, names, self.templates, images, labels)
 
     def kept(self) -> tuple[Any, ...]:
-        """Frozen activations that are kept for further passes, for those who have to keep them from being freed."""
+        """Cached frozen activations; a captured step holds them so that their memory is not freed."""
         return self._engine.frozen.held()
 
     def unchanged(self) -> AbstractContextManager[None]:
@@ -89,13 +89,13 @@ class Classifier:
 
     @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
-        """The router's scores (B, classes) for classes of a role, in inference mode: they carry no gradients.
+        """The inference router's scores (B, classes) for classes of a role, in inference mode, without gradients.
 
-        A method that knows only the classes it was trained on is asked for those, in its own order; the columns are
-        then put in the order of `names`.
+        A method that knows only the classes it was trained on scores those in its own order; the columns are then put
+        in the order of `names`.
 
         Raises:
-            DataError: such a method is asked for other classes.
+            DataError: such a method is given other classes.
         """
         self.method.eval()
         if self.method.answers_unseen:
@@ -105,13 +105,13 @@ class Classifier:
         return found if columns == list(range(found.shape[1])) else found[:, columns]
 
     def _trained_columns(self, names: Sequence[str], role: Role) -> list[int]:
-        """Where each class stands among those trained on."""
+        """Column of each class among the classes trained on."""
         trained = {name: i for i, name in enumerate(self.method.trained_classes)}
         others = [name for name in names if name not in trained]
         if others or role is UNSEEN:
             raise DataError(
                 f"{type(self.method).__name__} with these options knows only the {len(trained)} classes it was trained "
-                f"on; it has no answer for others ({first_few(others or list(names))}). Use a method that reads class "
+                f"on; it cannot score others ({first_few(others or list(names))}). Use a method that reads class "
                 "names, or the protocol few-shot."
             )
         return [trained[name] for name in names]

@@ -1,4 +1,4 @@
-"""What an extra kernel launch costs on a device, counted in tokens the device would compute in the same time.
+"""Cost of an extra kernel launch, in tokens that the device computes in the same time.
 
 Packing by length and sharing a prefix compute fewer tokens with more kernels. On a CPU a kernel costs next to nothing;
 on a GPU it costs a launch, in which the card would have computed many tokens (see docs/performance.md).

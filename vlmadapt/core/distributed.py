@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def chunks(start: int, stop: int, size: int) -> list[tuple[int, int]]:
-    """The range start..stop in pieces of at most `size`; one piece if size is 0."""
+    """The range start..stop in chunks of at most `size`; one chunk if size is 0."""
     step = size or max(stop - start, 1)
     return [(low, min(low + step, stop)) for low in range(start, stop, step)]
 
 
 def shard_range(n: int) -> tuple[int, int]:
-    """Which of n classes this process encodes; shares differ by one at most."""
+    """Range of the n classes that this process encodes; sizes differ by one at most."""
     rank, world = dist.get_rank(), dist.get_world_size()
     return n * rank // world, n * (rank + 1) // world
 
@@ -32,10 +32,10 @@ def world_size() -> int:
 
 
 def gather_classes(mine: Tensor, n: int) -> Tensor:
-    """Features of all n classes (G, n, ...) from every process's share (G, share, ...), with gradients.
+    """All-gather with gradients: features of all n classes (G, n, ...) from every process's shard (G, shard, ...).
 
-    The gradient of a share is the sum of what all processes want of it, so losses that the processes have weighted by
-    their images add up to the loss of the whole batch.
+    The gradient of a shard is summed over all processes, so losses that the processes have weighted by their images add
+    up to the loss of the whole batch.
     """
     return _Gather.apply(mine, n)
 
@@ -46,7 +46,7 @@ class _Gather(torch.autograd.Function):
         ctx.share = start, stop = shard_range(n)
         whole = mine.new_zeros(mine.shape[0], n, *mine.shape[2:])
         whole[:, start:stop] = mine
-        # Shares may be of different sizes: a sum with zeros elsewhere needs no padding, and every backend has it.
+        # Shards may differ in size: summing zeros elsewhere needs no padding, and every backend supports it.
         dist.all_reduce(whole)
         return whole
 

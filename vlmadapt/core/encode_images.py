@@ -16,7 +16,7 @@ from vlmadapt.core.token_map import image_map
 
 
 class FrozenImages:
-    """A batch of images and its frozen activations, each computed at most once for all passes over the batch.
+    """A batch of images and its frozen activations, each computed at most once for all forward passes of the batch.
 
     Args:
         pixels: (B, 3, H, W).
@@ -97,8 +97,8 @@ class ImageEncoder:
     """Computes unnormalised image features.
 
     Args:
-        tower: frozen.
-        optimizations: what may be left out.
+        tower: frozen image tower.
+        optimizations: optimisations in use.
     """
 
     def __init__(self, tower: ImageTower, optimizations: Optimizations):
@@ -119,7 +119,7 @@ class ImageEncoder:
         return {name: _squeeze_passes(f) for name, f in head_features(tower, plan, tokens).items()}
 
     def encode_zero_shot(self, images: FrozenImages, plan: TowerPlan) -> Tensor:
-        """Features (B, joint) of the frozen tower, which share the blocks below the first that `plan` touches."""
+        """Features (B, joint) of the frozen tower; shares the blocks below the first that `plan` touches."""
         tower = self.tower
         if not tower.blocks:
             return images.output(tower, self.optimizations)

@@ -37,11 +37,11 @@ class TextEncoder:
     """Computes text features of class lists.
 
     Args:
-        tower: frozen.
-        optimizations: what may be left out.
-        class_chunk: classes that go through the tower at once; with gradients, the activations of the others are
-            computed again in the backward pass. 0 takes all at once.
-        cache: keeps what the frozen tower alone decides.
+        tower: frozen text tower.
+        optimizations: optimisations in use.
+        class_chunk: number of classes encoded at once; with gradients, the activations of each chunk are recomputed in
+            the backward pass. 0 encodes all at once.
+        cache: cache of activations that depend on the frozen tower alone.
     """
 
     def __init__(self, tower: TextTower, optimizations: Optimizations, class_chunk: int, cache: FrozenCache):
@@ -59,7 +59,7 @@ class TextEncoder:
             joined = self._encode_template(names, templates[0], plan, injected)
         else:
             joined = self._encode_variants(names, plan, injected)
-        # Tokens of the shared prefix are read once and belong to every class.
+        # Tokens read from the shared prefix are the same for every class.
         return {name: _squeeze_groups(_for_classes(f, len(names))) for name, f in joined.items()}
 
     def _encode_variants(self, names: Names, plan: Plan, injected: Injected) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ class TextEncoder:
         return head_features(self.tower, plan.text, ReadOut(tokens, {}))
 
     def _encode_touched(self, names: Names, template: Template, plan: Plan, injected: Injected) -> dict[str, Tensor]:
-        """Features of a touched tower, in as many pieces as memory and processes ask for."""
+        """Features of a tower with hooks, in chunks and split over processes."""
         tower, text = self.tower, plan.text
         start = first_layer(tower, text, self.optimizations)
         x = self._frozen_rows(names, template, start)
@@ -131,7 +131,7 @@ class TextEncoder:
         return {name: gather_classes(f, len(names)) for name, f in features.items()} if shared_out else features
 
     def _shares_classes(self, names: Names, plan: Plan) -> bool:
-        """Whether each process encodes only some of the classes, which are then exchanged."""
+        """Whether each process encodes a shard of the classes and the features are then gathered."""
         return (
             self.optimizations.share_classes
             and torch.is_grad_enabled()
@@ -149,7 +149,7 @@ class TextEncoder:
         return head_features(self.tower, untouched, ReadOut(tokens, {}))[POOLED][0]
 
     def _untouched_tokens(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
-        """What heads read of an untouched text tower."""
+        """Output tokens of a text tower without hooks, as its heads read them."""
 
         def compute() -> Mapping[Read | str, Tensor]:
             return self._run_untouched(names, template, plan)
@@ -159,7 +159,7 @@ class TextEncoder:
         return self.cache.get(ReadTokens(*self._entry(names), template, plan.reads), compute)
 
     def _run_untouched(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
-        """Output tokens of the tower without hooks, as many classes at a time as memory allows."""
+        """Output tokens of the tower without hooks, `class_chunk` classes at a time."""
         texts = self._written(names, template)
         pieces = [texts.embed(self.tower, low, high) for low, high in chunks(0, len(names), self.class_chunk)]
         found = [run_tower(self.tower, plan, x, 0, {}, self.optimizations).tokens for x in pieces]
@@ -184,7 +184,7 @@ class TextEncoder:
         return self.cache.get(FrozenRows(*self._entry(names), template, layer), compute)
 
     def _encoded(self, names: Names, template: Template) -> Tensor:
-        """Features (classes, joint) by the model's own forward, of a tower that can only be asked for its output."""
+        """Features (classes, joint) by open_clip's own forward, for towers without `blocks`."""
 
         def compute() -> Tensor:
             ids = template.write(names, self.tower).ids.to(self.tower.device)
@@ -193,7 +193,7 @@ class TextEncoder:
         return self.cache.get(EncodedText(*self._entry(names), template), compute)
 
     def _written(self, names: Names, template: Template) -> ClassTexts:
-        """Token ids of a class list; written once, with all index tensors that follow from them."""
+        """Token ids of a class list, cached with their index tensors."""
         entry = WrittenTexts(names, self.tower.device, None, template)
         return self.cache.get(entry, lambda: ClassTexts.write(template, names, self.tower, self.optimizations))
 
@@ -203,7 +203,7 @@ class TextEncoder:
 
 
 def _of_variants(injected: Injected, plan: TowerPlan, variants: Sequence[int]) -> Injected:
-    """Tokens with those that differ by variant cut to some variants."""
+    """Injected tokens, those per variant restricted to some variants."""
     by_variant = {
         (injection.name, layer)
         for injection in plan.injections
@@ -214,14 +214,14 @@ def _of_variants(injected: Injected, plan: TowerPlan, variants: Sequence[int]) -
 
 
 def _take(values: Tensor, groups: Sequence[int]) -> Tensor:
-    """Some groups of (G, ...), without an index tensor: that would be copied to the device at each step."""
+    """Some groups of (G, ...), without an index tensor, which would be copied to the device at each step."""
     if list(groups) == list(range(groups[0], groups[0] + len(groups))):
         return values[groups[0] : groups[0] + len(groups)]
     return torch.cat([values[i : i + 1] for i in groups])
 
 
 def _group(features: Tensor, i: int) -> Tensor:
-    """Group i of (G, ...), or the only one there is."""
+    """Group i of (G, ...), or the only group."""
     return features if features.shape[0] == 1 else features[i : i + 1]
 
 

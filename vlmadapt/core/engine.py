@@ -1,6 +1,6 @@
-"""A frozen backbone, ready to be run with a method's hooks, with what it keeps between passes.
+"""Engine: both encoders of a frozen backbone and the caches between forward passes.
 
-With all optimisations off this is the reference: every layer, every token, as the papers write it.
+With all optimisations off it is the reference: every layer and every token, as in the papers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Engine:
     """Both encoders of a backbone.
 
     Args:
-        backbone: frozen.
-        optimizations: what may be left out because it cannot change a result; all of it by default.
-        class_chunk: classes that go through the text tower at once; 0 takes all.
-        precision: float16 or bfloat16 to run the towers in; None for that of the weights and of any autocast in force.
+        backbone: frozen backbone.
+        optimizations: optimisations in use; all of them by default.
+        class_chunk: number of classes encoded at once; 0 encodes all.
+        precision: float16 or bfloat16 to run the towers in; None for that of the weights or of an active autocast.
 
     Attributes:
-        image: images -> features.
-        text: class names -> features.
-        frozen: activations that the backbone alone decides, by class list.
-        kept_text: features of the last class list, kept while the method does not change.
+        image: image encoder.
+        text: text encoder.
+        frozen: cache of activations that depend on the backbone alone, by class list.
+        kept_text: text features of the last class list, valid while the method does not change.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Engine:
         self.text = TextEncoder(backbone.text, self.optimizations, class_chunk, self.frozen)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The precision that the towers run in."""
+        """Autocast to the precision that the towers run in."""
         return autocast(self.backbone.device, self.precision)
 
     def clear(self) -> None:
-        """Drop everything that is kept."""
+        """Empty both caches."""
         self.frozen.clear()
         self.kept_text.clear()

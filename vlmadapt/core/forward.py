@@ -4,7 +4,7 @@
                                                                                              |-> logits (B, classes)
     class names -> token ids -> text tower with the method's hooks -> features (classes, joint) |
 
-What a method's losses and router ask for is computed when it is first asked for.
+Everything is computed lazily, when a method's losses or router first use it.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ T = TypeVar("T")
 
 
 class Hooked(Protocol):
-    """What a forward pass needs of a method: its declarations, and its modules to see whether it has changed."""
+    """What a forward pass needs of a method: its hooks. Text features are kept for `nn.Module`s only."""
 
     def hooks(self) -> Iterable[Hook]:
         """Where the towers are touched."""
 
 
 class ForwardPass:
-    """A batch of images against a list of classes; everything is computed when it is first asked for.
+    """A batch of images against a list of classes, computed lazily.
 
     Attributes:
         names: class names.
-        zero_shot: the same questions answered by the frozen backbone.
+        zero_shot: features and logits of the frozen backbone for the same images and classes.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class ForwardPass:
 
     @property
     def images(self) -> Tensor:
-        """(B, 3, H, W)."""
+        """Images (B, 3, H, W)."""
         self._asked_of_images = True
         return self._frozen.pixels
 
     @property
     def labels(self) -> Tensor:
-        """(B,) indices into `names`.
+        """Labels (B,): indices into `names`.
 
         Raises:
-            ValueError: there are none, as when predicting.
+            ValueError: the pass has no labels, as in prediction.
         """
         if self._labels is None:
             raise ValueError("this forward pass has no labels; only training has.")
@@ -93,7 +93,7 @@ class ForwardPass:
         """CLIP's logit scale."""
         return self._engine.backbone.scale
 
-    # -- the way of the data ------------------------------------------------------------------------------------------
+    # -- data flow ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def plan(self) -> Plan:
@@ -156,7 +156,7 @@ class ForwardPass:
     # -- for methods --------------------------------------------------------------------------------------------------
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """A value that is computed at most once in this pass."""
+        """A value computed at most once per pass."""
         self._asked_of_images = True  # it may depend on them
         return self._compute_once(("method", key), compute)
 
@@ -171,10 +171,10 @@ class ForwardPass:
         """A derived forward pass with other hooks, other classes, or a subset of the images.
 
         Args:
-            hooks: instead of the method's.
-            names: instead of these classes.
+            hooks: hooks instead of the method's.
+            names: class names instead of these.
             keep: indices of the images to keep.
-            labels: of the images kept, by default their own.
+            labels: labels of the images kept, by default their own.
         """
         self._asked_of_images = True  # that pass may ask for them
         images = self._frozen if keep is None else self._frozen.select(keep)
@@ -212,7 +212,7 @@ class ForwardPass:
 
 
 class ZeroShot:
-    """What the frozen backbone says about the same images and classes; without gradients."""
+    """Features and logits of the frozen backbone for the same images and classes, without gradients."""
 
     def __init__(self, fwd: ForwardPass, engine: Engine):
         self._fwd = fwd

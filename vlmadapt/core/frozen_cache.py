@@ -1,4 +1,4 @@
-"""The cache of frozen activations: what the backbone alone decides, kept for each class list."""
+"""Cache of frozen activations, which depend on the backbone alone, by class list."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vlmadapt.core.templates import Template
 T = TypeVar("T")
 
 MAX_BYTES = 2 * 2**30
-"""Bytes that a cache holds by default; the least recently used entries are dropped first."""
+"""Default bound in bytes; the least recently used entries are dropped first."""
 
 MAX_ENTRIES = 64
-"""Entries that a cache holds: methods that draw other classes at each step would fill it with small ones."""
+"""Bound on the number of entries: methods that draw other classes at each step would fill the cache with small ones."""
 
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """Key of an entry, typed by what is kept under it.
+    """Key of an entry, typed by its value.
 
     Attributes:
-        names: the class list.
-        device: of the tensors; after a move of the backbone other entries are used.
-        precision: of autocast, None where it is off.
+        names: class list.
+        device: device of the tensors; after the backbone moves, other entries are used.
+        precision: precision of autocast, None where it is off.
     """
 
     names: tuple[str, ...]
@@ -78,16 +78,16 @@ class TemplateText(Entry[Tensor]):
 
 @dataclass(frozen=True)
 class EncodedText(Entry[Tensor]):
-    """Features (classes, joint) of a text tower that can only be asked for its output."""
+    """Features (classes, joint) of a text tower without `blocks`."""
 
     template: Template
 
 
 class FrozenCache:
-    """Frozen results, kept as long as they fit.
+    """Least-recently-used cache of frozen activations.
 
-    The weights they come from never change (`Backbone` is frozen), so entries stay valid; whoever changes a backbone
-    calls `clear`.
+    The weights they come from never change (`Backbone` is frozen), so entries stay valid; code that changes a backbone
+    has to call `clear`.
 
     Args:
         max_bytes: bound on the tensors held; the entry used last is kept even if it alone is larger.
@@ -98,7 +98,7 @@ class FrozenCache:
         self._held: OrderedDict[Entry[Any], Any] = OrderedDict()
 
     def get(self, entry: Entry[T], compute: Callable[[], T]) -> T:
-        """What is kept under `entry`, computed without gradients if it is not there."""
+        """Value of an entry, computed without gradients if it is missing."""
         if entry not in self._held:
             self._held[entry] = without_graph(compute)
             self._shrink()
@@ -107,7 +107,7 @@ class FrozenCache:
         return held
 
     def held(self) -> tuple[Any, ...]:
-        """Everything held, for those who have to keep it from being freed."""
+        """All values; a captured step holds them so that their memory is not freed."""
         return tuple(self._held.values())
 
     def clear(self) -> None:
@@ -134,7 +134,7 @@ def without_graph(compute: Callable[[], T]) -> T:
 
 
 def autocast_precision(device: torch.device) -> torch.dtype | None:
-    """The reduced precision in force: frozen activations are only valid for the one they were computed in."""
+    """Precision of the active autocast, None where it is off; frozen activations are valid for one precision only."""
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 

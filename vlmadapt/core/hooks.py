@@ -26,7 +26,7 @@ tower, the first norm in the image tower (where appended tokens have no position
 
 
 class Slot(StrEnum):
-    """Where in the sequence injected tokens stand."""
+    """Position of injected tokens in the sequence."""
 
     FIRST = "first"  # inserted right after the leading token (CLS / start of text)
     END = "end"  # appended after the last token

@@ -1,4 +1,4 @@
-"""Token injection: entering a method's tokens into the sequences of a tower."""
+"""Token injection: insert a method's tokens into the sequences of a tower, or overwrite tokens there."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def injected_tokens(plan: TowerPlan, side: Side, width: int, evaluate: Callable[
 
 
 def _grouped(values: Tensor, per: Per, side: Side) -> Tensor:
-    """Tokens as (groups, rows, n, width), 1 where they do not differ."""
+    """Tokens as (groups, rows, n, width), with size 1 where they do not differ."""
     expected = 2 if per is Per.ALL else 3
     if values.ndim != expected:
         raise PluginError(f"tokens per {per.value} have {expected} dimensions, these have {tuple(values.shape)}.")
@@ -61,7 +61,7 @@ def _grouped(values: Tensor, per: Per, side: Side) -> Tensor:
 def inject_tokens(
     tower: TextTower | ImageTower, x: Sequences, injection: Injection, layer: int, tokens: Tensor
 ) -> Sequences:
-    """Insert a token group (groups, rows, n, width), or rewrite it where it has entered at an earlier layer."""
+    """Insert a token group (groups, rows, n, width), or overwrite it if it was inserted at an earlier layer."""
     tokens = tokens.to(x.suffix.dtype)
     if injection.at is OVER:
         named = x.name_span(injection.name, 1, tokens.shape[2])
@@ -98,7 +98,7 @@ def _positions(x: Sequences, span: Span) -> Tensor | slice:
 
 
 def context_span(positions: Tensor) -> Span:
-    """The span at positions (N, n): contiguous if it is so in all rows."""
+    """The span at positions (N, n): contiguous if it is contiguous and the same in all rows."""
     start, length = int(positions[0, 0]), positions.shape[1]
     contiguous = torch.arange(start, start + length).expand_as(positions)
     return Span(start, length) if torch.equal(positions, contiguous) else Span.scattered(positions)

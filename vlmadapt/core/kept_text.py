@@ -1,4 +1,4 @@
-"""Text features kept between evaluation batches, for as long as the method stays exactly as it was."""
+"""Text features kept between evaluation batches while the method does not change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MODULE_INTERNALS = frozenset(vars(nn.Module()))
 
 
 class MethodState:
-    """A copy of everything in a method that its answers can depend on.
+    """A copy of everything in a method that its scores can depend on.
 
     These are the values of all parameters and buffers, of tensors in plain attributes, and the other plain attributes,
     compared by value, so that neither `tensor.data` nor in-place operations nor a Python attribute change it unnoticed.
@@ -44,11 +44,11 @@ class MethodState:
 
     @property
     def addresses(self) -> tuple[int, ...]:
-        """Where the tensors are in memory."""
+        """Memory addresses of the tensors."""
         return tuple(tensor.data_ptr() for tensor in self._tensors)
 
     def copy(self) -> MethodState:
-        """The state with tensors of its own, which do not follow later changes."""
+        """Copy the tensors, so that later changes do not affect this state."""
         self._tensors = [tensor.clone() for tensor in self._tensors]
         return self
 
@@ -114,7 +114,7 @@ def _state(method: nn.Module) -> Iterator[Any]:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """A plain attribute as tensors and hashable values; of what cannot change, which one it is."""
+    """A plain attribute as tensors and hashable values; immutable objects by their identity."""
     if isinstance(value, Tensor | int | float | complex | str | bytes | bool | None):
         yield value
     elif isinstance(value, np.ndarray):
@@ -144,7 +144,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Same:
-    """Equal to the same object alone; holds it, so that no other can get its address."""
+    """Equal only to the same object; holds a reference, so that no other object can get its address."""
 
     held: object
 

@@ -1,4 +1,4 @@
-"""Base class of methods: trainable tensors, and a statement of where they touch the backbone."""
+"""Base class of methods: trainable tensors, and the hooks by which they touch the backbone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class LossTerm(NamedTuple):
     """A term of the loss; the weighted sum of all terms is minimised, each value is logged under its name.
 
     Attributes:
-        name: in logs and metrics.
-        weight: 0 for a value that is only logged.
+        name: name in logs and metrics.
+        weight: weight in the sum, 0 for a value that is only logged.
         value: unweighted scalar.
     """
 
@@ -42,7 +42,7 @@ class Task:
 
 
 class Trainer(Protocol):
-    """What a training step may ask of the loop that calls it."""
+    """Interface of the optimiser that a training step may use."""
 
     lr: Tensor
     """Learning rate of this step, a scalar on the device."""
@@ -58,7 +58,7 @@ class Trainer(Protocol):
 
 
 class Support(Protocol):
-    """The labelled images a method may look at before training; never a test image."""
+    """Labelled images that a method may use before and after training; never test images."""
 
     def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         """`times` epochs of the training images in fixed order, each in batches, with or without augmentation."""
@@ -68,21 +68,21 @@ class Support(Protocol):
 
 
 class Method(nn.Module):
-    """Base class of all methods. A subclass states `Config`, `build` and, as needed, the hooks below.
+    """Base class of all methods. A subclass defines `Config`, `build` and, as needed, the hooks below.
 
-    A method holds trainable parameters only (and buffers that belong to its state); the backbone stays outside. Class
-    names are given to every forward pass; nothing that derives from them may be kept.
+    A method holds trainable parameters only (and buffers that belong to its state), not the backbone. Every forward
+    pass has its own class names; nothing derived from them may be kept.
 
     Attributes:
         Config: dataclass of documented options, the published values as defaults.
         recipe: published training settings.
         paper: publication, as cited.
-        touches: towers the method works inside; a backbone that does not allow it is refused before any work starts.
-        whole_batch: True if images of a batch are compared with each other, so that every process needs all of them.
-        dynamic_step: True if the operations of a training step differ from time to time (random subsets, iterations
+        touches: towers the method works inside; a backbone without access to one is refused before any work starts.
+        whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
+        dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
             until convergence), so that it cannot be captured and replayed on a GPU.
         api_version: version of the plugin API that the method is written for, a plain number.
-        trained_classes: names of the classes that it is built for; the core keeps them.
+        trained_classes: names of the classes that it is trained on, set by the core.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
     """
 
@@ -92,7 +92,7 @@ class Method(nn.Module):
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     whole_batch: ClassVar[bool] = False
     dynamic_step: ClassVar[bool] = False
-    api_version: ClassVar[int] = 1  # of those that state none: they were written before there was a second
+    api_version: ClassVar[int] = 1  # for methods that state none: they were written before version 2
     limitations: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Any, backbone: Backbone, task: Task):
@@ -114,11 +114,11 @@ class Method(nn.Module):
 
     @property
     def answers_unseen(self) -> bool:
-        """Whether it can answer for classes it was not trained on; if not, such questions are refused."""
+        """Whether it can score classes it was not trained on; if not, protocols with unseen classes are refused."""
         return True
 
     def hooks(self) -> Iterable[Hook]:
-        """Where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; called for every pass."""
+        """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; for every pass."""
         return ()
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
@@ -130,7 +130,7 @@ class Method(nn.Module):
         return fwd.logits()
 
     def prepare(self, support: Support) -> None:
-        """Called once before training, under `no_grad`: build a cache from the support set, solve in closed form."""
+        """Called once before training under `no_grad`, to build a cache from the support set for example."""
 
     def cycle_start(self, cycle: int, support: Support) -> None:
         """Called before each of the recipe's `cycles` (from 0), under `no_grad`: start another stage of training."""
@@ -145,7 +145,7 @@ class Method(nn.Module):
         return terms
 
     def epoch_end(self, epoch: int, epochs: int) -> None:
-        """Called after epoch `epoch` (from 0) of `epochs`, for averaging weights and the like."""
+        """Called after epoch `epoch` (from 0) of `epochs`, to average weights for example."""
 
     def finish(self, support: Support) -> None:
         """Called once after training under `no_grad`, to tune remaining hyperparameters on the validation images."""
@@ -155,7 +155,7 @@ def total(terms: Iterable[LossTerm]) -> Tensor:
     """The weighted sum of loss terms.
 
     Raises:
-        PluginError: there is none.
+        PluginError: there are no terms.
     """
     weighted = [weight * value for _, weight, value in terms]
     if not weighted:

@@ -1,4 +1,4 @@
-"""Arithmetic that has to be done in at least float32."""
+"""Numerical operations that need at least float32."""
 
 from __future__ import annotations
 

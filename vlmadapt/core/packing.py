@@ -1,12 +1,12 @@
 """Packing for one block: which tokens are computed, how sequences are bucketed by length, and the attention masks.
 
-    N sequences of T tokens                       computed tokens, side by side
+    N sequences of T tokens                       computed tokens, concatenated
     prefix  | suffix                              prefix | bucket 1    | bucket 2
     t t t   | a1 a2 EOT .  .  .                   t t t  | a1 a2 EOT   | b1 b2 b3 b4 EOT
     t t t   | b1 b2 b3  b4 EOT .                         | c1 c2 EOT   |
     t t t   | c1 c2 EOT .  .  .
 
-Linear maps and norms see all of it as one row of tokens. The prefix attends to itself once; each bucket attends to the
+Linear maps and norms run once over all computed tokens. The prefix attends to itself once; each bucket attends to the
 prefix and to itself. Padding after the pooled token (the dots) is not computed, up to the longest sequence of a bucket.
 """
 
@@ -88,13 +88,13 @@ class Packing:
 
 
 def pack(token_map: TokenMap, device: torch.device, *, causal: bool, by_length: bool) -> Packing:
-    """The packing of sequences with a token map; made once for a map.
+    """The packing of sequences with a token map; made once for each map.
 
     Args:
-        token_map: of the sequences.
-        device: where the block runs.
-        causal: tokens attend only to earlier ones.
-        by_length: leave padding out (causal towers only), in as many buckets as pay on this device.
+        token_map: token map of the sequences.
+        device: device of the block.
+        causal: True if tokens attend only to earlier ones.
+        by_length: leave padding out (causal towers only), in as many buckets as are worthwhile on this device.
     """
 
     def make() -> Packing:
@@ -165,7 +165,7 @@ def _attention_mask(token_map: TokenMap, causal: bool) -> Tensor | None:
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
     if appended is None:
         return earlier & visible
-    # Padding stands between the pooled token and what is appended; nothing may attend to it.
+    # Padding lies between the pooled token and appended tokens; no token may attend to it.
     assert token_map.pool is not None
     position = torch.arange(length)
     not_padding = (position <= token_map.pool[:, None]) | (position >= appended)

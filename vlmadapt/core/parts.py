@@ -1,4 +1,4 @@
-"""Small pieces that many methods are made of, so that each exists once."""
+"""Building blocks shared by many methods."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def tokens_from_text(text: TextTower, words: str, n: int | None = None) -> tuple
         n: how many tokens become trainable, by default the number of words split at single spaces.
 
     Returns:
-        The first n token embeddings (n, width), and the template text that puts them before the words left over,
+        The first n token embeddings (n, width), and the template text that puts them before the remaining words,
         e.g. "[2] of a". A comma is a token but not a word; published code counts words, and the tokens beyond that
         count stay frozen text, here too.
 
     Raises:
-        DataError: there are fewer than n tokens, or the words left over do not start at a word.
+        DataError: there are fewer than n tokens, or the remaining tokens do not start at a word.
     """
     parts = words.split(" ")
     n = len(parts) if n is None else n
@@ -46,14 +46,14 @@ def tokens_from_text(text: TextTower, words: str, n: int | None = None) -> tuple
         rest = " ".join(parts[len(parts) - kept :])
         if len(text.words(rest)) == len(embedded) - n:
             return nn.Parameter(embedded[:n]), f"[{n}] {rest}".strip()
-    raise DataError(f"'{words}' cannot be cut behind {n} tokens; the cut falls inside a word.")
+    raise DataError(f"'{words}' cannot be split after {n} tokens, which is inside a word.")
 
 
 def zero_based(layers: Sequence[int]) -> list[int]:
     """Blocks counted from 1, as papers and options name them, as sorted indices from 0.
 
     Raises:
-        DataError: there is none, one is named twice, or one is below 1.
+        DataError: the list is empty, or a number is repeated or below 1.
     """
     if not layers or len(set(layers)) < len(layers) or min(layers) < 1:
         raise DataError(f"layers must be different numbers from 1 on, not {list(layers)}.")
@@ -61,12 +61,12 @@ def zero_based(layers: Sequence[int]) -> list[int]:
 
 
 def clone_linear(module: nn.Linear, n: int) -> nn.ModuleList:
-    """A list of n linear maps that start alike and are trained apart."""
+    """A list of n copies of a linear map, trained separately."""
     return nn.ModuleList(copy.deepcopy(module) for _ in range(n))
 
 
 class LowRank(nn.Module):
-    """A trainable matrix A B of low rank, zero at the start.
+    """A trainable low-rank matrix A B, initialised to zero.
 
     A (rows, rank) starts Kaiming-uniform with a = sqrt(5), that is in +-1/sqrt(rank); B (rank, columns) at zero.
     """

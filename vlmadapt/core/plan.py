@@ -79,10 +79,10 @@ class TowerPlan:
     """The hooks of one tower.
 
     Attributes:
-        first: the first layer that can differ from the frozen tower; `depth` where nothing does.
+        first: first layer that can differ from the frozen tower; `depth` if none can.
         injections: token groups.
         adapters: block adapters by layer.
-        heads: features to compute, always including the tower's own `pooled` one.
+        heads: features to compute, always including the tower's own feature `pooled`.
     """
 
     first: int
@@ -106,7 +106,7 @@ class TowerPlan:
 
     @classmethod
     def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:
-        """The plan of a tower without any hook: its own feature alone."""
+        """The plan of a tower without hooks: its own feature alone."""
         return cls(tower.depth, (), {}, {POOLED: Head(IMAGE, POOLED, Read.POOLED, mean=False, project=None)})
 
 
@@ -130,15 +130,15 @@ class Plan:
 
 
 def derive(hooks: Iterable[Hook], backbone: Backbone, templates: Sequence[Template]) -> Plan:
-    """Sort declared hooks by tower and find the first layer each tower is touched at.
+    """Sort declared hooks by tower and find the first layer that each tower is touched at.
 
     Args:
-        hooks: what the method declares.
-        backbone: for the geometry of its towers.
-        templates: the data set's, used where the method declares none.
+        hooks: hooks that the method declares.
+        backbone: backbone, for the depth of its towers.
+        templates: templates of the data set, used if the method declares none.
 
     Raises:
-        BackboneError: a hook needs what a tower lacks, or a layer it does not have.
+        BackboneError: a hook needs access to a tower without `blocks`, or a layer that does not exist.
         PluginError: hooks contradict each other.
     """
     declared = _declared(hooks)
@@ -175,7 +175,7 @@ def _declared(hooks: object) -> list[Hook]:
 
 
 def _zero_shot_templates(declared: Sequence[Teacher], templates: Sequence[Template]) -> Teacher:
-    """The declared teacher, with the data set's templates added if it asks for them; by default those alone."""
+    """The declared teacher, with the data set's templates if it includes them; by default those alone."""
     if not declared:
         return Teacher(tuple(templates), normalize_each=True)
     (teacher,) = declared
@@ -193,7 +193,7 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
     outside = [layer for layer in layers if not EMBEDDING <= layer < tower.depth]
     if outside:
         raise BackboneError(
-            f"layer {outside[0] + 1} (counted from 1) is asked for, but the {side.value} tower has {tower.depth}."
+            f"layer {outside[0] + 1} (counted from 1) is used, but the {side.value} tower has {tower.depth}."
         )
     if any(a.layer == EMBEDDING for a in adapters):
         raise PluginError("a block adapter belongs to a block, counted from 0; there is none at EMBEDDING.")
@@ -210,13 +210,15 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
     if len(set(names)) < len(names):
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
     if side is IMAGE and any(i.at is CONTEXT for i in injections):
-        raise PluginError("CONTEXT stands for the `[n]` of a text template; the image tower has none.")
+        raise PluginError("CONTEXT replaces the `[n]` of a text template; the image tower has none.")
     if side is TEXT and any(i.at is OVER for i in injections):
-        raise PluginError("OVER stands for the first patches of an image; a text has none.")
+        raise PluginError("OVER replaces the first patches of an image; a text has none.")
     if side is IMAGE and any(t.per is Per.CLASS for i in injections for t in i.layers.values()):
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
     if any(i.read_only and i.at in (CONTEXT, OVER) for i in injections):
-        raise PluginError("read-only tokens are added ones (FIRST, END); CONTEXT and OVER write over tokens in use.")
+        raise PluginError(
+            "read-only tokens are added ones (FIRST, END); CONTEXT and OVER replace tokens that are attended to."
+        )
     for head in heads:
         if not isinstance(head.read, Read) and head.read not in names:
             raise PluginError(
@@ -226,15 +228,15 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
 
 def _check_contexts(plan: Plan) -> None:
     wants_context = any(i.at is CONTEXT for i in plan.text.injections)
-    rooms = {template.learned for template in plan.prompts}
-    if wants_context and rooms == {0}:
+    lengths = {template.learned for template in plan.prompts}
+    if wants_context and lengths == {0}:
         raise PluginError("tokens go to CONTEXT, but the template has no `[n]`; declare it with `prompt('[4] {}.')`.")
-    if not wants_context and rooms != {0}:
+    if not wants_context and lengths != {0}:
         raise PluginError("the template has a `[n]`, but no tokens go to CONTEXT.")
 
 
 def untouchable(side: Side, tower: TextTower | ImageTower) -> str:
-    """Why a tower cannot be touched, and what to do."""
+    """Message that a tower cannot be touched, and what to do."""
     return (
         f"this method works inside the {side.value} tower, but this backbone's is a {tower.family}, of which only the "
         "output can be used; choose a backbone with a plain transformer there, such as ViT-B-16:openai."

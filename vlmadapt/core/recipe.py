@@ -1,4 +1,4 @@
-"""How a method is trained: the published settings are its defaults, the command line may change each."""
+"""Training settings of a method: published values are the defaults, and the command line can change each."""
 
 from __future__ import annotations
 
@@ -53,22 +53,23 @@ class Recipe:
     """Training settings.
 
     Args:
-        optimizer: the torch optimiser.
-        lr: learning rate behind the warm-up.
+        optimizer: torch optimiser.
+        lr: learning rate after the warm-up.
         epochs: passes over the support set.
-        steps_per_shot: train for so many steps times the shots instead, in whole epochs; 0 trains for `epochs`.
+        steps_per_shot: if positive, train for `steps_per_shot * shots` steps, rounded up to whole epochs, instead of
+            `epochs`.
         batch_size: images per step, over all processes together.
-        weight_decay: acts on every trainable tensor.
-        momentum: of SGD.
-        betas: of Adam and AdamW.
-        eps: of Adam and AdamW.
+        weight_decay: weight decay of every trainable tensor.
+        momentum: momentum of SGD.
+        betas: betas of Adam and AdamW.
+        eps: epsilon of Adam and AdamW.
         schedule: 'cosine' changes the rate once per epoch as the published code does, 'cosine-step' once per step down
             to `final_lr`, 'constant' never.
         final_lr: where 'cosine-step' ends.
         cycles: the schedule and the optimiser's memory restart so many times within `epochs`, for methods trained in
             stages; a list gives the share of the epochs that each cycle takes.
         warmup_epochs: epochs at the constant rate `warmup_lr` before the schedule.
-        warmup_lr: that rate.
+        warmup_lr: learning rate during the warm-up.
         crop_scale: smallest and largest part of an image's area that a random crop takes.
         flip: probability of a horizontal flip.
         views: random views of each training image; epoch e shows view e modulo `views`. 0 draws a new view in every
@@ -96,7 +97,7 @@ class Recipe:
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with.
+        """Refuse invalid values.
 
         Raises:
             SettingError: a value has another type, is not among the choices or is out of range.
@@ -108,7 +109,7 @@ class Recipe:
         if not isinstance(self.cycles, int):
             _check_shares(self.cycles)
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise SettingError(f"train.betas are {self.betas}; both have to be from 0 to below 1.")
+            raise SettingError(f"train.betas are {self.betas}; both have to be at least 0 and below 1.")
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             valid = min(max(low, 0.01), 1), min(max(low, high, 0.01), 1)
@@ -165,7 +166,7 @@ class Recipe:
         )
 
     def shortened_warmup(self, epochs: int) -> int:
-        """Warm-up epochs in proportion for a training of `epochs`; at least one epoch of each cycle is left to train.
+        """Warm-up epochs in proportion to a training of `epochs`; each cycle keeps at least one other epoch.
 
         A longer training keeps the published warm-up.
         """
@@ -174,13 +175,13 @@ class Recipe:
 
     @property
     def length(self) -> str:
-        """How long training takes, in words."""
+        """Length of the training, for people."""
         if self.steps_per_shot:
             return f"{counted(self.steps_per_shot, 'step')} per shot in batches of {self.batch_size}"
         return f"{counted(self.epochs, 'epoch')} of batches of {self.batch_size}" if self.epochs else "no training"
 
     def with_epochs(self, shots: float, steps: int) -> Recipe:
-        """The same with `epochs` put in the place of `steps_per_shot`.
+        """The same recipe with `epochs` instead of `steps_per_shot`.
 
         Args:
             shots: support images per class.

@@ -1,4 +1,4 @@
-"""Running a tower with a method's hooks: from sequences before a block to the features of its heads.
+"""Run a tower with a method's hooks: from sequences before a block to the features of its heads.
 
 sequences -> [inject tokens -> block with its adapters] x depth -> tokens read -> final norm -> mean -> projection
 """
@@ -39,7 +39,7 @@ def first_layer(tower: Tower, plan: TowerPlan, optimizations: Optimizations) -> 
 
 
 def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Optimizations) -> Sequences:
-    """The blocks below `layer`, which no hook touches."""
+    """Run the blocks below `layer`, which no hook touches."""
     for block in tower.blocks[:layer]:
         x = run_block(block, x, _packing(tower, x, optimizations), ())
     return x

@@ -1,6 +1,6 @@
-"""Token sequences between two blocks, and the three things that injection does to them: insert, replace, blend.
+"""Token sequences between two blocks, and the operations of token injection: insert, replace, blend.
 
-A sequence is cut in two. The `prefix` is the same for all classes (in causal text towers, possibly empty), the `suffix`
+A sequence has two parts. The `prefix` is the same for all classes (in causal text towers, possibly empty), the `suffix`
 differs. Both have a leading dimension G of groups (images, or variants of a prompt), which is 1 where all groups are
 the same. Positions count from the start of the whole sequence.
 """
@@ -22,7 +22,7 @@ class Sequences:
     Attributes:
         prefix: (G, P, width), P >= 0.
         suffix: (G, N, S, width), N rows (classes, or passes of an image).
-        map: which token stands where.
+        map: positions of all tokens.
     """
 
     prefix: Tensor
@@ -37,7 +37,7 @@ class Sequences:
     def insert(self, at: int, tokens: Tensor, name: str, *, hidden: bool = False) -> Sequences:
         """Insert tokens (G|1, N|1, n, width) before position `at`.
 
-        They join the prefix where they are the same for all rows and stand before its end.
+        They become part of the prefix if they are the same for all rows and `at` is not after its end.
         """
         n = tokens.shape[2]
         if tokens.shape[1] == 1 and 0 < at <= self.map.prefix_len:
@@ -117,7 +117,7 @@ class Sequences:
         return Sequences(self.prefix[:, :position], joined, self.map.split_prefix(position))
 
     def _scatter(self, name: str, span: Span, tokens: Tensor, blend: float) -> Sequences:
-        """Write over a span that stands at other positions in each row."""
+        """Write over a span whose positions differ by row."""
         split = self.split(span.start)
         index = split._suffix_index(name, span, split.map.prefix_len)
         suffix, new = _same_rows(split.suffix, tokens)

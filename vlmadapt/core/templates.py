@@ -22,16 +22,16 @@ def readable(name: str) -> str:
 
 
 class Tokenizer(Protocol):
-    """What a template needs of a text tower to write its token ids."""
+    """What a template needs of a text tower."""
 
     context: int
-    """The longest text it takes, in tokens."""
+    """Longest text, in tokens."""
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> padded ids (N, context)."""
 
     def lengths(self, texts: Sequence[str]) -> Tensor:
-        """Tokens (N,) that the texts would need, were the context long enough."""
+        """Number of tokens (N,) of each text, even if it exceeds the context."""
 
     def end(self, ids: Tensor) -> Tensor:
         """Position (N,) of the token that is pooled."""
@@ -56,11 +56,11 @@ class TokenizedTexts:
 class Template:
     """A text with `{}` for the class name and any number of `[n]` for n learned vectors.
 
-    A template without `{}` is the same for every class. A subclass may write its ids in another way.
+    A template without `{}` is the same for every class. A subclass may write token ids differently.
 
     Attributes:
         text: the template.
-        keep_underscores: write class names as they are given; a few published codes do.
+        keep_underscores: write class names with their underscores, as some published code does.
     """
 
     text: str
@@ -80,7 +80,7 @@ class Template:
 
     @property
     def learned(self) -> int:
-        """How many learned vectors the template has room for."""
+        """Number of learned vectors in the template."""
         return sum(int(n) for n in _PLACEHOLDER.findall(self.text))
 
     def pieces(self, name: str) -> list[tuple[str, int]]:

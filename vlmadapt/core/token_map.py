@@ -1,10 +1,10 @@
-"""Which token stands where in a batch of token sequences; known on the host, so that no step reads it off the device.
+"""Token positions in a batch of sequences, known on the host so that no step has to read them from the device.
 
     position    0        1 .. k      k+1 ..            pool     pool+1 ..    appended ..
     holds       start    injected    template, name    EOT      padding      injected at the end
 
-A map is immutable. Changing it (inserting, appending, splitting the prefix) gives another map, which is remembered: the
-same change of the same map gives the same object, with the index tensors and masks that were already made for it.
+A map is immutable. Changing it (inserting, appending, splitting the prefix) returns another map, which is cached: the
+same change of the same map returns the same object, with the index tensors and masks already made for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Span:
         return cls(int(positions.min()), positions.shape[1], positions)
 
     def shifted(self, at: int, by: int) -> Span:
-        """The span after `by` tokens were inserted before position `at`."""
+        """The span after inserting `by` tokens before position `at`."""
         if self.positions is not None:
             return Span.scattered(torch.where(self.positions >= at, self.positions + by, self.positions))
         return replace(self, start=self.start + by) if self.start >= at else self
@@ -61,7 +61,7 @@ class TokenMap:
         pool: (N,) position of the token that the tower pools, on the CPU; None in a tower that pools its first token.
         spans: named groups of tokens.
         hidden: names of spans that no token may attend to.
-        appended: position of the first token appended after the padding, None where there is none.
+        appended: position of the first token appended after the padding, None if there is none.
     """
 
     rows: int
@@ -74,18 +74,18 @@ class TokenMap:
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What follows from this map, made at most once; tensors made here may enter any later graph."""
+        """A value derived from this map, made at most once; tensors made here may enter any later graph."""
         if key not in self._made:
             with torch.inference_mode(False), torch.no_grad():
                 self._made[key] = make()
         return self._made[key]
 
     def index(self, name: Hashable, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
-        """A tensor that follows from this map, made at most once for a device."""
+        """A tensor derived from this map, made at most once for each device."""
         return self.once((name, device), lambda: make().to(device))
 
     def insert(self, at: int, n: int, name: str, *, hidden: bool, shared: bool, rows: int) -> TokenMap:
-        """The map after `n` tokens entered before position `at`, as part of the prefix where `shared`."""
+        """The map after inserting `n` tokens before position `at`, in the prefix if `shared`."""
 
         def make() -> TokenMap:
             spans = {key: span.shifted(at, n) for key, span in self.spans.items()} | {name: Span(at, n)}
@@ -103,7 +103,7 @@ class TokenMap:
         return self.once(("insert", at, n, name, hidden, shared, rows), make)
 
     def append(self, n: int, name: str, *, hidden: bool, rows: int) -> TokenMap:
-        """The map after `n` tokens were put at the end."""
+        """The map after appending `n` tokens."""
 
         def make() -> TokenMap:
             return replace(
@@ -131,7 +131,7 @@ class TokenMap:
         return self.once(("split", position), lambda: replace(self, prefix_len=min(position, self.prefix_len)))
 
     def with_rows(self, rows: int) -> TokenMap:
-        """The map of `rows` sequences that were one until now."""
+        """The map with one sequence expanded to `rows`."""
         return self if rows == self.rows else self.once(("rows", rows), lambda: replace(self, rows=rows))
 
     def select(self, start: int, stop: int) -> TokenMap:

@@ -19,7 +19,7 @@ def sinkhorn(similarity: Tensor, eps: float = 0.1, rounds: int = 100, tolerance:
     Args:
         similarity: (..., M, N) cosines.
         eps: weight of the entropy; smaller plans are sharper.
-        rounds: the most rounds taken.
+        rounds: maximum number of rounds.
         tolerance: mean absolute change of r at which the rounds end.
 
     Returns:

@@ -22,12 +22,12 @@ class Dataset:
         name: of the data set.
         classes: class names in natural language, in label order.
         templates: prompt templates with one `{}` for the class name; methods with a single template use the first.
-        train: training images; none where the data are for tests only.
-        val: validation images; may be none.
+        train: training images; empty if the data are for tests only.
+        val: validation images; may be empty.
         test: test images.
         notes: sentences that a reader of results must know, such as a split that is not the published one.
         folders: class folders or labels in label order, where class names come from a file instead.
-        cut: True where the data have no parts of their own and vlmadapt has cut them, so that any image may be tested.
+        cut: True if vlmadapt split the data because they have no parts of their own; any image may then be tested.
     """
 
     name: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from vlmadapt.data.dataset import Example
 
 HEAD = 16 * 2**10
-"""Bytes that are compared before whole files are."""
+"""Number of leading bytes compared before whole files are read."""
 
 Kind = tuple[str, int]
 """Part ('train', 'val' or 'test') and label of an image."""

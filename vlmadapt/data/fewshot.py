@@ -15,8 +15,8 @@ def sample_shots(
 
     The images are those of Dassl's `generate_fewshot_dataset` for the same `examples` and seed: classes in the order
     in which they first appear, `random.sample` from one generator for all of them, and all images of a class that has
-    too few. Dassl draws training and validation images one after the other from one generator: give that instead of a
-    seed.
+    too few. Dassl draws training and validation images one after the other from one generator: pass that generator
+    instead of a seed.
 
     Returns:
         The examples, class by class, and for each label with fewer than `shots` images how many it has.

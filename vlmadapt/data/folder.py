@@ -54,7 +54,7 @@ def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[
     Parts may have their other names (`Train`, `training`, `valid`, `validation`, `dev`, `testing`). `val` may be
     missing; where only `test` is missing, `val` is the test part. `train` may be missing for tests only.
 
-    Without such parts each class is cut by `hash_split`. Hidden files and what file managers leave are ignored. Other
+    Without such parts each class is split by `hash_split`. Hidden files and what file managers leave are ignored. Other
     files, images next to class folders and folders inside them are not read; `notes` count them.
 
     Args:

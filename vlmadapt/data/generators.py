@@ -1,4 +1,4 @@
-"""Random numbers from a given generator, for code that draws from torch's global one."""
+"""Redirect torch's random functions to a given generator, for code that draws from the global one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training, validation and test images of data that have no split: decided by a hash of each file's name."""
+"""Split of data without published parts: a hash of each file's name decides between training, validation and test."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Files = dict[str, list[Path]]
 """Image files by the name of their class."""
 
 TRAIN, VAL = 0.5, 0.2
-"""Expected shares; the rest is for tests."""
+"""Expected fractions of training and validation images; the rest is for tests."""
 SEED = 1390
-"""Part of every hash; another number would be another split of all data."""
+"""Salt of every hash; another number would split all data differently."""
 
 
 def hash_split(files: Files, name_of: Callable[[Path], str]) -> tuple[Files, Files, Files]:
-    """Cut each class into about 50% train, 20% val and 30% test.
+    """Split each class into about 50% train, 20% val and 30% test.
 
     The part of a file depends on its own name alone, so that no file changes its part when others come or go. One
     exception keeps small classes usable: where the hash leaves a class without a training image, or a class of two or
-    more without a test image, the nearest file takes that place.
+    more without a test image, the nearest file is moved there.
 
     Args:
         files: by class.

@@ -24,7 +24,7 @@ def read_hub(name: str) -> Dataset:
     """The data set `name` of the Hub: its first column of images, and its column of class labels.
 
     Images are written unchanged into the cache, because everything here works on files. Without a test split the
-    validation split is the test split; without both each class is cut by `hash_split`. `notes` say so.
+    validation split is the test split; without both each class is split by `hash_split`. `notes` say so.
 
     Args:
         name: OWNER/NAME, or a folder that `datasets.load_dataset` reads.
@@ -53,7 +53,7 @@ def _load(name: str) -> dict[str, Any]:
         raise DataError(f"'hf:{name}' needs the package 'datasets': pip install 'vlmadapt[hub]'.") from error
     try:
         loaded = datasets.load_dataset(name)
-    except Exception as error:  # the library raises its own, the Hub's and the network's
+    except Exception as error:  # errors of the library, the Hub and the network
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"'hf:{name}' cannot be loaded: {type(error).__name__}: {cause}") from error
     known = {SPLITS[split]: rows for split, rows in loaded.items() if split in SPLITS}
@@ -105,11 +105,11 @@ def _complete(name: str, examples: dict[str, list[Example]]) -> tuple[dict[str, 
     if "test" in examples:
         return examples, ()
     if "val" in examples:
-        note = f"hf:{name} has no labelled test images: those for validation are tested."
+        note = f"hf:{name} has no labelled test images; the validation images are tested."
         return {"train": examples["train"], "test": examples["val"]}, (note,)
     files: Files = {}
     for example in examples["train"]:
         files.setdefault(str(example.label), []).append(example.path)
     parts = zip(("train", "val", "test"), hash_split(files, lambda path: path.name), strict=True)
     cut = {s: [Example(path, int(label)) for label, paths in part.items() for path in paths] for s, part in parts}
-    return cut, (f"hf:{name} has training images alone: vlmadapt cut them into 50% train, 20% val and 30% test.",)
+    return cut, (f"hf:{name} has training images only: vlmadapt split them into 50% train, 20% val and 30% test.",)

@@ -54,7 +54,7 @@ def _read(path: Path, smallest: bool = False) -> Image.Image:
         raise
     except FileNotFoundError:
         raise DataError(f"image '{path}' does not exist.") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+    except Exception as error:  # Pillow's decoders can raise nearly any error on broken files
         install = f"; {advice(path.name)}" if advice(path.name) else ""
         cause = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(f"image '{path}' cannot be read ({cause}){install}.") from error
@@ -122,8 +122,8 @@ def _problem(example: Example) -> str | None:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit pictures white. Whole numbers are taken for
-    # 16-bit; floats have no known range, so that the picture's own is taken, and gaps in it (NaN) are black.
+    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit images white. Integers are taken as 16-bit;
+    # 16-bit; floats have no known range, so that the image's own is used, and NaN is black.
     values = np.asarray(image, dtype=np.float32)
     finite = values[np.isfinite(values)]
     if not finite.size:

@@ -1,4 +1,4 @@
-"""Load a data set by the name a user gives: a registered name, a folder, a table of images, or a name on the Hub."""
+"""Load a data set from its name: a registered name, a folder, a table of images, or a name on the Hub."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def load_data(
     elif Path(spec).suffix.lower() in SUFFIXES and not (exists(Path(spec)) and Path(spec).is_dir()):
         dataset = read_table(Path(spec).expanduser())
     else:
-        # The user's file takes the place of the folder's own classes.txt, which need not even be readable.
+        # The user's file replaces the folder's own classes.txt, which need not even be readable.
         dataset, classes = read_folder(_folder(spec, names), classes=classes), None
     if classes:
         dataset = _renamed(dataset, classes)

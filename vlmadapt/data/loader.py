@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     Attributes:
         images: (n, 3, H, W); where the device augments, crops that become so in `Feed`.
         labels: (n,).
-        indices: (n,) places in the list of examples.
+        indices: (n,) positions in the list of examples.
         total: images in the batch over all processes.
     """
 
@@ -102,15 +102,15 @@ class ImageSet(Dataset[tuple[Any, int, int]]):
 class GlobalBatches(Sampler[list[Key]]):
     """One process's share of every batch of an epoch.
 
-    Batches are cut from the examples over all processes, and each process takes a contiguous share of every batch.
+    Batches are formed over all processes, and each process takes a contiguous shard of every batch.
     Shares differ by one at most; where a batch has fewer images than there are processes, some are empty.
 
     Args:
         size: number of examples.
         batch_size: images per batch over all processes.
-        seed: shuffles with it, every epoch anew, and drops the last incomplete batch unless it is the only one; None
-            keeps the order and every example.
-        rank: this process.
+        seed: seed of a new order in each epoch, without the last incomplete batch unless it is the only one; None keeps
+            the order and every example.
+        rank: index of this process.
         world: number of processes.
         views: augmentations of each image, which epochs take in turn; 0 for a new one in each epoch.
 
@@ -154,7 +154,7 @@ class GlobalBatches(Sampler[list[Key]]):
 class TrainBatches:
     """Shuffled, augmented batches, epoch by epoch; `len` is the number of batches in a whole epoch.
 
-    A batch depends on the examples, the transform, the batch size, the seed, the epoch and its place in it alone.
+    A batch depends only on the examples, the transform, the batch size, the seed, the epoch and its number there.
 
     Args:
         examples: what to train on.
@@ -224,7 +224,7 @@ def eval_batches(
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed for these numbers that has nothing to do with that of any others."""
+    """A seed derived from these numbers, independent of the seed derived from any others."""
     return int.from_bytes(hashlib.sha256(",".join(map(str, numbers)).encode()).digest()[:8], "big")
 
 
@@ -260,7 +260,7 @@ def _decode(examples: Sequence[Example]) -> list[Image.Image]:
 
 
 def _workers(images: int, world: int) -> int:
-    # Few images are loaded sooner than workers start, and on few cores workers take the time they save from training.
+    # Few images are loaded before workers would have started, and on few cores workers compete with training.
     cores = usable_cores() // world
     return min(MOST_WORKERS[_computes_on()], cores) if cores >= 4 and images >= 256 else 0
 

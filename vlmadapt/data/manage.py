@@ -101,6 +101,6 @@ def _do(step: Step, dry_run: bool, say: Callable[[str], None]) -> str:
         step.run()
     except DataError as error:
         return f"failed: {error}"
-    except Exception as error:  # the network and its libraries raise nearly anything
+    except Exception as error:  # downloads can raise nearly any error
         return f"failed: {type(error).__name__}: {first_line(error)}"
     return DOWNLOADED if step.done else "failed: the part is still missing"

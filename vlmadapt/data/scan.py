@@ -33,7 +33,7 @@ class Listing:
 
 
 def scan(folder: Path) -> Listing:
-    """List a folder, without what lies deeper.
+    """List a folder without its subfolders' content.
 
     Raises:
         DataError: it cannot be listed, or a name is not UTF-8.
@@ -47,7 +47,7 @@ def scan(folder: Path) -> Listing:
         ending = PurePath(entry.name).suffix.lower()
         if entry.is_dir():
             found.folders.append(entry.name)
-        elif ending in readable:  # a link to nowhere as well: it is reported when images are checked
+        elif ending in readable:  # a dangling link too: it is reported when images are checked
             found.images.append(entry.name)
         else:
             found.unread[ending] += 1

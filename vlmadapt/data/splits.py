@@ -28,7 +28,7 @@ class ClassGroup:
 
     Attributes:
         name: 'base', 'novel', 'all', or the data set's name where several are tested.
-        role: what the inference router is told of the classes: seen in training, unseen, or unknown for a mixture.
+        role: role of the classes, given to the inference router: seen in training, unseen, or unknown for a mixture.
         classes: class names in label order.
         examples: test images; labels index `classes`.
         templates: prompt templates of these classes; None for those of the training data.
@@ -74,11 +74,11 @@ def make_splits(
 
     'base-to-novel' trains on the base classes and tests base (seen) and novel (unseen) apart; 'few-shot' trains and
     tests on all classes (seen); 'all-classes' trains on the base classes and tests on all of them together (unknown),
-    which is how a deployed model is used; 'custom' is base-to-novel with the user's choice of classes.
+    which is how a deployed model is used; 'custom' is base-to-novel with classes chosen by the user.
 
     'cross-dataset' trains on all classes and tests them (seen) and then each target (unseen). 'domain-generalization'
     does so with targets that show the same classes in another way. Their role is 'unseen' too, as published: MMRL
-    answers for ImageNet's variants with class-token logits alone.
+    classifies ImageNet's variants with class-token logits alone.
 
     Args:
         dataset: the data.
@@ -98,8 +98,8 @@ def make_splits(
         raise DataError(f"data set '{dataset.name}' has no training images; name it as a target: --targets NAME.")
     trained, groups = _groups(dataset, protocol, targets, class_split)
     _check_trained(dataset, trained)
-    # Shots are drawn for all classes, and the base classes are picked from them afterwards, as CoOp does: the other way
-    # round the generator would draw other images. It goes on from training to validation images.
+    # Shots are drawn for all classes before the base classes are selected, as CoOp does: in the other order the
+    # generator would draw other images. The same generator then draws the validation images.
     generator = random.Random(seed)
     drawn, underfull = sample_shots(dataset.train, shots, generator)
     val, _ = sample_shots(dataset.val, min(val_shots, shots) if shots else val_shots, generator)
@@ -203,7 +203,7 @@ def base_and_novel(dataset: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def subset(examples: Sequence[Example], labels: Sequence[int]) -> tuple[Example, ...]:
-    """The examples of these labels, relabelled by the place of their label in `labels`."""
+    """The examples of these labels, relabelled by the position of their label in `labels`."""
     place = {label: i for i, label in enumerate(labels)}
     return tuple(Example(e.path, place[e.label]) for e in examples if e.label in place)
 
@@ -214,8 +214,8 @@ def manifest(splits: Splits) -> dict[str, Any]:
     File names are relative to the folder that all images of a data set share, so that the hash is the same wherever
     the data lie. The hash covers the order of images, on which training depends, but not their content.
     """
-    own = [group for group in splits.groups if group.templates is None]
-    root = _root([*splits.train, *splits.val, *(example for group in own for example in group.examples)])
+    same_data = [group for group in splits.groups if group.templates is None]
+    root = _root([*splits.train, *splits.val, *(example for group in same_data for example in group.examples)])
     content: dict[str, Any] = {
         "classes": list(splits.classes),
         "train": _listed(splits.train, root),

@@ -46,7 +46,7 @@ def read_table(file: Path) -> Dataset:
     """The data set that a table lists.
 
     Each row has an image's `path`, relative to the table's folder or absolute, its `label`, which is the class name,
-    and its `split`: train, val, test or one of their other names. Without a column `split` each class is cut by
+    and its `split`: train, val, test or one of their other names. Without a column `split` each class is split by
     `hash_split`. Column names may have any case and blanks around them; other columns are ignored. Equal rows count
     once.
 

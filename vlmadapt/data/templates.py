@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vlmadapt.errors import DataError
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-"""Templates of data that bring none of their own."""
+"""Templates of data without their own."""
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a decoded image to what a backbone takes, in training and in tests."""
+"""Image transforms of a backbone, for training and for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import Compose, RandomHorizontalFlip
 
 Transform = Callable[[Image.Image], Tensor]
-"""From an RGB image to (3, H, W), normalised."""
+"""Transform of an RGB image to a normalised tensor (3, H, W)."""
 
 
 def test_transform(preprocess: Mapping[str, Any]) -> Transform:
@@ -27,8 +27,8 @@ def test_transform(preprocess: Mapping[str, Any]) -> Transform:
 def train_transform(preprocess: Mapping[str, Any], crop_scale: tuple[float, float], flip: float) -> Transform:
     """A random flip and open_clip's own training transform: a random crop, resized (bicubic), and normalised.
 
-    The published code flips behind the crop; a mirrored image has mirrored crops with the same probability, so that
-    the order makes no difference.
+    The published code flips after the crop; a mirrored image has mirrored crops with the same probability, so the order
+    makes no difference.
 
     Args:
         preprocess: the model's `preprocess_cfg`; size, mean and std are taken from it.

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier on groups of classes, and on data it was not trained for."""
+"""Accuracy of a classifier on groups of classes and on other data sets."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ def group_of(data: Dataset, trained: Sequence[str], role: Role | None = None) ->
 
 
 def summary(accuracies: Sequence[Accuracy]) -> dict[str, Any]:
-    """Accuracy of each group in percent, with the harmonic mean of base and novel, or the mean over several targets.
+    """Accuracy of each group in percent, with the harmonic mean of base and novel, or the mean over targets.
 
-    The first group is the data trained on. The others are targets, except 'novel', which belongs to the same data.
+    The first group is from the training data. The others are targets, except 'novel', which is from the same data.
     """
     found: dict[str, Any] = {a.name: round(a.percent, 4) for a in accuracies}
     if {"base", "novel"} <= found.keys():

@@ -118,7 +118,7 @@ def _groups_of(
     names, groups = inputs.groups()
     if set(names) != set(trained):
         raise DataError(
-            f"protocol '{protocol}' on '{changed.data}' trains on {len(names)} classes which are not the "
+            f"protocol '{protocol}' on '{changed.data}' trains on {len(names)} classes, not the "
             f"{len(trained)} that '{run.folder}' was trained on."
         )
     _check_untrained(groups, run, inputs.data)

@@ -3,7 +3,7 @@
 Two environment variables:
 
     VLMADAPT_PLUGINS=off        find only the plugins that come with vlmadapt
-    VLMADAPT_PLUGINS=a,b        of other distributions, find only these (names of distributions or of plugins)
+    VLMADAPT_PLUGINS=a,b        find these as well (names of distributions or of plugins), and no others
     VLMADAPT_STRICT=1           raise the error of a plugin that fails to import, not one line about it
 """
 

@@ -77,10 +77,10 @@ def shot_curves(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) ->
     figure, axes = _lines(len({row.method for row in rows}))
     ends = []
     for method in dict.fromkeys(row.method for row in rows):
-        own = sorted((row for row in rows if row.method == method), key=lambda row: row.shots)
-        shots, means = [row.shots for row in own], [row.accuracy[metric].mean for row in own]
+        series = sorted((row for row in rows if row.method == method), key=lambda row: row.shots)
+        shots, means = [row.shots for row in series], [row.accuracy[metric].mean for row in series]
         style = styles[method]
-        errors = [row.accuracy[metric].std or 0.0 for row in own]
+        errors = [row.accuracy[metric].std or 0.0 for row in series]
         axes.errorbar(shots, means, yerr=errors, color=style.colour, marker=style.marker, markersize=5, elinewidth=1)
         ends.append((method, means[-1], style.colour))
     ticks = sorted({row.shots for row in rows})

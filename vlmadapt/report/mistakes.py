@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from vlmadapt.compare.answers import read_answers
+from vlmadapt.compare.predictions import read_predictions
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.inputs import Inputs
@@ -25,16 +25,16 @@ class Mistake:
         name: file, relative to the folder of the data.
         image: path, None if the data is missing.
         actual: correct class.
-        chosen: answered class.
-        confidence: probability of the answer, averaged over the seeds.
-        seeds: number of runs that gave this answer.
+        predicted: predicted class.
+        confidence: probability of the prediction, averaged over the seeds.
+        seeds: number of runs with this prediction.
     """
 
     group: str
     name: str
     image: Path | None
     actual: str
-    chosen: str
+    predicted: str
     confidence: float
     seeds: int
 
@@ -45,13 +45,13 @@ class Confusion:
 
     Attributes:
         actual: correct class.
-        chosen: answered class.
+        predicted: predicted class.
         rate: fraction of the correct class's test images, over all runs.
         examples: some of the images, worst first.
     """
 
     actual: str
-    chosen: str
+    predicted: str
     rate: float
     examples: tuple[Mistake, ...]
 
@@ -61,7 +61,7 @@ class Mistakes:
     """Mistakes of one method on one data set.
 
     Attributes:
-        runs: number of runs that kept their answers.
+        runs: number of runs that saved their predictions.
         worst: images misclassified in most runs, then with most confidence.
         confusions: confused classes, most frequent first.
     """
@@ -72,20 +72,20 @@ class Mistakes:
 
 
 def find_mistakes(entries: Sequence[Entry], worst: int = 12, pairs: int = 8, examples: int = 4) -> Mistakes | None:
-    """Mistakes of runs that differ only in their seed; None if none of them kept its answers."""
+    """Mistakes of runs that differ only in their seed; None if none of them saved its predictions."""
     runs = [Run(entry.folder) for entry in entries if entry.result() and Run(entry.folder).answers() is not None]
     if not runs:
         return None
     totals: Counter[tuple[str, str]] = Counter()
     found: dict[tuple[str, str, str, str, Path | None], list[float]] = defaultdict(list)
     for run in runs:
-        for group, name, path, actual, chosen, confidence in _answers(run):
+        for group, name, path, actual, predicted, confidence in _predictions(run):
             totals[group, actual] += 1
-            if chosen != actual:
-                found[group, actual, chosen, name, path].append(confidence)
+            if predicted != actual:
+                found[group, actual, predicted, name, path].append(confidence)
     mistakes = [
-        Mistake(group, name, path, actual, chosen, mean(values), len(values))
-        for (group, actual, chosen, name, path), values in found.items()
+        Mistake(group, name, path, actual, predicted, mean(values), len(values))
+        for (group, actual, predicted, name, path), values in found.items()
     ]
     mistakes.sort(key=lambda m: (-m.seeds, -m.confidence, m.name))
     return Mistakes(len(runs), tuple(mistakes[:worst]), tuple(_confusions(mistakes, totals, examples)[:pairs]))
@@ -94,22 +94,22 @@ def find_mistakes(entries: Sequence[Entry], worst: int = 12, pairs: int = 8, exa
 def _confusions(mistakes: Sequence[Mistake], totals: Counter[tuple[str, str]], examples: int) -> list[Confusion]:
     by_pair: dict[tuple[str, str, str], list[Mistake]] = defaultdict(list)
     for mistake in mistakes:
-        by_pair[mistake.group, mistake.actual, mistake.chosen].append(mistake)
+        by_pair[mistake.group, mistake.actual, mistake.predicted].append(mistake)
     found = [
-        Confusion(actual, chosen, sum(m.seeds for m in same) / totals[group, actual], tuple(same[:examples]))
-        for (group, actual, chosen), same in by_pair.items()
+        Confusion(actual, predicted, sum(m.seeds for m in same) / totals[group, actual], tuple(same[:examples]))
+        for (group, actual, predicted), same in by_pair.items()
     ]
-    return sorted(found, key=lambda c: (-c.rate, c.actual, c.chosen))
+    return sorted(found, key=lambda c: (-c.rate, c.actual, c.predicted))
 
 
-def _answers(run: Run) -> Iterator[tuple[str, str, Path | None, str, str, float]]:
-    """Group, file, path, class, answer and confidence of every test image."""
+def _predictions(run: Run) -> Iterator[tuple[str, str, Path | None, str, str, float]]:
+    """Group, file, path, class, prediction and confidence of every test image."""
     paths = _paths(run)
-    for group in read_answers(run):
-        rows = zip(group.images, group.labels, group.chosen, group.confidence, strict=True)
-        for name, label, chosen, confidence in rows:
+    for group in read_predictions(run):
+        rows = zip(group.images, group.labels, group.predicted, group.confidence, strict=True)
+        for name, label, predicted, confidence in rows:
             path = paths.get((group.name, name))
-            yield group.name, name, path, group.classes[label], group.classes[chosen], confidence
+            yield group.name, name, path, group.classes[label], group.classes[predicted], confidence
 
 
 def _paths(run: Run) -> dict[tuple[str, str], Path]:

@@ -90,9 +90,9 @@ def to_png(figure: Figure, path: Path, width: int = 900) -> None:
 
     svg = _svg(figure, path.stem, "path").replace(INK, "#1c2430").replace(GRID, "#c9d0d8")
     unitless = svg.replace('pt"', '"')  # resvg refuses sizes in points
-    picture = resvg_py.svg_to_bytes(svg_string=unitless, width=width, background="#ffffff", skip_system_fonts=True)
+    png = resvg_py.svg_to_bytes(svg_string=unitless, width=width, background="#ffffff", skip_system_fonts=True)
     with replacing(path) as (temporary,):
-        temporary.write_bytes(bytes(picture))
+        temporary.write_bytes(bytes(png))
 
 
 def to_svg(figure: Figure, name: str, described: str) -> str:

@@ -32,7 +32,7 @@ GRACE = 4.0
 def join_processes() -> Accelerator:
     """Join the processes that work together.
 
-    Without a GPU, Accelerate has to be told to use the CPU; otherwise each of several processes works on its own.
+    Without a GPU, Accelerate needs `cpu=True`; otherwise each of several processes would train separately.
     """
     return Accelerator(cpu=not torch.accelerator.is_available())
 

@@ -88,11 +88,11 @@ class Inputs:
         return list({example.path: example for example in every}.values())
 
     def with_notes(self, notes: Iterable[str]) -> Inputs:
-        """The same with more notes on the data."""
+        """The same inputs with more notes on the data."""
         return replace(self, data=replace(self.data, notes=(*self.data.notes, *notes)))
 
     def only(self, readable: Collection[Path]) -> Inputs:
-        """The same with these images only."""
+        """The same inputs with these images only."""
         return replace(
             self, data=_only(self.data, readable), targets=tuple(_only(target, readable) for target in self.targets)
         )

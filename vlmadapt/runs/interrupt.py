@@ -46,7 +46,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 @contextmanager
 def stop_requests(on_request: Callable[[], None] = lambda: None) -> Iterator[list[float]]:
-    """Collect the times of `SIGNALS` instead of breaking off; a second request raises KeyboardInterrupt at once.
+    """Collect the times of `SIGNALS` instead of raising; a second request raises KeyboardInterrupt at once.
 
     A signal that the process was started to ignore, as SIGHUP under `nohup`, stays ignored.
 

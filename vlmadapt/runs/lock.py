@@ -17,7 +17,7 @@ from vlmadapt.files import sweep_temporaries
 
 LOCK = ".lock"
 TAKEN = (EACCES, EAGAIN, EDEADLK)
-"""Error numbers of a lock that another process holds; any other means that the file system has no locks."""
+"""Error numbers for a lock held by another process; any other means that the file system has no locks."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -36,7 +36,7 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _unlock(file: TextIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)  # closing alone would leave it to forked children that share the file
+        fcntl.flock(file, fcntl.LOCK_UN)  # closing alone would leave the lock with forked children that share the file
 
 
 class Ownership:
@@ -80,7 +80,7 @@ def exclusive(folder: Path) -> Iterator[Ownership]:
     """
     path = folder / LOCK
     with _locked(path) as file:
-        with suppress(OSError):  # who owns it is only told to others
+        with suppress(OSError):  # the owner's name only helps others
             file.truncate(0)
             file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}))
             file.flush()

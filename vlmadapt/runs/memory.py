@@ -9,7 +9,7 @@ import torch
 
 
 def peak_memory() -> int:
-    """Peak memory so far in bytes: of the GPU if there is one, else of the process."""
+    """Peak memory in bytes: of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
@@ -17,7 +17,7 @@ def peak_memory() -> int:
         # Unlike ru_maxrss this does not start at the peak of the process that started this one.
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return int(lines["VmHWM"].split()[0]) * 1024
-    if sys.platform == "win32":  # has no `resource`
+    if sys.platform == "win32":  # Windows has no `resource`
         import psutil
 
         return int(psutil.Process().memory_info().peak_wset)

@@ -1,4 +1,4 @@
-"""The test images of a finished run as its `data.json` lists them, found in the data as they are now."""
+"""Test images of a finished run: those listed in its `data.json`, looked up in the present data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recorded:
     """Test groups of a run.
 
     Attributes:
-        groups: the images and labels of `data.json`, at their present place.
+        groups: images and labels of `data.json`, with their present paths.
         notes: changes of the data since the run.
     """
 
@@ -33,7 +33,7 @@ class Recorded:
 
 
 def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool = False) -> Recorded:
-    """The test groups that a run recorded; never cut again, whatever has come since.
+    """The test groups that a run recorded; images added since then are not tested.
 
     Args:
         manifest: content of the run's `data.json`.
@@ -59,8 +59,8 @@ def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool
 def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
     """Images of a data set that a run used in training or validation.
 
-    They are recognised by their content; where the run's data have moved, by their names below a common folder. The
-    parts of registered data sets are fixed, so that none is looked for there.
+    They are recognised by content, or if the run's data have moved, by their names below a common folder. Registered
+    data sets have fixed parts, so they are not searched.
     """
     settings, manifest = run.settings(), run.manifest()
     if is_registered(settings.data):
@@ -79,7 +79,7 @@ def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
 
 
 def _read(settings: FitSettings) -> Dataset | None:
-    """The run's own data; None where they cannot be read in their old place."""
+    """The run's own data; None if they cannot be read at their old path."""
     try:
         return Inputs.read(replace(settings, targets=None)).data
     except VlmadaptError:
@@ -87,7 +87,7 @@ def _read(settings: FitSettings) -> Dataset | None:
 
 
 class _Now:
-    """A data set as it is now, next to the names of the test images that a run recorded."""
+    """A data set in its present state, and the names of the test images that a run recorded."""
 
     def __init__(self, data: Dataset, names: Sequence[str]) -> None:
         self.data = data
@@ -110,7 +110,7 @@ class _Now:
         )
 
     def changes(self, groups: Sequence[Mapping[str, Any]], only_listed: bool) -> Iterator[str]:
-        """Notes on images and classes that came, and images whose class is another one now."""
+        """Notes on new images and classes, and on images whose class has changed."""
         used: set[int] = set()
         moved = 0
         for group in groups:
@@ -130,7 +130,7 @@ class _Now:
             yield f"new since the run and not tested: {_quoted(classes)} of '{self.data.name}'."
 
     def _labels_now(self, recorded: Mapping[str, Any]) -> dict[int, int]:
-        """The present label of each recorded one: that of most of its images."""
+        """The present label of each recorded label: that of most of its images."""
         votes: dict[int, Counter[int]] = {}
         for name, label in recorded["examples"]:
             votes.setdefault(label, Counter())[self.labels[self.paths[name]]] += 1
@@ -151,7 +151,7 @@ def _quoted(classes: Sequence[str]) -> str:
 
 
 def _root_of(names: Iterable[str], files: Collection[Path]) -> Path:
-    """The folder that recorded names are relative to: the one below which most of them are files now."""
+    """The folder that recorded names are relative to: the one below which most of them exist."""
     wanted = set(names)
     depths = {len(PurePosixPath(name).parts) for name in wanted}
     votes: Counter[Path] = Counter()

@@ -1,4 +1,4 @@
-"""A run folder: config, environment, data, metrics, adapter and the state to go on from."""
+"""Run folder: config, environment, data manifest, metrics, adapter and training state."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ class Run:
         return place_notes(self._recorded_settings(), self.settings())
 
     def check_method(self) -> None:
-        """See that the distribution of its method is installed.
+        """Refuse to continue if the distribution of the run's method is not installed.
 
         Raises:
-            PluginError: it is not; the message names it.
+            PluginError: the message names the distribution.
         """
         made_by = self.environment().get("method")
         if made_by is None:
@@ -133,11 +133,11 @@ class Run:
         return self._read(DATA, _parse_manifest)
 
     def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
-        """One JSON line for each epoch so far."""
+        """Write one JSON line for each finished epoch."""
         write_text(self.folder / METRICS, "".join(json.dumps(epoch) + "\n" for epoch in epochs))
 
     def write_answers(self, groups: list[dict[str, Any]]) -> None:
-        """For each tested group: the class index and the probability answered for every image, in `manifest` order."""
+        """Write the predicted class index and its probability for the images of each group, in `manifest` order."""
         write_text(self.folder / ANSWERS, json.dumps(groups, separators=(",", ":")) + "\n")
 
     def answers(self) -> list[dict[str, Any]] | None:
@@ -161,7 +161,7 @@ class Run:
         return content
 
     def result(self) -> dict[str, Any] | None:
-        """The final numbers, None while there are none.
+        """The final numbers, None before the run is finished.
 
         Raises:
             VlmadaptError: the file is damaged.
@@ -271,16 +271,22 @@ def _shaped(text: str, shape: Any) -> Any:
 
 
 def environment(method: str) -> dict[str, Any]:
-    """Versions and machine, for whoever wants to repeat the run."""
+    """Versions, machine and provider of the method, needed to repeat the run."""
+    plugin = registry.find(registry.METHODS, method)
+    provider = {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    return {**machine(), "method": provider}
+
+
+def machine() -> dict[str, Any]:
+    """Versions of Python and of the libraries that results depend on, platform, GPU, CUDA and threads."""
     import torch
 
-    plugin = registry.find(registry.METHODS, method)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "gpu": gpu,
+        "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "method": {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version},
     }

@@ -1,4 +1,4 @@
-"""What the functions of a command share."""
+"""Session: processes, messages and workers of a running command."""
 
 from __future__ import annotations
 

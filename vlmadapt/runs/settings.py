@@ -13,10 +13,10 @@ from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import is_registered, short_name
 from vlmadapt.data.registered import find_source
 from vlmadapt.data.splits import TRANSFER, Protocol
-from vlmadapt.validation import check_range, validated
+from vlmadapt.validation import check_range, validate, validated
 
 LARGEST = 2**63 - 1
-"""Largest number that torch's generators take as a seed."""
+"""Largest seed of torch's generators."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class FitSettings:
             split, or hf:NAME for a data set of the Hugging Face Hub.
         backbone: registered name, ARCHITECTURE:TAG or ARCHITECTURE:FILE of open_clip, folder with a saved open_clip
             model, or hf-hub:OWNER/NAME.
-        protocol: what is trained on and tested; by default custom with class_split, cross-dataset with targets,
+        protocol: evaluation protocol; by default custom with class_split, cross-dataset with targets,
             base-to-novel for a registered data set, and few-shot for your own.
         targets: data sets, separated by commas, that cross-dataset and domain-generalization also test on; by default
             those that the data set is published with.
         class_split: YAML file with the lists `seen` and `unseen` of class names, for the protocol custom.
         data_root: folder that contains registered data sets; by default $VLMADAPT_DATA.
         shots: training images per class; 0 for all.
-        val_shots: validation images per class for methods that choose by them, never more than shots; 0 for all.
+        val_shots: validation images per class for methods that use them, never more than shots; 0 for all.
         seed: seed of the drawn shots, the start values and the order of images.
         templates: list of texts with `{}` for the class name, instead of the data set's; short: --template TEXT, once
             or more.
         classes: file with readable class names for a folder.
         plan: 'planned' computes only what differs from the frozen backbone, 'reference' everything; results are the
             same.
-        class_chunk: classes whose text activations are in memory at once, the others are recomputed for the gradient;
-            0 for all.
+        class_chunk: number of classes whose text activations are in memory at once, the others are recomputed for the
+            gradient; 0 for all.
         step: 'captured' replays the whole training step as a CUDA graph, 'eager' runs it operation by operation; by
             default captured on CUDA if the method's step allows it.
         compile: compile the backbone's blocks with torch; takes a minute at the start and a C++ compiler.
@@ -86,8 +86,7 @@ class FitSettings:
         Raises:
             SettingError: the message names the setting and its valid values.
         """
-        for name, value in validated(FitSettings, vars(self), "setting").items():
-            object.__setattr__(self, name, value)
+        validate(self)
         for name in ("shots", "val_shots", "seed", "class_chunk", "workers"):
             check_range(name, getattr(self, name) or 0, 0, LARGEST)
 
@@ -166,5 +165,5 @@ def make_recipe(published: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """
     values = validated(Recipe, changes, "training setting", "train.")
     if "epochs" in values:
-        values.setdefault("steps_per_shot", 0)  # whoever asks for epochs means epochs
+        values.setdefault("steps_per_shot", 0)  # given epochs take precedence over published steps
     return replace(published, **values)

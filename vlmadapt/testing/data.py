@@ -1,4 +1,4 @@
-"""Labelled random images: each class is noise around its own random image."""
+"""Labelled random images: each class is noise around a random image of the class."""
 
 from __future__ import annotations
 

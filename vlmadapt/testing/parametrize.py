@@ -25,7 +25,7 @@ def conformance(
     expected_failures: Mapping[str, str] | None = None,
     quick: bool = False,
 ) -> pytest.MarkDecorator:
-    """Parametrise a test with a `check` for each check of the kit; the test calls it.
+    """Parametrise a test over the checks of the kit; the test calls its argument `check`.
 
     Args:
         method: registered name, or the class itself.

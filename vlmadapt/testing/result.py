@@ -72,7 +72,7 @@ class Check:
         """Check a method.
 
         Raises:
-            CheckFailed: it does not comply, or it raised an error, which is the cause then.
+            CheckFailed: it does not comply, or it raised an error, which is then the cause.
             NotApplicable: the check does not apply to it.
         """
         try:
@@ -109,7 +109,7 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the method is fine as far as this check goes."""
+        """Whether the method complies with this check, or fails as expected."""
         return self.status in (Status.PASSED, Status.EXPECTED, Status.SKIPPED)
 
     @property

@@ -1,4 +1,4 @@
-"""Training as `fit` does it, on images in memory: the same loop, without a run folder or progress bars."""
+"""Train with the loop of `fit` on images in memory, without a run folder or progress bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlmadapt.training.trainer import StepTrainer
 
 EPOCHS = 2
 STEPS = 2
-"""Steps per epoch; enough to see what training does."""
+"""Steps per epoch."""
 SHARED_BATCH = 3
 """Batch size that two processes share unequally: one image for the first, two for the second."""
 

@@ -1,4 +1,4 @@
-"""What a fitted method is observed to use: hook points by tower, images, and methods it overrides."""
+"""Observed uses of a fitted method: hook points by tower, images, and overridden methods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OVERRIDES = {
     "epoch_end": "epoch_end",
     "finish": "finish",
 }
-"""Methods that a plugin may override, and what they are called in the documentation."""
+"""Methods that a plugin may override, and their names in the documentation."""
 
 
 class RecordingSupport(MemorySupport):

@@ -1,4 +1,4 @@
-"""Replaying a whole training step as a CUDA graph: one launch instead of thousands.
+"""Capture a whole training step as a CUDA graph and replay it: one launch instead of thousands.
 
 The first steps of a batch shape run eagerly, on a side stream, so that everything lazy has happened (kept activations,
 packings, the optimiser's state, cuBLAS workspaces). Then the step is captured. Before the graph is trusted it is
@@ -106,7 +106,7 @@ class CapturedStep:
         new_graph: makes an empty graph.
 
     Attributes:
-        reason: why steps run eagerly from now on; None while they are replayed or may come to be.
+        reason: reason why steps run eagerly from now on; None while they are replayed or may still be captured.
     """
 
     def __init__(self, step: TrainingStep, new_graph: Callable[[], Graph] = CudaGraph):
@@ -123,7 +123,7 @@ class CapturedStep:
 
     @property
     def captured(self) -> bool:
-        """Whether there is a recording that is replayed."""
+        """Whether a recording exists."""
         return bool(self._recorded)
 
     def start_epoch(self) -> None:
@@ -180,7 +180,7 @@ class CapturedStep:
         self._step.classifier.drop_kept()
 
     def _host_state(self) -> Hashable:
-        """Everything on the host that a step may depend on."""
+        """State on the host that a step may depend on."""
         state = MethodState(self._step.classifier.method)
         return state.values, state.addresses
 
@@ -194,7 +194,7 @@ class _WarmUp:
 
 
 class _Recording:
-    """A captured step with its input tensors, and everything kept that it reads."""
+    """A captured step with its input tensors and the cached tensors it reads."""
 
     def __init__(self, step: TrainingStep, graph: Graph, images: Tensor, labels: Tensor):
         self.graph = graph

@@ -1,4 +1,4 @@
-"""The state that training continues from: one safetensors file, with plain numbers in its header."""
+"""Checkpoints: one safetensors file with the state of training, its plain numbers in the header."""
 
 from __future__ import annotations
 

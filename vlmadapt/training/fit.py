@@ -45,7 +45,7 @@ from vlmadapt.training.support import SupportSet
 from vlmadapt.training.trainer import StepTrainer
 
 _ONE_AT_A_TIME = threading.RLock()
-"""Start values and dropout come from torch's global generator: two runs in one process would draw from each other's."""
+"""One run at a time: start values and dropout draw from torch's global generator, which two runs would share."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class _Job:
-    """Everything that the parts of a fit work on."""
+    """State shared by the parts of a fit."""
 
     session: Session
     settings: FitSettings
@@ -85,7 +85,7 @@ def fit(
     One run at a time in each process; in a second thread `fit` waits for the first one.
 
     Args:
-        settings: settings of the run; ignored with `resume`, which has its own.
+        settings: settings of the run; ignored with `resume`, which uses those of the run folder.
         resume: a run folder to continue, to the same final numbers as an uninterrupted run.
         changes: settings that a resumed run gets, see `vlmadapt.runs.resumption`.
 
@@ -171,7 +171,7 @@ def _classifier(
 
 
 def _rehearse(classifier: Classifier, splits: Splits) -> None:
-    """Score a blank image for each group of classes, so that what cannot be scored is refused before training.
+    """Score a blank image for each group of classes, so that impossible ones are refused before training.
 
     Raises:
         VlmadaptError: a class name is longer than the context, or the method cannot score these classes.
@@ -191,9 +191,9 @@ def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> 
 
 
 def _train(job: _Job) -> TrainingProgress:
-    """Train a prepared method, from its saved state if there is one, and let it finish."""
+    """Train a prepared method, from its saved state if there is one, and call `finish`."""
     method = job.classifier.method
-    trains = any(p.requires_grad for p in method.parameters())  # even an empty one: a saved state may size it
+    trains = any(p.requires_grad for p in method.parameters())  # even if empty: a saved state may set the size
     progress = _run_loop(job) if trains else TrainingProgress()
     with torch.no_grad():
         method.eval().finish(job.support)
@@ -268,7 +268,7 @@ def _captured(step: str | None, device: torch.device) -> bool:
     """Whether training steps are captured, by default on CUDA.
 
     Raises:
-        VlmadaptError: it is asked for on another device.
+        VlmadaptError: capture is requested on another device.
     """
     if step == "captured" and device.type != "cuda":
         raise VlmadaptError(f"--step captured needs CUDA, this run is on '{device.type}'; leave it out.")
@@ -277,7 +277,7 @@ def _captured(step: str | None, device: torch.device) -> bool:
 
 @contextmanager
 def _advice(run: Run) -> Iterator[None]:
-    """Add to a training error what is saved and what may help."""
+    """Add to a training error which state is saved and what may help."""
     try:
         yield
     except TrainingError as error:
@@ -306,7 +306,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
 
 
 def _identity(job: _Job) -> dict[str, Any]:
-    """What was trained on what."""
+    """Identity of the run for `result.json`: method, options, data, protocol, seed."""
     settings = job.settings
     return {
         "method": settings.method,

@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps and what is logged; files and progress bars are the observers' concern."""
+"""Training loop: epochs, steps and logged numbers; observers write files and show progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlmadapt.training.step import EpochSums, StepNumbers, TrainingStep
 from vlmadapt.training.trainer import NotFinite, StepTrainer
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the device: for the progress bar, and for losses that are not finite."""
+"""Seconds between two reads from the device, for the progress bar and to detect losses that are not finite."""
 
 
 LOADING_BOUNDS = 0.3
@@ -70,7 +70,7 @@ class TrainingLoop:
         feed: brings batches to the device, and measures how long it waits for the loader.
         seconds: time that `train` took.
         step: the training step.
-        captured: the step as it is captured and replayed, None where it always runs eagerly.
+        captured: captured step, None if steps always run eagerly.
     """
 
     def __init__(
@@ -157,13 +157,13 @@ class TrainingLoop:
             self.trainer.restart()
 
     def _time_to_look(self) -> bool:
-        """Every `LOOK_EVERY` seconds; with several processes, in all of them after the same step."""
+        """Whether to read from the device: every `LOOK_EVERY` seconds, with several processes after the same step."""
         if self.trainer.processes > 1:
             return self.trainer.agrees_after(self.progress.step)
         return time.monotonic() - self._looked > LOOK_EVERY
 
     def look(self) -> None:
-        """Read from the device how training goes: sums of the epoch into `progress`, and whether it has failed.
+        """Read the sums of the epoch from the device into `progress`, and raise if training has failed.
 
         Raises:
             TrainingError: the loss or a gradient was not finite; parameters are those before that step.
@@ -175,7 +175,7 @@ class TrainingLoop:
             epoch, step = divmod(error.step, len(self.batches))
             raise TrainingError(f"{error} in epoch {epoch + 1}, step {step + 1}") from error
         self.progress.sums = self._sums.read()
-        self.progress.seconds += time.perf_counter() - began  # on a GPU, of steps that were still running
+        self.progress.seconds += time.perf_counter() - began  # on a GPU, time of steps that were still running
         self._looked = time.monotonic()
 
     def _timed_step(self, batch: Batch) -> Sequence[LossTerm]:
@@ -193,7 +193,7 @@ class TrainingLoop:
         lr = learning_rate(self.recipe, progress.epoch, progress.step, len(self.batches))
         trainer.start_step(lr, trainer.weight_of(len(batch.labels), batch.total), progress.steps)
         images, labels = batch.images, batch.labels
-        if not len(labels):  # an empty shard takes part in every exchange between processes, with weight 0
+        if not len(labels):  # an empty shard takes part in all communication between processes, with weight 0
             images, labels = images.new_zeros(1, *images.shape[1:]), labels.new_zeros(1)
         return (self.captured or self.step)(images, labels)
 

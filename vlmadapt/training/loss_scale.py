@@ -1,6 +1,6 @@
-"""Dynamic loss scaling for float16, entirely on the device: no step waits for the host to read the scale.
+"""Dynamic loss scaling for float16 on the device: the host never reads the scale within a step.
 
-It is the rule of `torch.amp.GradScaler`: halve the scale after a step whose gradients overflowed, double it after
+It follows `torch.amp.GradScaler`: halve the scale after a step whose gradients overflowed, double it after
 `GROWTH_INTERVAL` steps without one.
 """
 
@@ -17,8 +17,8 @@ class LossScale:
     """The scale that losses are multiplied with; 1 for precisions that need none.
 
     Args:
-        device: of the loss.
-        enabled: whether the precision is float16.
+        device: device of the loss.
+        enabled: True if the precision is float16.
 
     Attributes:
         value: scalar tensor, the current scale.

@@ -57,7 +57,7 @@ class Checkpoints(Observer):
 
     def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
         """Save if `SAVE_EVERY` seconds have passed since the last save."""
-        # With several processes each holds its own sums of the epoch, so only whole epochs are saved.
+        # With several processes each has its own sums of the epoch, so only whole epochs are saved.
         due = time.monotonic() - self._saved > SAVE_EVERY
         if due and loop.trainer.processes == 1 and not loop.trainer.interrupted:
             loop.look()

@@ -18,7 +18,7 @@ def make_optimizer(
 
     Args:
         recipe: optimiser and its settings.
-        parameters: to be trained.
+        parameters: parameters to train.
         lr: scalar tensor on their device that holds the rate of each step; by default the recipe's constant rate.
     """
     rate = recipe.lr if lr is None else lr
@@ -27,7 +27,7 @@ def make_optimizer(
             parameters, lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
         )
         if recipe.momentum:
-            # Fused SGD makes them without values at its first step, and leaves them so if that step is skipped.
+            # Fused SGD creates uninitialised buffers at its first step, and leaves them so if the step is skipped.
             for parameter in optimizer.param_groups[0]["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer

@@ -1,4 +1,4 @@
-"""How far training has come, in numbers that are saved and shown."""
+"""Training progress: position and logged numbers, saved and shown."""
 
 from __future__ import annotations
 

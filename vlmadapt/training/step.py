@@ -1,4 +1,4 @@
-"""One training step as a function of images and labels on the device: nothing in it is read by the host."""
+"""Training step: a function of images and labels on the device, without reads by the host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlmadapt.training.trainer import StepTrainer
 
 
 class StepNumbers(NamedTuple):
-    """What a step computed, on the device.
+    """Numbers that a step computed, on the device.
 
     Attributes:
         terms: loss terms, detached.
@@ -82,7 +82,7 @@ class EpochSums:
         self._images = self._start.pop("images", 0.0)
 
     def add(self, numbers: StepNumbers, images: int) -> None:
-        """Add the numbers of a step, means over `images` images; 0 of them add nothing."""
+        """Add the numbers of a step, which are means over `images` images; 0 images add nothing."""
         self._add(numbers.names, numbers.values * images)
         self._add(("correct",), numbers.correct[None] * min(images, 1))
         self._images += images

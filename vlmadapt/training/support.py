@@ -1,4 +1,4 @@
-"""The labelled images of a run, as methods see them before and after training."""
+"""Support set: the labelled images of a run that methods may use before and after training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Gradient averaging, mixed precision and non-finite checks for one optimiser step, without waiting for the device.
 
-Nothing here is read by the host within a step: the learning rate, the loss scale, whether a step is skipped and where
-training first failed are tensors on the device, which `StepTrainer.check` reads once in a while.
+The host reads nothing within a step: the learning rate, the loss scale, whether a step is skipped and where training
+first failed are tensors on the device, which `StepTrainer.check` reads periodically.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vlmadapt.training.loss_scale import LossScale
 from vlmadapt.training.optim import make_optimizer
 
 AGREE_EVERY = {"cpu": 1}
-"""Steps between two looks at whether another process wants to stop, by device type; `AGREE_RARELY` on others."""
+"""Steps between two checks whether another process requests a stop, by device type; `AGREE_RARELY` on others."""
 AGREE_RARELY = 16
 
 
@@ -34,7 +34,7 @@ class StepTrainer:
         lr: learning rate of the current step, a scalar tensor on the device.
         precision: dtype of autocast, None for full precision.
         weight: weight of this process's loss; the weights of all processes sum to 1.
-        interrupted: whether this process wants to stop.
+        interrupted: True if this process requests a stop.
     """
 
     def __init__(self, method: Method, recipe: Recipe, accelerator: Accelerator):
@@ -49,7 +49,7 @@ class StepTrainer:
         self.weight = 1.0
         self.interrupted = False
         self._step = torch.zeros((), dtype=torch.long, device=device)
-        self._not_finite = torch.zeros((), device=device)  # of this step: 1 if its update has to be skipped
+        self._not_finite = torch.zeros((), device=device)  # 1 if this step's update has to be skipped
         self._failed = torch.full((2,), -1, dtype=torch.long, device=device)  # first steps with a bad loss, gradient
         self._stop = torch.zeros((), device=device)
         self._one = torch.ones((), device=device)
@@ -73,7 +73,7 @@ class StepTrainer:
     def weight_of(self, images: int, total: int) -> float:
         """Weight of a loss averaged over `images` images of this process's shard, in a batch of `total`."""
         _, shards = self.shard
-        copies = self.processes // shards  # of each image, over all processes
+        copies = self.processes // shards  # mean over images of all processes
         return images / total / copies
 
     # -- a step -------------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class StepTrainer:
         self._not_finite.copy_(torch.maximum(overflow, (self._failed >= 0).any().to(overflow.dtype)))
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        # Fused optimisers skip their step by it; that is how GradScaler tells them.
+        # Fused optimisers skip their step if this is set, as with GradScaler.
         self.optimizer.found_inf = self._not_finite  # type: ignore[attr-defined]
         self.optimizer.step()
         self.scale.update(overflow)
@@ -121,8 +121,8 @@ class StepTrainer:
         with torch.autocast(self._device.type, enabled=False):
             weighted = loss.float() * self.weight
             scaled = weighted * self.scale.value if self.scale.enabled else weighted
-            own = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
-        gradients, total = self._over_processes(own, weighted.detach())
+            local = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
+        gradients, total = self._over_processes(local, weighted.detach())
         self.scale.unscale([g for g in gradients if g is not None])
         self._note_failure(0, ~total.isfinite())
         return gradients
@@ -150,7 +150,7 @@ class StepTrainer:
     # -- between steps ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Read whether training has failed; the parameters are those before the step that did.
+        """Raise if training has failed; the parameters are those before the failed step.
 
         Raises:
             TrainingError: a loss, or with other precisions than fp16 a gradient, is not finite.
@@ -175,11 +175,11 @@ class StepTrainer:
         return self.interrupted
 
     def agrees_after(self, step: int) -> bool:
-        """Whether all processes look at the device after this step of an epoch."""
+        """Whether all processes read from the device after this step of an epoch."""
         return step % AGREE_EVERY.get(self._device.type, AGREE_RARELY) == 0
 
     def restart(self) -> None:
-        """Forget what the optimiser remembers of earlier steps, in place."""
+        """Reset the optimiser's state, in place."""
         for state in self.optimizer.state.values():
             for value in state.values():
                 value.zero_()
@@ -189,7 +189,7 @@ class StepTrainer:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr  # loading has put a copy there
+            group["lr"] = self.lr  # loading has replaced it by a copy
         self.scale.load(loss_scale)
 
     def sum_over_processes(self, values: Tensor) -> Tensor:

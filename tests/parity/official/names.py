@@ -27,7 +27,7 @@ class Official:
         terms: this library's name of each loss term, by the official one; several that are added up in one.
         outputs: how an array of an evaluation is computed, by its name; `output` and `logits` need no entry.
         variants: further arrays that need other options: name -> (options, output).
-        finished: names of arrays that are computed behind `Method.finish`.
+        finished: names of arrays that are computed after `Method.finish`.
         loss: what the official code reports as the loss of a step, from the terms.
         weighted: the official code reports its loss terms multiplied by their weights.
         gradients: which of the gradients that a step asks for is stored as `grad0_NAME`, by NAME.

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from vlmadapt.cli.tables.console import console
 from vlmadapt.evaluation.titles import metric_title
+from vlmadapt.text import counted
 
 if TYPE_CHECKING:
     from vlmadapt.core.parameter_counts import MethodInfo
@@ -23,7 +24,8 @@ MOST_COLUMNS = 4
 
 def fit_table(numbers: dict[str, Any], folder: Path) -> None:
     """Print the results of a run."""
-    what = (numbers["data"], numbers["protocol"], f"{numbers['shots'] or 'all'} shots", f"seed {numbers['seed']}")
+    shots = counted(numbers["shots"], "shot") if numbers["shots"] else "all shots"
+    what = (numbers["data"], numbers["protocol"], shots, f"seed {numbers['seed']}")
     table = Table(title=f"{numbers['method']} on {', '.join(what)}")
     accuracies = {metric_title(name): f"{value:.2f} %" for name, value in numbers["accuracy"].items()}
     columns = dict(accuracies) if len(accuracies) <= MOST_COLUMNS else {}

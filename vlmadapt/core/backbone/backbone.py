@@ -23,7 +23,7 @@ class Backbone(nn.Module):
     `vlmadapt.load_backbone` makes one from a name and verifies that running it block by block is exact.
 
     Attributes:
-        name: as it was asked for, `NAME[:PRETRAINED]`.
+        name: name it was loaded by, `NAME[:PRETRAINED]`.
         text: text tower, with the tokenizer.
         image: image tower.
     """
@@ -40,7 +40,7 @@ class Backbone(nn.Module):
     def load(cls, spec: str) -> Backbone:
         """Deprecated: `vlmadapt.load_backbone`."""
         warn_deprecated("Backbone.load", "vlmadapt.load_backbone")
-        # By name, because imports point the other way: loading is built on this class.
+        # Imported by name: `loading` depends on this module, not the other way round.
         loaded: Backbone = import_module("vlmadapt.core.loading").load_backbone(spec)
         return loaded
 
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
         return self.text if side is TEXT else self.image
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stay in eval mode, whatever is asked: a backbone is frozen."""
+        """Stay in eval mode whatever `mode` is: a backbone is frozen."""
         return super().train(False)
 
     def compile_blocks(self) -> Backbone:
@@ -74,9 +74,9 @@ class Backbone(nn.Module):
         return self
 
     def hold_weights_in(self, dtype: torch.dtype) -> Backbone:
-        """Hold linear maps, attention and convolutions in half precision; run them under autocast to the same.
+        """Store linear maps, attention and convolutions in half precision, to be run under autocast to it.
 
-        `identity` stays that of the weights as they were loaded.
+        `identity` stays that of the loaded weights.
         """
         self._identity = self.identity()
         cast_weights(self.model, dtype)
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         return weights_sha256(self.model)
 
     def identity(self) -> dict[str, Any]:
-        """Everything by which this backbone answers as it does: weights, activation, preprocessing, tokenizer."""
+        """Everything that this backbone's features depend on: weights, activation, preprocessing, tokenizer."""
         return self._identity or {
             "sha256": self.fingerprint(),
             "activation": activations(self.model),

@@ -1,7 +1,7 @@
-"""A transformer block seen through its parts, one small view per family of blocks.
+"""Views of a transformer block's parts, one small class per block family.
 
-A view calls the block's own modules and weights; nothing is patched and nothing is copied. The engine puts the parts
-together, so it may leave out what cannot matter.
+A view calls the block's own modules and weights; nothing is patched and nothing is copied. `core/block.py` runs the
+parts, all of them or only those that affect the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BlockParts(Protocol):
         """The norm before attention."""
 
     def query(self, x: Tensor) -> Tensor:
-        """Queries of all heads side by side, (..., width)."""
+        """Queries of all heads, concatenated, (..., width)."""
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of all heads, (..., width) each."""
@@ -33,7 +33,7 @@ class BlockParts(Protocol):
         """All three at once."""
 
     def output(self, x: Tensor) -> Tensor:
-        """The heads' joined output -> what is added to the row (output projection, layer scale)."""
+        """Output projection and layer scale: concatenated heads -> attention's residual."""
 
     def norm2(self, x: Tensor) -> Tensor:
         """The norm before the MLP."""
@@ -80,12 +80,12 @@ class ResidualAttentionBlock:
 
 
 def view(block: nn.Module) -> BlockParts | None:
-    """The view of a block, or None where its family is not known."""
+    """View of a block, or None if its class is not supported."""
     known = type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv")
     return ResidualAttentionBlock(block) if known else None
 
 
 def views(blocks: nn.ModuleList) -> tuple[BlockParts, ...] | None:
-    """Views of all blocks of a tower, or None where one of them is of an unknown family."""
+    """Views of all blocks of a tower, or None if the class of one of them is not supported."""
     found = [view(block) for block in blocks]
     return None if None in found else tuple(b for b in found if b is not None)

@@ -1,4 +1,4 @@
-"""Blocks whose parts torch compiles: an option, with the same numbers up to rounding."""
+"""Optional torch.compile of block parts; results are the same up to rounding."""
 
 from __future__ import annotations
 

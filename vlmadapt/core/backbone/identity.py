@@ -1,4 +1,4 @@
-"""What makes a backbone the same backbone: weights, activation, image preprocessing, tokenizer."""
+"""Identity of a backbone: hashes and names of its weights, activation, image preprocessing and tokenizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBES = (
     "狮子 лев أسد 🦁",
     "supercalifragilisticexpialidocious antidisestablishmentarianism",
 )
-"""Texts in which tokenizers differ: case, spaces, punctuation, numbers, accents, other scripts, long words."""
+"""Texts that tokenizers encode differently: case, spaces, punctuation, numbers, accents, other scripts, long words."""
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -44,7 +44,7 @@ def activations(model: nn.Module) -> list[str]:
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """What differs between two identities, each as `what (found) instead of (expected)`.
 
-    What one of them does not state is not compared.
+    Keys that only one of them has are not compared.
     """
     return [
         f"{'weights' if name == 'sha256' else name} ({_short(found[name])}) instead of ({_short(expected[name])})"

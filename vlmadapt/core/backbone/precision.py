@@ -1,6 +1,6 @@
-"""Frozen weights in half precision, so that no step casts them again.
+"""Frozen weights in half precision, so that autocast does not cast them at every step.
 
-Linear maps, attention and convolutions are held in float16 or bfloat16; norms, embeddings, projections and the logit
+Linear maps, attention and convolutions are stored in float16 or bfloat16; norms, embeddings, projections and the logit
 scale stay in float32. Everything runs under autocast of the same precision, which then has only activations to cast and
 computes norms in float32, as the official code of these methods does.
 """
@@ -19,7 +19,7 @@ HELD = (nn.Linear, nn.MultiheadAttention, nn.Conv2d)
 
 
 def fast_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """The reduced precision that frozen weights are held in for a run; None on devices where it does not pay."""
+    """Reduced precision of the frozen weights in a run; None on devices where it is not faster."""
     return DTYPES.get(name) if device.type == "cuda" else None
 
 
@@ -32,7 +32,7 @@ def cast_weights(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
-    """Autocast to a reduced precision; with None, the context leaves everything as it is.
+    """Autocast to a reduced precision; a context without effect for None.
 
     Casts are not cached: trained tensors change between steps, and a captured step must not refer to a cast that was
     made before it.

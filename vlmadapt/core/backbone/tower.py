@@ -1,7 +1,7 @@
-"""The two towers of a backbone behind one small interface: embed -> blocks -> norm -> project.
+"""The image and the text tower of a backbone, with one small interface: embed -> blocks -> norm -> project.
 
-A tower whose inside is not understood (a ResNet, an unknown family of blocks) has no `blocks`; it can still be asked
-for features with `encode`, so methods that do not touch it run on it unchanged.
+A tower of an unsupported architecture (a ResNet, an unknown block class) has no `blocks`, but `encode` still computes
+its features, so methods that do not work inside it run on it unchanged.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class _Tower:
     """What both towers have in common.
 
     Attributes:
-        blocks: the transformer blocks seen through their parts; empty where the tower cannot be touched.
-        width: width of its tokens, 0 where it has none.
-        joint: width of the joint space.
-        causal: tokens see only what stands before them.
+        blocks: transformer blocks, as views of their parts; empty if hooks cannot work inside the tower.
+        width: width of the tokens, 0 if `blocks` is empty.
+        joint: width of the joint image-text space.
+        causal: True if tokens attend only to earlier ones.
     """
 
     blocks: tuple[BlockParts, ...] = ()
@@ -57,8 +57,8 @@ class ImageTower(_Tower):
     """The image side of an open_clip model.
 
     Attributes:
-        size: height and width of its images in pixels.
-        sequence_length: tokens of an image before anything is injected, CLS included.
+        size: height and width of the images in pixels.
+        sequence_length: number of tokens of an image without injected ones, CLS included.
     """
 
     def __init__(self, model: Any):
@@ -74,7 +74,7 @@ class ImageTower(_Tower):
             self.sequence_length = len(self._visual.positional_embedding)
         else:
             self.joint = _joint_width(model)
-            # Convolutions are faster so; one that only cuts patches is not.
+            # Faster for convolutional networks; no gain for a ViT's single patch convolution.
             self._visual.to(memory_format=torch.channels_last)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class ImageTower(_Tower):
 
     @property
     def leading_token(self) -> Tensor:
-        """CLS as it is embedded, (width,), without position."""
+        """Embedding (width,) of CLS, without position."""
         out: Tensor = self._visual.class_embedding
         return out.detach().clone()
 
@@ -128,7 +128,7 @@ def _is_plain_vit(visual: Any) -> bool:
 
 
 def _joint_width(model: Any) -> int:
-    """Width of the joint space, read off the text projection or, where there is none, off an encoded text."""
+    """Width of the joint space, from the text projection if there is one, else from the image tower."""
     projection = getattr(getattr(model, "text", model), "text_projection", None)
     if isinstance(projection, torch.nn.Linear):
         return projection.out_features
@@ -141,7 +141,7 @@ class TextTower(_Tower):
     """The text side of an open_clip model, with its tokenizer.
 
     Attributes:
-        context: longest text it takes, in tokens.
+        context: longest text, in tokens.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
@@ -165,15 +165,15 @@ class TextTower(_Tower):
         return self._tokenizer(list(texts), context_length=self.context)
 
     def lengths(self, texts: Sequence[str]) -> Tensor:
-        """Tokens (N,) that the texts would need, were the context long enough."""
+        """Number of tokens (N,) of each text, even if it exceeds the context."""
         if self._pool not in ("argmax", "eos"):
             return torch.full((len(texts),), self.context)
-        # A text has at most as many tokens as bytes, and two around it.
+        # A text has at most one token per byte, plus start and end of text.
         longest = max(len(text.encode()) for text in texts) + 2
         return self.end(self._tokenizer(list(texts), context_length=max(longest, self.context))) + 1
 
     def end(self, ids: Tensor) -> Tensor:
-        """Index (N,) of the token that is read."""
+        """Position (N,) of the token that is pooled."""
         if self._pool == "argmax":
             return ids.argmax(dim=-1)
         if self._pool == "eos":
@@ -190,7 +190,7 @@ class TextTower(_Tower):
         return self.embed_extra(tokens, slice(0, ids.shape[1]))
 
     def words(self, text: str) -> Tensor:
-        """Token embeddings (n, width) of a text, without positions and without the tokens around it."""
+        """Token embeddings (n, width) of a text, without positions, start and end of text."""
         ids = self.tokenize([text])
         start = int(self.end(self.tokenize([""])))
         out: Tensor = self._text.token_embedding(ids[0, start : int(self.end(ids))].to(self.device))
@@ -224,14 +224,14 @@ class TextTower(_Tower):
 
     @property
     def end_token(self) -> Tensor:
-        """The embedding (width,) of the end of text, without position."""
+        """Embedding (width,) of the end-of-text token, without position."""
         ids = self.tokenize([""])[0]
         out: Tensor = self._text.token_embedding(ids[int(self.end(ids[None]))].to(self.device))
         return out.detach().clone()
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return self._text.token_embedding.weight.device
 
 

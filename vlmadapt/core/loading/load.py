@@ -35,12 +35,12 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
             `weights_only=True`);
             a folder with `open_clip_config.json` and weights next to it;
             `hf-hub:OWNER/NAME`.
-        weights: SHA-256 that its weights must have, see `Backbone.fingerprint`.
+        weights: required SHA-256 of the weights, see `Backbone.fingerprint`.
 
     Raises:
-        BackboneError: the name, the tag or the file is unknown, its weights cannot be read or are others, its
-            configuration asks for what is not known to be harmless, or a tower run block by block does not reproduce
-            open_clip's forward.
+        BackboneError: the name, the tag or the file is unknown, the weights cannot be read or have another hash, the
+            configuration has a setting that is not known to be harmless, or a tower run block by block does not
+            reproduce open_clip's forward.
         PluginError: the registered backbone is broken or ambiguous.
     """
     registered = registry.plugins(registry.BACKBONES)
@@ -63,7 +63,7 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
 def is_published(spec: str) -> bool:
     """Whether a backbone is registered or has one of open_clip's own pretrained tags.
 
-    Nothing but these is loaded because a stranger's file names it.
+    Only these are loaded when a file of unknown origin names them.
     """
     architecture, _, tag = spec.partition(":")
     return is_registered(spec) or tag in open_clip.list_pretrained_tags_by_model(architecture)
@@ -147,7 +147,7 @@ def _tokenizer(model_name: str, config: Mapping[str, Any], folder: Path | None) 
     if merges:
         context = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
         return open_clip.SimpleTokenizer(bpe_path=str(merges[0]), context_length=context)
-    # transformers asks on the terminal whether to run code that comes with a tokenizer, unless it is told not to.
+    # Without this transformers asks on the terminal whether to run code that comes with a tokenizer.
     no_code = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
     return open_clip.get_tokenizer(model_name, **no_code)
 
@@ -169,7 +169,7 @@ def _as_backbone_errors(spec: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence open_clip's remarks: they are about training a model, none is about a frozen one."""
+    """Silence open_clip's warnings: they concern training a model, not a frozen one."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

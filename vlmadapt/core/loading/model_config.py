@@ -1,7 +1,7 @@
 """Verify an `open_clip_config.json` from a folder or the Hub before anything is built from it.
 
 open_clip passes what the file says on to constructors, `tokenizer_kwargs` even to `transformers`, where
-`trust_remote_code` would run Python code that comes with the files. Only known settings of plain kinds are let through.
+`trust_remote_code` would run Python code that comes with the files. Only known settings with plain values are accepted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_model_config(path: Path) -> dict[str, Any]:
     """The `model_cfg` of an `open_clip_config.json`, verified.
 
     Raises:
-        BackboneError: the file is no such configuration, or it says something that must not be passed on.
+        BackboneError: the file is not such a configuration, or has a setting that must not be passed on.
     """
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
@@ -64,7 +64,7 @@ def _refuse_code(content: Any, path: Path) -> None:
 
 def _refuse_unknown(config: Any, known: Iterable[str], path: Path) -> None:
     if not isinstance(config, Mapping):
-        raise BackboneError(f"'{path}' cannot be read: {str(config)[:60]!r} stands where settings are expected.")
+        raise BackboneError(f"'{path}' cannot be read: {str(config)[:60]!r} where settings are expected.")
     for key in config:
         if key not in known:
             raise BackboneError(f"'{path}': {unknown('setting', str(key)[:60], known)}")

@@ -1,4 +1,4 @@
-"""Answers of runs to single test images."""
+"""Predictions of runs for single test images."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Correct = dict[str, "NDArray[np.float64]"]
-"""By tested group, the fraction of seeds that answered each test image correctly, (images,)."""
+"""By tested group, the fraction of seeds that classified each test image correctly, (images,)."""
 
 
 @dataclass(frozen=True)
-class GroupAnswers:
-    """Answers of one run to the test images of one group of classes.
+class GroupPredictions:
+    """Predictions of one run for the test images of one group of classes.
 
     Attributes:
         name: name of the group.
         classes: class names.
         images: files of the test images, relative to the folder of the data.
         labels: index of the correct class of each image.
-        chosen: index of the class answered for each image.
-        confidence: probability of each answer.
+        predicted: index of the predicted class of each image.
+        confidence: probability of the predicted class.
     """
 
     name: str
     classes: tuple[str, ...]
     images: tuple[str, ...]
     labels: tuple[int, ...]
-    chosen: tuple[int, ...]
+    predicted: tuple[int, ...]
     confidence: tuple[float, ...]
 
 
-def read_answers(run: Run) -> list[GroupAnswers]:
-    """Answers of a run by group; empty if the run did not keep them.
+def read_predictions(run: Run) -> list[GroupPredictions]:
+    """Predictions of a run by group; empty if the run did not save them.
 
     Raises:
         VlmadaptError: `answers.json` or `data.json` is damaged, or they do not belong together.
@@ -55,23 +55,23 @@ def read_answers(run: Run) -> list[GroupAnswers]:
         raise VlmadaptError(f"'{run.folder / ANSWERS}' does not fit {DATA}; the run cannot be used.") from error
 
 
-def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupAnswers:
-    """Images and labels of a group with the answers to them.
+def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
+    """Images and labels of a group with their predictions.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: they do not fit.
     """
     images, labels = zip(*tested["examples"], strict=True)
-    chosen, confidence = tuple(answers["chosen"]), tuple(answers["confidence"])
-    if not len(images) == len(chosen) == len(confidence):
+    predicted, confidence = tuple(answers["chosen"]), tuple(answers["confidence"])
+    if not len(images) == len(predicted) == len(confidence):
         raise ValueError("numbers of images and answers differ")
-    if not all(0 <= index < len(tested["classes"]) for index in (*labels, *chosen)):
+    if not all(0 <= index < len(tested["classes"]) for index in (*labels, *predicted)):
         raise IndexError("a class index is out of range")
-    return GroupAnswers(tested["name"], tuple(tested["classes"]), images, labels, chosen, confidence)
+    return GroupPredictions(tested["name"], tuple(tested["classes"]), images, labels, predicted, confidence)
 
 
 def read_correct(entries: Sequence[Entry]) -> Correct:
-    """Correctness averaged over runs that differ only in their seed; empty if a run did not keep its answers."""
+    """Correctness averaged over runs that differ only in their seed; empty if a run did not save its predictions."""
     import numpy as np
 
     runs = [_correct(entry) for entry in entries if entry.result() is not None]
@@ -83,8 +83,8 @@ def read_correct(entries: Sequence[Entry]) -> Correct:
 def _correct(entry: Entry) -> Correct:
     import numpy as np
 
-    groups = read_answers(Run(entry.folder))
-    return {group.name: (np.array(group.chosen) == np.array(group.labels)).astype(float) for group in groups}
+    groups = read_predictions(Run(entry.folder))
+    return {group.name: (np.array(group.predicted) == np.array(group.labels)).astype(float) for group in groups}
 
 
 def _sizes(correct: Correct) -> dict[str, int]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.compare import fake
-from vlmadapt.compare.answers import read_answers, read_correct
 from vlmadapt.compare.compare import make_results
+from vlmadapt.compare.predictions import read_correct, read_predictions
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.report.report import report
 from vlmadapt.runs.run import Run
@@ -27,7 +27,7 @@ def test_correctness_is_averaged_over_seeds(tmp_path: Path) -> None:
 def test_a_run_without_answers_has_none(tmp_path: Path) -> None:
     run = Run(fake.run(tmp_path / "run", "coop", "alpha", 16, 1, 0.7))
     (run.folder / "answers.json").unlink()
-    assert read_answers(run) == []
+    assert read_predictions(run) == []
 
 
 def without(*names: str) -> Callable[[Any], Any]:
