@@ -25,6 +25,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "clip-lora": {"rank": 2},
     "proda": {"prompts": 8, "batch": 4, "tokens": 2},
     "clip": {},
+    "clap": {"passes": 2, "adaptive": True},
+    "lp++": {"alpha_every": 2, "published": True},
+    "gda-unseen": {"passes": 2, "alpha": 10.0, "search": False},
 }
 TRAIN: dict[str, dict[str, Any]] = {name: {} if name == "clip" else {"epochs": 3, "batch_size": 4} for name in OPTIONS}
 
