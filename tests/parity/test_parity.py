@@ -146,7 +146,7 @@ class Run:
                 method, output = self.variant(name)
                 x = self.forward(method, classes, images)
                 routed = name in ("output", *self.official.routed)
-                ours = method.route(x, role) if routed else output(method, x) if output else x.logits()
+                ours = output(method, x) if output else method.route(x, role) if routed else x.logits()
                 group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"
                 self.oracle.compare(group, f"{stage}/{group_name}/{name}", ours, theirs)
 
