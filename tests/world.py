@@ -26,6 +26,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "2sfs": {},
     "proda": {"prompts": 8, "batch": 4, "tokens": 2},
     "clip": {},
+    "clap": {"passes": 2, "adaptive": True},
+    "lp++": {"alpha_every": 2, "published": True},
+    "gda-unseen": {"passes": 2, "alpha": 10.0, "search": False},
 }
 TRAIN: dict[str, dict[str, Any]] = {name: {} if name == "clip" else {"epochs": 3, "batch_size": 4} for name in OPTIONS}
 

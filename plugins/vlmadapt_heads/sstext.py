@@ -20,11 +20,14 @@ class SSTextConfig:
 
     Args:
         prior: weight lambda_c of the text feature: 'shots' is 1/N for N support images, 'class-shots' is 1/N_c for
-            the N_c images of the class, 'performance' is the mean zero-shot probability of the true class.
+            the N_c images of the class, 'performance' is the mean zero-shot probability of the true class,
+            'fixed' is `weight`.
+        weight: lambda of every class with `prior` 'fixed'.
         repel: push each prototype away from the mean of all, as SS-Text+ does (with `prior` 'class-shots').
     """
 
-    prior: Literal["shots", "class-shots", "performance"] = "shots"
+    prior: Literal["shots", "class-shots", "performance", "fixed"] = "shots"
+    weight: float = 0.1
     repel: bool = False
 
 
@@ -69,6 +72,8 @@ class SSText(PrototypeHead):
     def _prior(self, samples: Samples, scale: Tensor) -> Tensor:
         """lambda (classes,) of each class."""
         counts = samples.counts(self.fitted())
+        if self.config.prior == "fixed":
+            return torch.full_like(counts, self.config.weight)
         if self.config.prior == "shots":
             return torch.full_like(counts, 1 / len(samples.labels)).clamp(min=1e-3)
         if self.config.prior == "class-shots":

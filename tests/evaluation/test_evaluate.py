@@ -32,7 +32,13 @@ def run(base_to_novel: FitResult) -> FitResult:
 
 @pytest.mark.parametrize(
     ("method", "protocol"),
-    [("mmrl", "few-shot"), ("mmrl", "all-classes"), ("coop", "base-to-novel"), ("clip", "few-shot")],
+    [
+        ("mmrl", "few-shot"),
+        ("mmrl", "all-classes"),
+        ("coop", "base-to-novel"),
+        ("gda-unseen", "base-to-novel"),
+        ("clip", "few-shot"),
+    ],
 )
 def test_a_finished_run_tests_as_it_did(world: World, tmp_path: Path, method: str, protocol: str) -> None:
     fitted = world.fit(tmp_path / "run", method, protocol=protocol)

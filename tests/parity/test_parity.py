@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.parity import tiny_clip
-from tests.parity.official import OFFICIAL
+from tests.parity.official import official_of
 from tests.parity.official.names import Official, Output, templates_of
 from tests.parity.oracle import Oracle, oracles
 from tests.parity.support import OracleSupport
@@ -151,7 +151,7 @@ class Run:
                 method, output = self.variant(name)
                 x = self.forward(method, classes, images)
                 routed = name in ("output", *self.official.routed)
-                ours = method.route(x, role) if routed else output(method, x) if output else x.logits()
+                ours = output(method, x) if output else method.route(x, role) if routed else x.logits()
                 group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"
                 self.oracle.compare(group, f"{stage}/{group_name}/{name}", ours, theirs)
 
@@ -170,9 +170,11 @@ class Run:
     def row_batches(self, support: OracleSupport) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of rows of the cached passes; labels are those of all batches, or of one that is repeated."""
         rows = self.settings["inputs"]["train_batches"]["rows"]
-        labels = torch.tensor(self.settings["inputs"]["labels"]["values"]).split(len(rows[0]))
-        for step, chosen in enumerate(rows):
-            yield support.rows(chosen), labels[step % len(labels)]
+        labels = torch.tensor(self.settings["inputs"]["labels"]["values"])
+        start = 0
+        for chosen in rows:
+            yield support.rows(chosen), labels[start : start + len(chosen)]
+            start = (start + len(chosen)) % len(labels)
 
     def optimizer(self) -> torch.optim.Optimizer:
         given = {k: v for k, v in self.settings["optimizer"].items() if k not in ("name", "schedule")}
@@ -183,7 +185,7 @@ class Run:
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     oracle, plan = request.param
-    official = next((OFFICIAL[name] for name in oracle.run if name in OFFICIAL), None)
+    official = official_of(*oracle.run)
     if official is None:
         pytest.skip(f"{oracle.settings['method']}: this method is not implemented")
     key = str(sorted(oracle.settings["backbone"].items()))
@@ -219,7 +221,7 @@ def test_parity(run: Run) -> None:
     run.evaluate("eval0")
     if "loss" in oracle.arrays:
         train(run)
-    for part, changes in run.official.solved.items():
+    for part, changes in run.official.solved(run.settings).items():
         solution = run.solved(part, changes)
         compare_parameters(solution, "final")
         solution.evaluate("eval5")
@@ -239,8 +241,9 @@ def train(run: Run) -> None:
         if "lr_per_step" in oracle.settings:
             trainer.set_lr(oracle.settings["lr_per_step"][step])
         run.official.before_step(run.method, oracle, step)
-        if run.official.epoch_is_step:
-            run.method.epoch_start(step, oracle.settings["steps"])
+        epoch, place = divmod(step, oracle.settings.get("batches_per_epoch", 1))
+        if run.official.epochs and place == 0:
+            run.method.epoch_start(epoch, oracle.settings["steps"])
         terms = run.method.training_step(run.forward(run.method, "base", images, labels), trainer)
         oracle.compare("loss", f"loss at step {step}", run.official.loss(terms), oracle.arrays["loss"][step])
         for official in run.official.terms.keys() & {k.removeprefix("loss_") for k in oracle.arrays}:
@@ -249,7 +252,9 @@ def train(run: Run) -> None:
         for name, compute in run.official.steps.items():
             oracle.compare("loss", f"{name} at step {step}", compute(terms), oracle.arrays[name][step])
         gpa = oracle.under("gpa/") and step < oracle.settings["steps"] - 1  # each step of this run was an epoch
-        if run.official.epoch_is_step or gpa:
+        if run.official.epochs and place == oracle.settings.get("batches_per_epoch", 1) - 1:
+            run.method.epoch_end(epoch, oracle.settings["steps"])
+        if gpa:
             run.method.epoch_end(step, oracle.settings["steps"])
         if step == 0:
             for official, theirs in oracle.under("loss0/").items():

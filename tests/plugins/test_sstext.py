@@ -30,6 +30,8 @@ def parts(method: Any) -> tuple[torch.Tensor, torch.Tensor, list[list[torch.Tens
 
 
 def prior(kind: str, scale: torch.Tensor, texts: torch.Tensor, images: list[list[torch.Tensor]]) -> list[float]:
+    if kind == "fixed":
+        return [0.1] * 5
     if kind == "shots":
         return [1 / 9] * 5
     if kind == "class-shots":
@@ -41,7 +43,7 @@ def prior(kind: str, scale: torch.Tensor, texts: torch.Tensor, images: list[list
     return [float(v) for v in (*found[:2], mean, *found[2:])]
 
 
-@pytest.mark.parametrize("kind", ["shots", "class-shots", "performance"])
+@pytest.mark.parametrize("kind", ["shots", "class-shots", "performance", "fixed"])
 def test_prototypes_are_texts_and_weighted_sums_of_images(kind: str) -> None:
     method = solved(prior=kind)
     scale, texts, images = parts(method)

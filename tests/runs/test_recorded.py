@@ -13,6 +13,7 @@ from tests.data.pictures import class_folder, picture
 from vlmadapt.data.load import load_data
 from vlmadapt.data.splits import group_sha256, manifest
 from vlmadapt.errors import DataError
+from vlmadapt.roles import Role
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.recorded import recorded_groups
 from vlmadapt.runs.settings import FitSettings
@@ -41,6 +42,7 @@ def test_unchanged_data_are_the_groups_of_the_run(pets: Path) -> None:
     found = recorded_groups(written(before), before)
     assert found.groups == before.splits().groups
     assert found.notes == ()
+    assert all(isinstance(group.role, Role) for group in found.groups)  # routers ask `role is SEEN`
 
 
 def test_images_and_classes_that_came_are_noted_and_not_tested(pets: Path) -> None:

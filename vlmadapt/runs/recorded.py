@@ -13,6 +13,7 @@ from vlmadapt.data.duplicates import duplicates
 from vlmadapt.data.load import is_registered
 from vlmadapt.data.splits import ClassGroup
 from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.roles import Role
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.settings import FitSettings
@@ -105,9 +106,9 @@ class _Now:
         examples = tuple(Example(self.paths[name], label) for name, label in recorded["examples"])
         names = self._names_now(recorded) if rename else recorded["classes"]
         templates = recorded.get("templates")
-        return ClassGroup(
-            recorded["name"], recorded["role"], tuple(names), examples, None if templates is None else tuple(templates)
-        )
+        own_templates = None if templates is None else tuple(templates)
+        # A router may compare roles by identity, which a plain string does not stand.
+        return ClassGroup(recorded["name"], Role(recorded["role"]), tuple(names), examples, own_templates)
 
     def changes(self, groups: Sequence[Mapping[str, Any]], only_listed: bool) -> Iterator[str]:
         """Notes on new images and classes, and on images whose class has changed."""

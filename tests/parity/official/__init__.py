@@ -11,11 +11,21 @@ from importlib import import_module
 
 from tests.parity.official.names import Official
 
-OFFICIAL: dict[str, Official] = {}
-"""By the name of the official trainer's file, or of the method."""
+BY_TRAINER: dict[str, Official] = {}
+"""By the name of the official trainer's file."""
+
+BY_METHOD: dict[str, Official] = {}
+"""By the name of the method."""
 
 for found in pkgutil.iter_modules(__path__):
     module = import_module(f"{__name__}.{found.name}")
-    for key in ("TRAINER", "METHOD"):
-        if hasattr(module, key):
-            OFFICIAL[getattr(module, key)] = module.official()
+    if hasattr(module, "TRAINER"):
+        BY_TRAINER[module.TRAINER] = module.official()
+    if hasattr(module, "METHOD"):
+        BY_METHOD[module.METHOD] = module.official()
+
+
+def official_of(method: str, trainer: str) -> Official | None:
+    """The official code of an oracle; its method may be called after a setting of it, such as `gda_b2n_alpha`."""
+    names = [name for name in BY_METHOD if f"{method}_".startswith(f"{name}_")]
+    return BY_METHOD[max(names, key=len)] if names else BY_TRAINER.get(trainer)

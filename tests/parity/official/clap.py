@@ -28,5 +28,5 @@ def official() -> Official:
         terms={"ce": "ce", "constraint": "penalty"},
         routed=("logits",),
         outputs={**OUTPUTS, "alpha_constraint": lambda method, x: method.get_buffer("multipliers")},
-        epoch_is_step=True,
+        epochs=True,
     )

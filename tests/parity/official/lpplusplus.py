@@ -22,6 +22,6 @@ def official() -> Official:
         },
         finished=("logits_selected",),
         drawn=("classifier.bias",),
-        epoch_is_step=True,
+        epochs=True,
         lr=1.0,
     )

@@ -39,8 +39,8 @@ class Official:
         routed: arrays that the inference router gives, besides `output`.
         drawn: official names of parameters whose random start is taken from the oracle.
         start: sets the official start, where `prepare` goes on to the solution, called with (method, support).
-        solved: options of each closed-form solution, by the prefix of its arrays.
-        epoch_is_step: each step of the official run was an epoch.
+        solved: options of each closed-form solution by the prefix of its arrays, from the whole JSON.
+        epochs: the method acts at the start or the end of an epoch.
         lr: the optimiser's rate, where the official one is computed by the method itself.
         before_step: sets what the official run drew at random, called with (method, oracle, step).
     """
@@ -63,8 +63,8 @@ class Official:
     routed: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
     start: Callable[[Any, Any], None] | None = None
-    solved: dict[str, Options] = field(default_factory=dict)
-    epoch_is_step: bool = False
+    solved: Callable[[dict[str, Any]], dict[str, Options]] = lambda oracle: {}
+    epochs: bool = False
     lr: float | None = None
     before_step: Callable[[Method, Any, int], None] = lambda method, oracle, step: None
 
