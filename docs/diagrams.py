@@ -74,7 +74,7 @@ LAYERS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("runs", "settings, run folder, progress, lock"),),
     (("core", "backbones, hooks, engine, adapters"), ("data", "data sets, splits, batches")),
     (("registry", "entry points, scaffold"),),
-    (("files, validation, errors", "atomic writes, checks of settings, messages"),),
+    (("files, validation, shapes, errors", "atomic writes, checks of settings and files, messages"),),
     (("deprecated, roles, text, cores", "small modules without imports of the package"),),
 )
 

@@ -27,7 +27,7 @@ Capture = pytest.CaptureFixture[str]
     ("arguments", "message"),
     [
         (["fti"], "unknown command 'fti'. Did you mean 'fit'?"),
-        (["fit"], "no method given; write --method NAME with one of clip, "),
+        (["fit"], "no method given; write --method NAME with one of "),
         (["fit", "--method"], "expected one argument"),
         (["fit", "--method", "mmlr"], "unknown method 'mmlr'. Did you mean 'mmrl'?"),
         (["fit", "--method=mmrl+"], "unknown method 'mmrl+'. Did you mean 'mmrl++'?"),

@@ -71,7 +71,7 @@ class Run:
         return build_method(self.official.method, self.backbone, task, {**options, **changes})
 
     def written(self) -> tuple[str, ...]:
-        """The data set's templates: stated, or read off the texts behind the frozen features."""
+        """The data set's templates: stated, or read from the texts of the frozen features."""
         if "templates" in self.settings:
             return tuple(self.settings["templates"])
         if self.settings["template"]:

@@ -46,7 +46,7 @@ class Subject:
     Attributes:
         file: path below the subject's folder.
         arguments: command, given that folder.
-        numbers: what the command left behind, given what it printed and the folder; None where any valid content has
+        numbers: what the command left, given what it printed and the folder; None where any valid content has
             numbers of its own.
         prepare: act on the folder after the mutation, for example to remove checksums.
     """

@@ -76,22 +76,22 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         exclusive(tmp_path / "file").__enter__()
 
 
-def test_a_folder_that_was_deleted_moved_or_made_anew_is_no_longer_owned(tmp_path: Path) -> None:
+def test_a_folder_that_was_deleted_moved_or_created_again_is_no_longer_owned(tmp_path: Path) -> None:
     def in_use() -> None:
         (tmp_path / "run").rename(tmp_path / "moved")
 
-    def made_anew() -> None:
+    def created_again() -> None:
         in_use()
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / LOCK).touch()
 
-    for change in (in_use, made_anew):
+    for change in (in_use, created_again):
         with exclusive(tmp_path / "run") as owner:
             owner.check()
             change()
             with pytest.raises(VlmadaptError, match="run' was deleted, moved or replaced while it was in use; stopped"):
                 owner.check()
-        assert (tmp_path / "run" / LOCK).exists() == (change is made_anew)  # another owner's lock is left alone
+        assert (tmp_path / "run" / LOCK).exists() == (change is created_again)  # another owner's lock is left alone
         (tmp_path / "moved" / LOCK).unlink()
         (tmp_path / "moved").rmdir()
 

@@ -55,7 +55,7 @@ class Ownership:
         """See that the folder is still there and still owned, before something is written to it.
 
         Raises:
-            VlmadaptError: it was deleted, moved, or made anew by somebody else.
+            VlmadaptError: it was deleted or moved, or another process has created it again.
         """
         try:
             owned = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())

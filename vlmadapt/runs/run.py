@@ -203,7 +203,7 @@ class Run:
         text = read_text(path)
         try:
             sealed = (self._result() or {}).get("files", {})
-        except VlmadaptError:  # `result` says so to whoever asks for it
+        except VlmadaptError:  # `result` says so when it is asked for
             sealed = {}
         if name in sealed and sealed[name] != _sha256(path):
             raise VlmadaptError(f"'{path}' is damaged (it was changed after the run ended); the run cannot be used.")

@@ -117,7 +117,7 @@ class CapturedStep:
         self._state: Hashable = None
         self.reason: str | None = None
         if step.classifier.method.dynamic_step:
-            self.reason = "the method's step differs from time to time"
+            self.reason = "the operations of the method's step differ between steps"
         elif step.trainer.processes > 1:
             self.reason = "several processes exchange gradients"
 

@@ -127,7 +127,7 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             content = json.loads((file.metadata() or {})["state"])
-            # Tensors are mapped onto the file: without a copy, whoever writes to it would change the optimiser's state.
+            # Tensors are mapped onto the file: without a copy, writing to it would change the optimiser's state.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
         version = content.get("format", 1)
         if version != FORMAT:

@@ -75,7 +75,7 @@ CHECKS = (
     Check(
         "no-host-waits",
         no_host_waits,
-        "keep values on the device, or set `dynamic_step = True` if the step has to differ from time to time.",
+        "keep values on the device, or set `dynamic_step = True` if the step has to differ between steps.",
     ),
     Check("memory", memory, "detach the tensors you keep (`value.detach()`), and keep only as many as you use."),
     Check(
