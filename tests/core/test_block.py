@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core import cost
+from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
 from vlmadapt.core.hooks import ATTENTION, BLOCK, KEY, MLP, QUERY, VALUE, BlockAdapter, Read, Site
 from vlmadapt.core.packing import Packing, pack
@@ -26,7 +27,7 @@ def matrix(seed: int) -> Tensor:
     return torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-class Parts:
+class Parts(BlockParts):
     """A block whose parts are plain functions."""
 
     heads = HEADS

@@ -1,4 +1,4 @@
-"""A transformer block seen through its parts, one small view per family of blocks.
+"""A transformer block seen through its parts, one small view per family of blocks; here open_clip's own.
 
 A view calls the block's own modules and weights; nothing is patched and nothing is copied. The engine puts the parts
 together, so it may leave out what cannot matter.
@@ -6,41 +6,19 @@ together, so it may leave out what cannot matter.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import open_clip.transformer
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.timm_blocks import timm_view
 
-class BlockParts(Protocol):
-    """A pre-norm block `x += attention(norm1(x)); x += mlp(norm2(x))`; every part maps (..., width)."""
-
-    heads: int
-
-    def norm1(self, x: Tensor) -> Tensor:
-        """The norm before attention."""
-
-    def query(self, x: Tensor) -> Tensor:
-        """Queries of all heads side by side, (..., width)."""
-
-    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of all heads, (..., width) each."""
-
-    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All three at once."""
-
-    def output(self, x: Tensor) -> Tensor:
-        """The heads' joined output -> what is added to the row (output projection, layer scale)."""
-
-    def norm2(self, x: Tensor) -> Tensor:
-        """The norm before the MLP."""
-
-    def mlp(self, x: Tensor) -> Tensor:
-        """The MLP and its layer scale."""
+__all__ = ["BlockParts", "ResidualAttentionBlock", "view", "views"]
 
 
-class ResidualAttentionBlock:
+class ResidualAttentionBlock(BlockParts):
     """open_clip's `ResidualAttentionBlock` (all its native CLIP towers)."""
 
     def __init__(self, block: Any):
@@ -78,8 +56,9 @@ class ResidualAttentionBlock:
 
 def view(block: nn.Module) -> BlockParts | None:
     """The view of a block, or None where its family is not known."""
-    known = type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv")
-    return ResidualAttentionBlock(block) if known else None
+    if type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv"):
+        return ResidualAttentionBlock(block)
+    return timm_view(block)
 
 
 def views(blocks: nn.ModuleList) -> tuple[BlockParts, ...] | None:
