@@ -7,16 +7,22 @@ import torch
 from vlmadapt.core.backbone.block_parts import BlockParts
 
 
-class CompiledParts(BlockParts):
+class CompiledParts:
     """A view of a block whose parts are compiled when they are first used.
 
     Shapes are dynamic: class lists and batches differ, and a part compiled for one serves the others. What acts on
-    single heads is not compiled.
+    single heads is small and stays as it is.
     """
 
     def __init__(self, parts: BlockParts):
         self.heads = parts.heads
-        for name in ("norm1", "query", "key_value", "query_key_value", "inner_norm", "output", "norm2", "mlp"):
-            setattr(self, name, torch.compile(getattr(parts, name), dynamic=True))
-        for name in ("query_norm", "key_norm", "rotary", "rotate"):
-            setattr(self, name, getattr(parts, name))
+        self.norm1 = torch.compile(parts.norm1, dynamic=True)
+        self.query = torch.compile(parts.query, dynamic=True)
+        self.key_value = torch.compile(parts.key_value, dynamic=True)
+        self.query_key_value = torch.compile(parts.query_key_value, dynamic=True)
+        self.query_norm, self.key_norm = parts.query_norm, parts.key_norm
+        self.rotary, self.rotate = parts.rotary, parts.rotate
+        self.inner_norm = torch.compile(parts.inner_norm, dynamic=True)
+        self.output = torch.compile(parts.output, dynamic=True)
+        self.norm2 = torch.compile(parts.norm2, dynamic=True)
+        self.mlp = torch.compile(parts.mlp, dynamic=True)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import open_clip.transformer
 import torch
 from open_clip.timm_model import TimmModel
-from timm.layers import AttentionPoolLatent
+from timm.layers.attention_pool import AttentionPoolLatent
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -35,8 +35,6 @@ class ImageTransformer(Protocol):
         leading: tokens before the patches (CLS, registers).
         length: all its tokens.
         pooled: spans of tokens that it pools together; empty where it pools the first token.
-        cls: the embedding (width,) of CLS without position; None where it has none.
-        matrix: the projection (width, joint) where that is all that pooling does to one token; else None.
     """
 
     blocks: tuple[BlockParts, ...]
@@ -47,10 +45,12 @@ class ImageTransformer(Protocol):
     pooled: tuple[str, ...]
 
     @property
-    def cls(self) -> Tensor | None: ...
+    def cls(self) -> Tensor | None:
+        """The embedding (width,) of CLS without position; None where it has none."""
 
     @property
-    def matrix(self) -> Tensor | None: ...
+    def matrix(self) -> Tensor | None:
+        """The projection (width, joint) where that is all that pooling does to one token; else None."""
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> tokens (B, length, width) as block 0 receives them."""
@@ -86,7 +86,7 @@ class OpenClipTransformer:
         self.length, self.width = visual.positional_embedding.shape
         self.joint = int(visual.proj.shape[1])
         self.leading = 1
-        self.pooled = () if visual.pool_type == "tok" else (PATCHES,)
+        self.pooled: tuple[str, ...] = () if visual.pool_type == "tok" else (PATCHES,)
         if visual.attn_pool is not None:
             self.pooled = (LEADING, PATCHES)
         self._norm_follows_pooling = visual.attn_pool is not None or bool(self.pooled and visual.final_ln_after_pool)

@@ -134,7 +134,7 @@ def _is_plain(attention: Any) -> bool:
     """Whether every head has its own keys and values, no gate, and together the heads are as wide as the tower."""
     return (
         type(attention) in (Attention, AttentionRope, EvaAttention)
-        and attention.gate is None
+        and getattr(attention, "gate", None) is None
         and getattr(attention, "num_kv_heads", attention.num_heads) == attention.num_heads
         and attention.num_heads * attention.head_dim == attention.proj.out_features
     )

@@ -1,0 +1,123 @@
+"""Every family of towers that opens: exact against its own forward, both plans alike, and trained by every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import small
+from tests.core import families, hook_shapes
+from tests.core.families import FAMILIES
+from tests.core.hook_shapes import Synthetic
+from tests.core.test_engine import everything
+from vlmadapt import Backbone
+from vlmadapt.core.adapter import load_adapter, save_adapter
+from vlmadapt.core.build import build_method
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages, ImageEncoder
+from vlmadapt.core.encode_text import TextEncoder
+from vlmadapt.core.frozen_cache import FrozenCache
+from vlmadapt.core.method import Task, total
+from vlmadapt.core.plan import Optimizations, TowerPlan
+from vlmadapt.plugin import Hook, Template
+from vlmadapt.roles import Role
+
+SHAPES = [
+    hook_shapes.first_in_both,
+    hook_shapes.first_in_text_head,
+    hook_shapes.deep_context,
+    hook_shapes.context_in_the_middle,
+    hook_shapes.context_per_class,
+    hook_shapes.context_per_image,
+    hook_shapes.variants_of_one_template,
+    hook_shapes.several_passes,
+    hook_shapes.read_only,
+    hook_shapes.appended_and_seen_in_text,
+    hook_shapes.branches_everywhere,
+    hook_shapes.over_patches,
+]
+METHODS = {
+    "mmrl++": {"layers": [2, 3], "width": 8, "rank": 2, "projection_rank": 2},
+    "mmrl": {"layers": [2, 3], "width": 8},
+    "coop": {},
+    "maple": {"depth": 2},
+    "promptsrc": {"text_depth": 2, "image_depth": 2},
+    "mma": {"layers": [2, 3], "width": 4},
+    "clip-lora": {},
+}
+TEMPLATES = ("a photo of a {}.",)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return families.backbone(request.param)
+
+
+def images(n: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, 3, families.SIZE, families.SIZE, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("plan", ["reference", "planned"])
+def test_without_hooks_a_tower_is_the_models_own(backbone: Backbone, plan: str) -> None:
+    optimizations, pixels = Optimizations.named(plan), images()
+    untouched = TowerPlan.untouched(backbone.image)
+    found = ImageEncoder(backbone.image, optimizations).encode_zero_shot(FrozenImages(pixels), untouched)
+    expected = backbone.model.encode_image(pixels, normalize=False)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
+    encoder = TextEncoder(backbone.text, optimizations, 2, FrozenCache())
+    texts = encoder.encode_plain(small.NAMES, Template.parse(TEMPLATES[0]))
+    expected = backbone.model.encode_text(ids, normalize=False)
+    torch.testing.assert_close(texts, expected, rtol=1e-9, atol=1e-9)
+    assert found.abs().min() > 0
+    assert texts.std(dim=0).min() > 1e-6, "different classes have different features"
+
+
+@pytest.mark.parametrize("declare", SHAPES, ids=lambda f: f.__name__)
+def test_both_plans_agree_in_every_family(
+    backbone: Backbone, declare: Callable[[Synthetic], Iterable[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_shapes, "JOINT", backbone.text.joint)
+    found, expected = (everything(backbone, plan, declare) for plan in ("planned", "reference"))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    gradients = [value for name, value in expected.items() if name.startswith("gradient")]
+    assert gradients
+    assert all(value.abs().max() > 0 for value in gradients), "every declared tensor reaches a feature"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_train_are_saved_and_predict_in_every_family(backbone: Backbone, name: str, tmp_path: Path) -> None:
+    backbone.model.float()
+    torch.manual_seed(0)
+    method = build_method(name, backbone, Task(small.NAMES, TEMPLATES), METHODS[name])
+    classifier = Classifier(backbone, method, TEMPLATES)
+    pixels, labels = images().float(), torch.tensor([0, 1, 2, 3])
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        total(list(method.losses(classifier.forward(pixels, small.NAMES, labels)))).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+        optimizer.step()
+    save_adapter(tmp_path, name, method, backbone, TEMPLATES)
+    loaded, _ = load_adapter(tmp_path, backbone)
+    expected = classifier.scores(pixels, small.NAMES, Role.SEEN)
+    assert expected.isfinite().all()
+    found = Classifier(backbone, loaded, TEMPLATES).scores(pixels, small.NAMES, Role.SEEN)
+    torch.testing.assert_close(found, expected)
+    backbone.model.double()
+
+
+@pytest.mark.parametrize("family", ["SigLIP", "CLIP", "EVA-02"])
+def test_zero_shot_logits_are_the_models_own(family: str) -> None:
+    backbone = families.backbone(family)
+    method = build_method("clip", backbone, Task(small.NAMES, TEMPLATES))
+    fwd = Classifier(backbone, method, TEMPLATES).forward(images(), small.NAMES)
+    ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
+    expected = backbone.model.get_logits(images(), ids)[0]
+    for logits in (fwd.logits(), fwd.zero_shot.logits):
+        torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+    assert (backbone.bias is None) == (family == "CLIP")
