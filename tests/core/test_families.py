@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from vlmadapt.core.frozen_cache import FrozenCache
 from vlmadapt.core.method import Task, total
 from vlmadapt.core.plan import Optimizations, TowerPlan
 from vlmadapt.plugin import Hook, Template
+from vlmadapt.registry.listing import OK, list_plugins
 from vlmadapt.roles import Role
 
 SHAPES = [
@@ -121,3 +123,30 @@ def test_zero_shot_logits_are_the_models_own(family: str) -> None:
     for logits in (fwd.logits(), fwd.zero_shot.logits):
         torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
     assert (backbone.bias is None) == (family == "CLIP")
+
+
+INSIDE = [p.name for p in list_plugins("method") if p.status == OK and p.source and p.source.touches]
+
+
+@pytest.fixture(scope="module", params=["SigLIP", "CoCa"])
+def deep(request: pytest.FixtureRequest) -> Backbone:
+    """As deep as the published settings of the methods ask for."""
+    with mock.patch.object(families, "DEPTH", 12), mock.patch.dict(families.TEXT, layers=12):
+        with mock.patch.dict(families.VISION, layers=12):
+            made = families.backbone(request.param)
+    made.model.float()
+    return made
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_every_method_that_works_inside_a_tower_runs_without_start_of_text_and_without_cls(
+    deep: Backbone, name: str
+) -> None:
+    torch.manual_seed(0)
+    method = build_method(name, deep, Task(small.NAMES, TEMPLATES), {"tokens": 3} if name == "provp" else {})
+    classifier = Classifier(deep, method, TEMPLATES)
+    terms = list(method.losses(classifier.forward(images().float(), small.NAMES, torch.tensor([0, 1, 2, 3]))))
+    total(terms).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in method.parameters())
+    assert classifier.scores(images().float(), small.NAMES, Role.SEEN).isfinite().all()

@@ -45,8 +45,8 @@ class ImageTransformer(Protocol):
     pooled: tuple[str, ...]
 
     @property
-    def cls(self) -> Tensor | None:
-        """The embedding (width,) of CLS without position; None where it has none."""
+    def reader(self) -> Tensor:
+        """The embedding (width,) that gathers the image: CLS without position, else the query that pools, else zero."""
 
     @property
     def matrix(self) -> Tensor | None:
@@ -92,7 +92,7 @@ class OpenClipTransformer:
         self._norm_follows_pooling = visual.attn_pool is not None or bool(self.pooled and visual.final_ln_after_pool)
 
     @property
-    def cls(self) -> Tensor | None:
+    def reader(self) -> Tensor:
         embedding: Tensor = self._visual.class_embedding
         return embedding
 
@@ -147,9 +147,11 @@ class TimmTransformer:
                 block.set_rotary(partial(rotary_positions, trunk))
 
     @property
-    def cls(self) -> Tensor | None:
-        token: Tensor | None = self._trunk.cls_token
-        return None if token is None else token[0, 0]
+    def reader(self) -> Tensor:
+        if self._trunk.cls_token is not None:
+            token: Tensor = self._trunk.cls_token[0, 0]
+            return token
+        return next(self._trunk.parameters()).new_zeros(self.width) if self._query is None else self._query
 
     @property
     def matrix(self) -> Tensor | None:
@@ -181,6 +183,12 @@ class TimmTransformer:
             pooled = attention(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
         projected: Tensor = self._visual.head(self._trunk.head(self._trunk.fc_norm(pooled)))
         return projected
+
+    @property
+    def _query(self) -> Tensor | None:
+        """The latent query (width,) that pools."""
+        pool = self._trunk.attn_pool
+        return None if pool is None else pool.latent[0, 0]
 
     def _pooled_spans(self) -> tuple[str, ...]:
         if self._trunk.attn_pool is None and self._trunk.global_pool == "token":

@@ -136,7 +136,7 @@ def _is_plain(attention: Any) -> bool:
         type(attention) in (Attention, AttentionRope, EvaAttention)
         and getattr(attention, "gate", None) is None
         and getattr(attention, "num_kv_heads", attention.num_heads) == attention.num_heads
-        and attention.num_heads * attention.head_dim == attention.proj.out_features
+        and attention.proj.in_features == attention.proj.out_features
     )
 
 

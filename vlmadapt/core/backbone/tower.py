@@ -105,16 +105,8 @@ class ImageTower(_Tower):
 
     @property
     def leading_token(self) -> Tensor:
-        """CLS as it is embedded, (width,), without position.
-
-        Raises:
-            BackboneError: the tower has none.
-        """
-        if self._opened.cls is None:
-            raise BackboneError(
-                f"this method starts at the embedding of CLS, and the image tower ({self.family}) has no CLS."
-            )
-        return self._opened.cls.detach().clone()
+        """CLS as it is embedded, (width,), without position; without CLS the query that pools, in an average zero."""
+        return self._opened.reader.detach().clone()
 
     @property
     def projection(self) -> Tensor:
