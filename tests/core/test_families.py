@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -20,10 +21,13 @@ from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.encode_images import FrozenImages, ImageEncoder
 from vlmadapt.core.encode_text import TextEncoder
+from vlmadapt.core.engine import Engine
+from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.frozen_cache import FrozenCache
+from vlmadapt.core.hooks import Slot
 from vlmadapt.core.method import Task, total
 from vlmadapt.core.plan import Optimizations, TowerPlan
-from vlmadapt.plugin import Hook, Template
+from vlmadapt.plugin import END, FIRST, IMAGE, Hook, Template, inject
 from vlmadapt.registry.listing import OK, list_plugins
 from vlmadapt.roles import Role
 
@@ -51,9 +55,14 @@ METHODS = {
     "clip-lora": {},
 }
 TEMPLATES = ("a photo of a {}.",)
+SLOW = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE")
+"""One of each kind for the ordinary suite; the others differ from them in details."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(f, marks=() if f in ORDINARY else SLOW) for f in FAMILIES])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     return families.backbone(request.param)
 
@@ -64,7 +73,9 @@ def images(n: int = 4) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("plan", ["reference", "planned"])
-def test_without_hooks_a_tower_is_the_models_own(backbone: Backbone, plan: str) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None:
+    backbone = families.backbone(family)
     optimizations, pixels = Optimizations.named(plan), images()
     untouched = TowerPlan.untouched(backbone.image)
     found = ImageEncoder(backbone.image, optimizations).encode_zero_shot(FrozenImages(pixels), untouched)
@@ -131,9 +142,9 @@ INSIDE = [p.name for p in list_plugins("method") if p.status == OK and p.source 
 @pytest.fixture(scope="module", params=["SigLIP", "CoCa"])
 def deep(request: pytest.FixtureRequest) -> Backbone:
     """As deep as the published settings of the methods ask for."""
-    with mock.patch.object(families, "DEPTH", 12), mock.patch.dict(families.TEXT, layers=12):
-        with mock.patch.dict(families.VISION, layers=12):
-            made = families.backbone(request.param)
+    deeper = [mock.patch.dict(settings, layers=12) for settings in (families.TEXT, families.VISION)]
+    with mock.patch.object(families, "DEPTH", 12), deeper[0], deeper[1]:
+        made = families.backbone(request.param)
     made.model.float()
     return made
 
@@ -150,3 +161,39 @@ def test_every_method_that_works_inside_a_tower_runs_without_start_of_text_and_w
     assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in method.parameters())
     assert classifier.scores(images().float(), small.NAMES, Role.SEEN).isfinite().all()
+
+
+def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: Slot) -> torch.Tensor:
+    """The features with tokens entered before block 1, by timm's own blocks: new tokens have no rotary position."""
+    trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
+    leading, patches = trunk.num_prefix_tokens, trunk.patch_embed.num_patches
+    embedded = trunk._pos_embed(trunk.patch_embed(pixels))
+    x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
+    n, where = len(tokens), leading if at is FIRST else leading + patches
+    before = (lambda layer: leading + n if layer and at is FIRST else leading) if rope is not None else None
+    for layer, block in enumerate(trunk.blocks):
+        if layer == 0:
+            x = trunk.norm_pre(x)
+        if layer == 1:
+            x = torch.cat([x[:, :where], tokens.expand(len(x), -1, -1), x[:, where:]], dim=1)
+            if rope is not None and at is END:
+                still = torch.cat([torch.zeros(n, rope.shape[1] // 2), torch.ones(n, rope.shape[1] // 2)], dim=1)
+                rope = torch.cat([rope, still.to(rope)])
+        if before is None:
+            x = block(x)
+        else:
+            with mock.patch.object(block.attn, "num_prefix_tokens", before(layer)):
+                x = block(x, rope=rope)
+    own = torch.cat([x[:, :where], x[:, where + n :]], dim=1)
+    return backbone.model.visual.head(trunk.forward_head(trunk.norm(own)))  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize("at", [FIRST, END])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("SigLIP", "timm", "EVA", "PE"))])
+def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Slot) -> None:
+    backbone = families.backbone(family)
+    method = Synthetic(backbone, lambda m: [inject(IMAGE, {1: m.t("a", 2, families.WIDTH)}, at=at)])
+    engine = Engine(backbone, Optimizations.named("reference"))
+    found = ForwardPass(engine, method, small.NAMES, [Template.parse(TEMPLATES[0])], images()).features(IMAGE)
+    expected = by_timm(backbone, images(), method.tensors["a"], at)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -212,8 +212,8 @@ def untouchable(side: Side, tower: TextTower | ImageTower) -> str:
     outside = [plugin.name for plugin in list_plugins("method") if works_outside(plugin, side)]
     return (
         f"this method works inside the {side.value} tower, but this backbone's is a {tower.family}, of which only the "
-        f"output can be used; choose a method that works outside it ({', '.join(outside) or 'none is installed'}), or "
-        "a backbone with a transformer there, such as ViT-B-16:openai."
+        f"output can be used; run a method that works outside it ({', '.join(outside) or 'none is installed'}), or "
+        "choose a backbone with a transformer there, such as ViT-B-16:openai."
     )
 
 

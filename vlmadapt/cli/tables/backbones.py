@@ -9,7 +9,7 @@ from dataclasses import asdict
 from rich.table import Table
 
 from vlmadapt.cli.tables.console import console
-from vlmadapt.core.loading.catalog import ArchitectureInfo, TowerInfo, methods_without
+from vlmadapt.core.loading.catalog import ArchitectureInfo, TowerInfo
 
 COLUMNS = ("architecture", "image tower", "text tower", "joint", "methods")
 
@@ -62,5 +62,5 @@ def _tower(tower: TowerInfo) -> str:
 
 
 def _methods(info: ArchitectureInfo) -> str:
-    every = methods_without(())
-    return "all" if info.methods == every else f"{len(info.methods)} of {len(every)}"
+    closed = [side for side, tower in (("image", info.image), ("text", info.text)) if not tower.depth]
+    return f"outside the {' and the '.join(closed)} tower" if closed else "all"

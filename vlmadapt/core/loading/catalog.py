@@ -10,7 +10,7 @@ import open_clip
 import torch
 
 from vlmadapt.core.backbone import ImageTower, TextTower
-from vlmadapt.core.loading.load import quiet
+from vlmadapt.core.loading.load import quiet, shortened
 from vlmadapt.core.plan import works_outside
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, unknown
@@ -76,7 +76,7 @@ def list_architectures(parts: Sequence[str] = ()) -> Iterator[ArchitectureInfo]:
     names = open_clip.list_models()
     for part in parts:
         if not any(part.lower() in name.lower() for name in names):
-            raise BackboneError(unknown("architecture", part, names))
+            raise BackboneError(shortened(unknown("architecture", part, names)))
     for name in names:
         if not parts or any(part.lower() in name.lower() for part in parts):
             yield architecture_info(name)

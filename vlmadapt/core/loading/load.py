@@ -56,7 +56,7 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
     architecture, _, pretrained = spec.partition(":")
     if architecture not in open_clip.list_models():
         names = {plugin.name for plugin in registered} | set(open_clip.list_models())
-        raise BackboneError(_short(unknown("backbone", architecture, names)))
+        raise BackboneError(shortened(unknown("backbone", architecture, names)))
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
         raise BackboneError(f"say which weights: '{architecture}:TAG' with one of {tags}, or '{architecture}:FILE'.")
@@ -81,7 +81,7 @@ def is_registered(spec: str) -> bool:
 def untrained(architecture: str) -> Backbone:
     """A backbone without weights (on the meta device), enough to count parameters."""
     if architecture not in open_clip.list_models():
-        raise BackboneError(_short(unknown("architecture", architecture, open_clip.list_models())))
+        raise BackboneError(shortened(unknown("architecture", architecture, open_clip.list_models())))
     require_transformers(architecture, open_clip.get_model_config(architecture) or {})
     with torch.device("meta"), quiet():
         model = open_clip.create_model(architecture, load_weights=False, device="meta")
@@ -198,7 +198,7 @@ def quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-def _short(message: str) -> str:
+def shortened(message: str) -> str:
     """Leave out a list of names that is too long to read."""
     head, _, names = message.partition(" Known: ")
     return message if names.count(",") < 12 else f"{head} `open_clip.list_models()` lists all."
