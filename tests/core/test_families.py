@@ -139,7 +139,7 @@ def test_zero_shot_logits_are_the_models_own(family: str) -> None:
 INSIDE = [p.name for p in list_plugins("method") if p.status == OK and p.source and p.source.touches]
 
 
-@pytest.fixture(scope="module", params=["SigLIP", "CoCa"])
+@pytest.fixture(scope="module", params=["SigLIP", pytest.param("CoCa", marks=SLOW)])
 def deep(request: pytest.FixtureRequest) -> Backbone:
     """As deep as the published settings of the methods ask for."""
     deeper = [mock.patch.dict(settings, layers=12) for settings in (families.TEXT, families.VISION)]

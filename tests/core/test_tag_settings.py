@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,9 @@ def test_a_file_gets_what_all_tags_agree_on() -> None:
     assert settings["force_quick_gelu"] is False
 
 
-def test_tags_that_differ_are_said_and_can_be_chosen_from() -> None:
+def test_tags_that_differ_are_said_and_can_be_chosen_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.pt").touch()
     with pytest.warns(UserWarning, match=r"tags of ViT-B-16 differ in quick_gelu, .* 'ViT-B-16:TAG:FILE'") as said:
         settings = Checkpoint.parse("ViT-B-16", "weights.pt").settings("ViT-B-16")
     assert len(said) == 1
@@ -43,6 +46,12 @@ def test_tags_that_differ_are_said_and_can_be_chosen_from() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Checkpoint.parse("ViT-B-16", "openai:weights.pt").settings("ViT-B-16")["force_quick_gelu"] is True
+
+
+def test_a_file_that_is_missing_is_no_reason_to_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Checkpoint.parse("ViT-B-16", "opena").settings("ViT-B-16")
 
 
 def test_an_architecture_without_tags_keeps_the_defaults() -> None:

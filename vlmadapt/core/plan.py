@@ -213,7 +213,7 @@ def untouchable(side: Side, tower: TextTower | ImageTower) -> str:
     return (
         f"this method works inside the {side.value} tower, but this backbone's is a {tower.family}, of which only the "
         f"output can be used; run a method that works outside it ({', '.join(outside) or 'none is installed'}), or "
-        "choose a backbone with a transformer there, such as ViT-B-16:openai."
+        "choose a backbone with a plain transformer there, such as ViT-B-16:openai."
     )
 
 

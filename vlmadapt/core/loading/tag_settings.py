@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -44,7 +45,7 @@ class Checkpoint:
         tags = [self.tag] if self.tag else open_clip.list_pretrained_tags_by_model(architecture)
         known = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
         found, differing = agreement(known, (*PREPROCESSING, "quick_gelu"))
-        if differing:
+        if differing and Path(self.pretrained).is_file():  # any other mistake is told when it is opened
             warnings.warn(
                 f"the pretrained tags of {architecture} differ in {', '.join(differing)}, so open_clip's defaults are "
                 f"used there; if '{self.pretrained}' was trained like one of them, write '{architecture}:TAG:FILE' "
