@@ -197,3 +197,22 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
     found = ForwardPass(engine, method, small.NAMES, [Template.parse(TEMPLATES[0])], images()).features(IMAGE)
     expected = by_timm(backbone, images(), method.tensors["a"], at)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers"])
+def test_a_family_runs_in_half_precision(family: str) -> None:
+    """Norms of heads, rotary positions and pooling give float32 beside bfloat16, as they do on a GPU."""
+    backbone = families.backbone(family)
+    backbone.model.float()
+    template, pixels = [Template.parse(TEMPLATES[0])], images().float()
+    method = build_method("mmrl++", backbone, Task(small.NAMES, TEMPLATES), METHODS["mmrl++"])
+    expected = ForwardPass(Engine(backbone), method, small.NAMES, template, pixels)
+    logits = expected.logits().detach(), expected.logits("representation").detach()
+    backbone.hold_weights_in(torch.bfloat16)
+    half = Engine(backbone, precision=torch.bfloat16)
+    found = ForwardPass(half, method, small.NAMES, template, pixels, torch.tensor([0, 1, 2, 3]))
+    scale = float(backbone.scale.detach())
+    torch.testing.assert_close(found.logits().float(), logits[0], rtol=0, atol=0.03 * scale)
+    torch.testing.assert_close(found.logits("representation").float(), logits[1], rtol=0, atol=0.03 * scale)
+    total(list(method.losses(found))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
