@@ -87,6 +87,14 @@ def test_queries_alone_and_keys_and_values_alone_are_those_of_all_three(name: st
     assert query.shape == key.shape == value.shape == x.shape
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_norms_are_the_modules_before_attention_and_mlp(name: str) -> None:
+    parts, x = timm_view(drawn(BLOCKS[name])), torch.randn(2, 5, WIDTH, dtype=torch.float64)
+    assert parts is not None
+    torch.testing.assert_close(parts.norms[0](x), parts.norm1(x))
+    torch.testing.assert_close(parts.norms[1](x), parts.norm2(x))
+
+
 @pytest.mark.parametrize(
     "make",
     [

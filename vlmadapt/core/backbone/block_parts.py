@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class BlockParts(Protocol):
@@ -14,9 +14,11 @@ class BlockParts(Protocol):
 
     Attributes:
         heads: number of attention heads.
+        norms: the frozen modules of `norm1` and `norm2`, to be copied where a method trains them.
     """
 
     heads: int
+    norms: tuple[nn.Module, nn.Module]
 
     def norm1(self, x: Tensor) -> Tensor:
         """The norm before attention."""

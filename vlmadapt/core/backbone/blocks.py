@@ -25,6 +25,7 @@ class ResidualAttentionBlock(BlockParts):
         self._block = block
         self._attention = block.attn
         self.heads: int = block.attn.num_heads
+        self.norms = (block.ln_1, block.ln_2)
 
     def norm1(self, x: Tensor) -> Tensor:
         return self._block.ln_1(x)

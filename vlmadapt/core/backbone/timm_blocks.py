@@ -24,6 +24,7 @@ class TimmAttentionParts(BlockParts):
         self._attention = block.attn
         self._positions: Callable[[], Tensor] | None = None
         self.heads: int = block.attn.num_heads
+        self.norms: tuple[nn.Module, nn.Module] = (block.norm1, block.norm2)
 
     def set_rotary(self, positions: Callable[[], Tensor]) -> None:
         """Take rotary positions from the tower, which moves them between devices."""
@@ -103,6 +104,10 @@ class TimmEvaBlock(TimmAttentionParts):
 
 class TimmEvaBlockPostNorm(TimmAttentionParts):
     """`EvaBlockPostNorm`: `x += norm1(attention(x)); x += norm2(mlp(x))`, so both norms belong to what is added."""
+
+    def __init__(self, block: Any):
+        super().__init__(block)
+        self.norms = (nn.Identity(), nn.Identity())
 
     def norm1(self, x: Tensor) -> Tensor:
         return x
