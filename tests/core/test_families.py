@@ -201,7 +201,7 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
 
 @pytest.mark.parametrize("family", ["SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers"])
 def test_a_family_runs_in_half_precision(family: str) -> None:
-    """Norms of heads, rotary positions and pooling give float32 beside bfloat16, as they do on a GPU."""
+    """Norms of heads, rotary positions and pooling give float32 where the rest is bfloat16, as they do on a GPU."""
     backbone = families.backbone(family)
     backbone.model.float()
     template, pixels = [Template.parse(TEMPLATES[0])], images().float()
