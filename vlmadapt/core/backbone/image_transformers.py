@@ -1,4 +1,4 @@
-"""Image transformers of open_clip and timm behind one interface: how they embed, what leads, how they pool.
+"""One interface for the image transformers of open_clip and timm: how they embed, what leads, how they pool.
 
     embed -> blocks -> norm of each token -> pooling of the tower's own tokens -> projection
 
