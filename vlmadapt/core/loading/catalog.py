@@ -50,7 +50,7 @@ class ArchitectureInfo:
         joint: width of the joint space.
         tags: its pretrained tags.
         cached: those of them whose weights are on this machine.
-        methods: installed methods that run on it.
+        methods: installed methods that work inside none of its closed towers.
     """
 
     name: str
@@ -63,7 +63,7 @@ class ArchitectureInfo:
 
     @property
     def opens(self) -> bool:
-        """Whether both towers open, so that every method runs."""
+        """Whether both towers open, so that methods can work inside them."""
         return bool(self.image.depth and self.text.depth)
 
 
