@@ -44,7 +44,7 @@ def summary(found: Sequence[ArchitectureInfo]) -> str:
     image, text = (sum(bool(tower.depth) for tower in towers) for towers in zip(*map(_towers, found), strict=True))
     both = sum(info.opens for info in found)
     return (
-        f"Of {len(found)} architectures, {both} open in both towers, so that methods can work inside them; the image tower opens "
+        f"Of {len(found)} architectures, {both} open in both towers, so that methods can work inside them; the image "
         f"tower opens in {image}, the text tower in {text}."
     )
 
