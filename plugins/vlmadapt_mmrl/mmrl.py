@@ -127,12 +127,12 @@ class MMRL(Method):
 
     def build_projection(self, backbone: Backbone) -> None:
         """Create the projection of the representation feature, initialised from N(0, 1 / width)."""
-        width, joint = backbone.image.projection.shape
+        width, joint = backbone.image.width, backbone.image.joint
         self.projection = nn.Parameter(torch.randn(width, joint) * width**-0.5)
 
-    def representation_projection(self) -> Tensor:
-        """Projection (width, joint) of the representation feature."""
-        return self.projection
+    def project_representation(self, tokens: Tensor) -> Tensor:
+        """Mean (..., width) of the final-norm outputs -> representation feature (..., joint)."""
+        return tokens @ self.projection
 
     def blend(self) -> float:
         """Weight of the new tokens against the previous block's output at their positions."""
@@ -154,7 +154,7 @@ class MMRL(Method):
             yield inject(TEXT, self.by_layer(TEXT, text), at=FIRST, blend=self.blend())
         if image:
             yield inject(IMAGE, self.by_layer(IMAGE, image), at=FIRST, blend=self.blend(), name=REPRESENTATION)
-            yield head(IMAGE, REPRESENTATION, read=REPRESENTATION, mean=True, project=self.representation_projection())
+            yield head(IMAGE, REPRESENTATION, read=REPRESENTATION, mean=True, project=self.project_representation)
 
     def by_layer(self, side: Side, tokens: Iterable[Tensor]) -> dict[int, Tensor]:
         """Tokens keyed by layer, without layers that only the other tower has; the core refuses those neither has."""

@@ -53,7 +53,7 @@ class MMRLpp(MMRL):
     """MMRL with fewer parameters and with tokens that blend with those of the previous layer.
 
     The aligners of a tower share one matrix plus a residual of rank `rank` per layer; the representation projection is
-    CLIP's own plus a residual of rank `projection_rank`; before each listed block but the first, tokens become
+    the tower's own plus a residual of rank `projection_rank`; before each listed block but the first, tokens become
 
         beta F_i(R) + (1 - beta) (the previous block's output at their positions)
 
@@ -72,12 +72,11 @@ class MMRLpp(MMRL):
     def build_projection(self, backbone: Backbone) -> None:
         """Create the low-rank residual of CLIP's frozen projection, which is read from the tower and not copied."""
         self.image = backbone.image
-        width, joint = self.image.projection.shape
-        self.projection_residual = LowRank(width, joint, self.config.projection_rank)
+        self.projection_residual = LowRank(self.image.width, self.image.joint, self.config.projection_rank)
 
-    def representation_projection(self) -> Tensor:
-        """CLIP's projection plus the residual, (width, joint)."""
-        return self.image.projection + self.projection_residual()
+    def project_representation(self, tokens: Tensor) -> Tensor:
+        """The tower's own projection plus the residual, (..., width) -> (..., joint)."""
+        return self.image.project(tokens) + tokens @ self.projection_residual()
 
     def blend(self) -> float:
         """Weight beta of the new tokens."""

@@ -89,4 +89,4 @@ def _move_name(ids: Tensor, positions: Tensor, kept: int, length: int) -> tuple[
 
 def _name_lengths(names: Sequence[str], text: TextTower) -> Tensor:
     """Number of tokens (classes,) of each class name on its own."""
-    return text.end(text.tokenize([readable(name) for name in names])) - text.end(text.tokenize([""]))
+    return text.words_end(text.tokenize([readable(name) for name in names])) - text.leading

@@ -163,15 +163,10 @@ class LearnedFirstTokens(Template):
             DataError: every prompt is shorter than `count` tokens.
         """
         tokenized = super().write(names, text)
-        positions = _first_position(text) + torch.arange(self.count)
-        if positions[-1] > tokenized.end.max():
+        positions = text.leading + torch.arange(self.count)
+        if positions[-1] > text.words_end(tokenized.ids).max():
             raise DataError(f"'{self.text}' is shorter than the {self.count} vectors that replace its first tokens.")
         return replace(tokenized, context=positions.expand(len(names), -1))
-
-
-def _first_position(text: TextTower) -> int:
-    """Position of the first word of a text: that of the end-of-text token in an empty one."""
-    return int(text.end(text.tokenize([""])))
 
 
 def _first_embeddings(text: TextTower, words: str, n: int) -> Tensor:

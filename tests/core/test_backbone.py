@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from tests import small
 from tests.parity import tiny_clip
 from vlmadapt import Backbone, load_backbone
-from vlmadapt.core.backbone import tower
+from vlmadapt.core.backbone import image_transformers, tower
 from vlmadapt.core.backbone.tower import ImageTower
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.loading import untrained
+from vlmadapt.core.loading import load, untrained
 from vlmadapt.core.method import Task
 from vlmadapt.errors import BackboneError
 from vlmadapt.roles import Role
@@ -217,7 +217,8 @@ def test_a_tower_that_is_misunderstood_is_refused(folder: Path, monkeypatch: pyt
 @pytest.fixture
 def opaque(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """The same model with blocks of an unsupported class."""
-    monkeypatch.setattr(tower, "views", lambda blocks: None)
+    for module in (tower, image_transformers):
+        monkeypatch.setattr(module, "views", lambda blocks: None)
     return load_backbone(str(folder))
 
 
@@ -246,3 +247,17 @@ def test_a_method_that_touches_an_opaque_tower_is_refused(opaque: Backbone, name
         BackboneError, match=r"works inside the text tower, but this backbone's is a CLIP, of which only"
     ):
         build_method(name, opaque, TASK)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "part"), [("ViT-B-16-SigLIP", "tokenizer"), ("xlm-roberta-base-ViT-B-32", "text tower")]
+)
+def test_a_missing_package_is_named_with_what_to_install(
+    architecture: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "find_spec", lambda name: None)
+    message = rf"the {part} of '{architecture}.*' comes from .* `pip install 'vlmadapt\[transformers\]'`"
+    with pytest.raises(BackboneError, match=message):
+        load_backbone(f"{architecture}:weights.pt")
+    with pytest.raises(BackboneError, match=message):
+        untrained(architecture)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.core import cost
+from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
 from vlmadapt.core.hooks import (
     AFTER_ATTENTION,
@@ -43,7 +44,7 @@ def matrix(seed: int) -> Tensor:
     return torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-class Parts:
+class Parts(BlockParts):
     """A block whose parts are plain functions."""
 
     heads = HEADS

@@ -91,6 +91,12 @@ def test_a_wrong_pooled_token_is_refused(backbone: Backbone, monkeypatch: pytest
     assert "the text tower" in refusal(backbone)
 
 
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_a_block_that_cannot_be_put_together_is_refused(backbone: Backbone, side: str) -> None:
+    spoil(getattr(backbone, side), "norm2", lambda b: lambda x: x[..., :-1])
+    assert f"the {side} tower of '{backbone.name}' cannot be run block by block (" in refusal(backbone)
+
+
 def test_a_tower_that_is_understood_is_taken(backbone: Backbone) -> None:
     check_towers(backbone)
 

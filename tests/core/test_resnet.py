@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import open_clip
 import pytest
@@ -68,5 +69,8 @@ def test_methods_outside_the_image_tower_train(resnet: Backbone, name: str) -> N
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_methods_inside_the_image_tower_are_refused(resnet: Backbone, name: str) -> None:
-    with pytest.raises(VlmadaptError, match=r"image tower.*ModifiedResNet"):
+    with pytest.raises(VlmadaptError, match=r"image tower.*ModifiedResNet") as refused:
         Classifier(resnet, build_method(name, resnet, TASK), TASK.templates)
+    named = set(re.search(r"outside it \(([^)]*)\)", str(refused.value))[1].split(", "))  # type: ignore[index]
+    assert named >= set(OUTSIDE), "the refusal names the methods that run"
+    assert not named & set(INSIDE)

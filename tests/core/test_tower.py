@@ -8,9 +8,11 @@ import open_clip
 import pytest
 import torch
 
+from tests.core import families
 from vlmadapt import Backbone
 from vlmadapt.core.backbone.tower import ImageTower, TextTower
 from vlmadapt.core.loading.check import check_towers
+from vlmadapt.core.templates import Template
 from vlmadapt.errors import BackboneError
 
 VISION = {"image_size": 16, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32}
@@ -71,13 +73,43 @@ def test_the_leading_token_is_a_copy_without_position(plain: Any, image: ImageTo
 
 @pytest.mark.parametrize(
     "vision",
-    [{"attentional_pool": True}, {"pool_type": "avg"}, {"layers": (1, 1, 1, 1), "head_width": 32, "image_size": 32}],
-    ids=["attention pooling", "average", "ResNet"],
+    [{"attentional_pool": "parallel"}, {"qk_norm": True}, {"layers": (1, 1, 1, 1), "head_width": 32, "image_size": 32}],
+    ids=["two poolings", "blocks of another kind", "ResNet"],
 )
-def test_an_image_tower_of_another_form_only_encodes(vision: dict[str, Any]) -> None:
+def test_an_image_tower_of_another_form_has_no_blocks(vision: dict[str, Any]) -> None:
     tower = ImageTower(model(vision=vision))
-    assert (tower.blocks, tower.depth, tower.width) == ((), 0, 0)
-    assert tower.encode(torch.randn(2, 3, *tower.size)).shape == (2, tower.joint) == (2, 32)
+    assert (tower.blocks, tower.depth, tower.width, tower.joint) == ((), 0, 0, 32)
+    with pytest.raises(BackboneError, match="only the output of the image tower"):
+        tower.norm(torch.randn(2, 64))
+
+
+def project_alone(vision: dict[str, Any]) -> tuple[ImageTower, torch.Tensor]:
+    tower = ImageTower(model(vision=vision))
+    return tower, torch.randn(3, 64)
+
+
+def test_a_token_read_alone_is_projected_as_the_mean_of_one() -> None:
+    tower, token = project_alone({"pool_type": "avg", "final_ln_after_pool": True})
+    visual = tower._visual
+    torch.testing.assert_close(tower.project(tower.norm(token)), visual.ln_post(token) @ visual.proj)
+    with pytest.raises(BackboneError, match="has no projection matrix; use `project`"):
+        _ = tower.projection
+
+
+def test_a_token_read_alone_is_pooled_alone_where_a_query_pools() -> None:
+    tower, token = project_alone({"attentional_pool": True, "attn_pooler_queries": 2, "attn_pooler_heads": 2})
+    visual = tower._visual
+    expected = visual.ln_post(visual.attn_pool(token[:, None]))[:, 0] @ visual.proj
+    torch.testing.assert_close(tower.project(tower.norm(token)), expected)
+    assert tower.pooled == ("leading tokens", "patches")
+
+
+def test_siglips_image_tower_has_no_leading_token_and_no_projection() -> None:
+    tower = families.backbone("SigLIP").image
+    assert (tower.leading, tower.pooled, tower.width, tower.joint) == (0, ("patches",), 64, 64)
+    assert torch.equal(tower.leading_token, tower._visual.trunk.attn_pool.latent[0, 0]), "the query that pools"
+    assert families.backbone("EVA-02").image.projection.shape == (64, 64)
+    assert families.backbone("EVA-02").image.leading_token.shape == (64,)
 
 
 def test_an_old_name_of_the_geometry_still_works_with_a_warning(image: ImageTower) -> None:
@@ -190,8 +222,30 @@ def test_every_text_tower_that_opens_is_the_models_own(name: str) -> None:
     check_towers(backbone)
 
 
-@pytest.mark.parametrize("changes", [{"embed_cls": True}, {"embed_cls": True, "pad_id": 0}])
-def test_a_text_tower_with_a_token_of_its_own_only_encodes(changes: dict[str, Any]) -> None:
-    tower = TextTower(model(open_clip.CustomTextCLIP, text=changes), tokenizer())
-    assert (tower.blocks, tower.width) == ((), 0)
-    assert tower.joint == 32
+def test_cocas_text_tower_appends_its_cls_and_masks_padding_one_place_late() -> None:
+    text = families.backbone("CoCa").text
+    ids = text.tokenize(["a cat"])
+    assert text.embed(ids).shape == (1, 41, 64)
+    assert text.end(ids).tolist() == [40]
+    assert text.words_end(ids).tolist() == [3]
+    padding = text.padding(ids)
+    assert padding is not None
+    assert (~padding[0]).nonzero().flatten().tolist() == [0, 1, 2, 3, 4], "start, a, cat, end, and one place more"
+    right = families.backbone("CoCa, mask in its place").text.padding(ids)
+    assert right is not None
+    assert (~right[0]).nonzero().flatten().tolist() == [0, 1, 2, 3, 40]
+
+
+@pytest.mark.parametrize(("family", "leading"), [("SigLIP", 0), ("SigLIP 2", 0), ("CLIPA", 1), ("CLIP", 1)])
+def test_where_words_begin_and_end_is_read_off_the_tokenizer(family: str, leading: int) -> None:
+    text = families.backbone(family).text
+    ids = text.tokenize(["", "a cat", " ".join(["cat"] * 60)])
+    assert text.leading == leading
+    assert text.words_end(ids).tolist() == [leading, leading + 2, 39]
+    assert text.lengths(["", "a cat", " ".join(["cat"] * 60)]).tolist() == [leading + 1, leading + 3, leading + 61]
+    assert text.words("a photo of").shape == (3, 64)
+
+
+def test_vectors_stand_where_the_template_says_without_a_start_of_text() -> None:
+    written = Template.parse("[2] of a {} [1].").write(("cat", "big dog"), families.backbone("SigLIP").text)
+    assert written.context.tolist() == [[0, 1, 5], [0, 1, 6]]

@@ -27,6 +27,12 @@ class Words:
     def end(self, ids: Tensor) -> Tensor:
         return ids.argmax(dim=-1)
 
+    def words_end(self, ids: Tensor) -> Tensor:
+        return self.end(ids)
+
+    def padding(self, ids: Tensor) -> None:
+        """No mask for padding, as in CLIP."""
+
     def id(self, word: str) -> int:
         if word not in self.vocabulary:
             self.vocabulary.append(word)

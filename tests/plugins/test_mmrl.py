@@ -64,8 +64,8 @@ def test_official_start(backbone: Backbone, name: str) -> None:
     assert abs(float(method.get_parameter("space").detach().std()) - 0.02) < 2e-3
     for tokens in method.tokens():
         torch.testing.assert_close(tokens[0], tokens[1])
-    frozen = backbone.image.projection
-    at_clip = torch.equal(method.representation_projection(), frozen)
+    tokens = torch.randn(3, backbone.image.width)
+    at_clip = torch.equal(method.project_representation(tokens), backbone.image.project(tokens))
     assert at_clip == (name == "mmrl++")
     if name == "mmrl":
         assert abs(float(method.get_parameter("projection").detach().std()) / 64**-0.5 - 1) < 0.1

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "compare methods over data sets and seeds, with the published numbers",
     "report": "write an HTML page of runs or of a comparison",
     "methods": "list installed methods",
+    "backbones": "list architectures, what of them can be touched, and which methods run",
     "plugins": "list, describe and check installed plugins",
     "new": "write the package of a new method, ready to run",
 }

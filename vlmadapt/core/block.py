@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.core.backbone.blocks import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.hooks import (
     AFTER_ATTENTION,
     AFTER_BLOCK,
@@ -31,6 +31,9 @@ from vlmadapt.core.packing import Bucket, Packing
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.errors import PluginError
 
+Angles = tuple[Tensor | None, Tensor | None]
+"""Rotary positions of queries and of keys, None where the tower has none."""
+
 
 def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Sequence[BlockAdapter]) -> Sequences:
     """Run a block for all tokens.
@@ -43,8 +46,9 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     normed = _norm1(block, tokens, adapters)
     parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
     (query, *queries), (key, *keys), (value, *values) = parts
+    angles = _angles(block, packing.patches(tokens.device)) if block.rotary() is not None else None
     attended = [
-        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), bucket.mask).flatten(1, 2)
+        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), bucket.mask, (angles, angles)).flatten(1, 2)
         for q, k, v, bucket in zip(queries, keys, values, packing.buckets, strict=True)
     ]
     if prefix_len:
@@ -73,8 +77,12 @@ def run_last_block(
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
     normed = _norm1(block, tokens, adapters)
     query = _with_branches(block.query(normed), adapters, QUERY, normed)
+    angles: Angles = (None, None)
+    if block.rotary() is not None:
+        read, every = packing.read_patches(reads, tokens.device), packing.patches(tokens.device)
+        angles = _angles(block, read), _angles(block, every)
     attended = [
-        _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask)
+        _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask, angles)
         for k, v, bucket, mask in zip(keys, values, packing.buckets, packing.read_masks(reads), strict=True)
     ]
     joined = torch.cat(attended, dim=1)
@@ -183,6 +191,7 @@ def _residuals(
     block: BlockParts, x: Tensor, normed: Tensor, attended: Tensor, adapters: Sequence[BlockAdapter]
 ) -> Tensor:
     """Everything after the attention: output projection, residual, MLP, branches."""
+    attended = block.inner_norm(attended)
     attention = _with_branches(block.output(attended), adapters, ATTENTION, attended)
     x = x + _adapted(attention, adapters, AFTER_ATTENTION)
     middle = _norm2(block, x, adapters)
@@ -197,7 +206,21 @@ def _after_prefix(prefix: Tensor, suffix: Tensor) -> Tensor:
     return torch.cat([prefix[:, None].expand(-1, suffix.shape[1], -1, -1), suffix], dim=2)
 
 
-def _attend(block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def _angles(block: BlockParts, patches: Tensor) -> Tensor:
+    """Sines and cosines (T, 2 * head width) of tokens with these patch numbers; 0, for any other token, turns nothing.
+
+    Rotary positions exist in image towers alone, where no sequence has a prefix or padding.
+    """
+    rotary = block.rotary()
+    assert rotary is not None
+    width = rotary.shape[1] // 2
+    still = torch.cat([rotary.new_zeros(1, width), rotary.new_ones(1, width)], dim=1)
+    return torch.cat([still, rotary]).index_select(0, patches)
+
+
+def _attend(
+    block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, angles: Angles = (None, None)
+) -> Tensor:
     """Multi-head attention of queries (G, [N,] Tq, width) over keys and values (G, [N,] Tk, width)."""
     batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
 
@@ -205,7 +228,11 @@ def _attend(block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: 
         x = x.expand(*batch, *x.shape[-2:]).reshape(-1, x.shape[-2], x.shape[-1])
         return x.unflatten(-1, (block.heads, -1)).transpose(1, 2)
 
+    def turned(x: Tensor, at: Tensor | None) -> Tensor:
+        return x.to(value.dtype) if at is None else block.rotate(x, at).to(value.dtype)
+
     if mask is not None and mask.ndim == 3:
         mask = mask.expand(*batch, *mask.shape[-2:]).reshape(-1, 1, *mask.shape[-2:])
-    out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=mask)
+    queries, keys = turned(block.query_norm(heads(query)), angles[0]), turned(block.key_norm(heads(key)), angles[1])
+    out = F.scaled_dot_product_attention(queries, keys, heads(value), attn_mask=mask)
     return out.transpose(1, 2).flatten(2).unflatten(0, batch)

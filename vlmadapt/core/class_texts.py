@@ -39,7 +39,7 @@ class ClassTexts:
         """
         written = template.write(names, tower)
         classes = len(names)
-        length, prefix_len = written.ids.shape[1], 0
+        length, prefix_len = max(written.ids.shape[1], int(written.end.max()) + 1), 0
         if optimizations.truncate and tower.causal:
             length = int(written.end.max()) + 1
         if optimizations.shared_prefix and tower.causal:
@@ -48,7 +48,8 @@ class ClassTexts:
             if (classes - 1) * prefix_len < prefix_cost(tower.device.type):
                 prefix_len = 0
         spans = {CONTEXT_SPAN: context_span(written.context)} if written.context.numel() else {}
-        token_map = TokenMap(classes, prefix_len, length, pool=written.end, spans=spans)
+        padding = tower.padding(written.ids)
+        token_map = TokenMap(classes, prefix_len, length, pool=written.end, spans=spans, padding=padding)
         return cls(written.ids[:, :length].to(tower.device), token_map)
 
     def embed(self, tower: TextTower, start: int, stop: int) -> Sequences:

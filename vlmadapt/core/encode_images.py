@@ -62,7 +62,7 @@ class FrozenImages:
 
         def compute() -> Sequences:
             tokens = tower.embed(self.pixels)[:, None]
-            x = Sequences.of(tokens, image_map(tokens.shape[2]))
+            x = Sequences.of(tokens, image_map(tokens.shape[2], tower.leading, tower.pooled))
             return run_frozen_layers(tower, x, layer, optimizations)
 
         if not optimizations.frozen_layers:

@@ -149,9 +149,13 @@ class ForwardPass:
         return self._compute_once(("text", head), lambda: l2_normalize(self.features(TEXT, head)))
 
     def logits(self, head: str = POOLED) -> Tensor:
-        """scale * cosine of an image head with the classes, (B, classes)."""
+        """The model's own logits of an image head and the classes, (B, classes).
+
+        They are scale * cosine, plus the bias of models that have one (SigLIP); no softmax over classes feels it.
+        """
         self._asked_of_images = True
-        return self._compute_once(("logits", head), lambda: self.scale * similarity(self.image(head), self.text()))
+        compute = lambda: self._engine.backbone.logits(similarity(self.image(head), self.text()))  # noqa: E731
+        return self._compute_once(("logits", head), compute)
 
     # -- for methods --------------------------------------------------------------------------------------------------
 
@@ -243,8 +247,8 @@ class ZeroShot:
 
     @property
     def logits(self) -> Tensor:
-        """scale * cosine, (B, classes)."""
-        return self._fwd.scale * similarity(self.image, self.text)
+        """The model's own logits, (B, classes)."""
+        return self._engine.backbone.logits(similarity(self.image, self.text))
 
 
 def similarity(image: Tensor, text: Tensor) -> Tensor:

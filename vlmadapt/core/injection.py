@@ -64,7 +64,7 @@ def inject_tokens(
     """Insert a token group (groups, rows, n, width), or overwrite it if it was inserted at an earlier layer."""
     tokens = tokens.to(x.suffix.dtype)
     if injection.at is OVER:
-        named = x.name_span(injection.name, 1, tokens.shape[2])
+        named = x.name_span(injection.name, tower.leading, tokens.shape[2])
         return named.rewrite(injection.name, tokens, injection.blend)
     entered = layer != min(injection.layers)
     blend = injection.blend if entered else 1.0
@@ -76,7 +76,7 @@ def inject_tokens(
     if layer == EMBEDDING and isinstance(tower, ImageTower):
         tokens = tower.embed_extra(tokens, slice(0, 0))
     if injection.at is FIRST:
-        return x.insert(1, tokens, injection.name, hidden=injection.read_only)
+        return x.insert(tower.leading, tokens, injection.name, hidden=injection.read_only)
     return x.append(tokens, injection.name, hidden=injection.read_only)
 
 

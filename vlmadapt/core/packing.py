@@ -77,6 +77,21 @@ class Packing:
     prefix_mask: Tensor | None
     _read_masks: dict[tuple[Read | str, ...], tuple[Tensor | None, ...]] = field(default_factory=dict, repr=False)
 
+    def patches(self, device: torch.device) -> Tensor:
+        """(T,) 1 + the number of the patch at each position of the whole sequence, 0 where another token stands."""
+        make = lambda: self.map.patch_index(torch.arange(self.map.length))  # noqa: E731
+        return self.map.index("patch numbers", device, make)
+
+    def read_patches(self, reads: Iterable[Read | str], device: torch.device) -> Tensor:
+        """The same for the tokens that are read, in their order."""
+        key = tuple(reads)
+
+        def make() -> Tensor:
+            positions = torch.cat([_positions(self.map, read) for read in key], dim=1)
+            return self.map.patch_index(positions[0])
+
+        return self.map.index(("read patch numbers", key), device, make)
+
     def read_masks(self, reads: Iterable[Read | str]) -> tuple[Tensor | None, ...]:
         """For each bucket, the mask lines (n|1, tokens read, keys) of the tokens that are read."""
         key = tuple(reads)
@@ -160,6 +175,9 @@ def _attention_mask(token_map: TokenMap, causal: bool) -> Tensor | None:
     for name in token_map.hidden:
         span = token_map.spans[name]
         visible[span.start : span.start + span.length] = False
+    if token_map.padding is not None:
+        seen = (visible & ~token_map.padding)[:, None].expand(-1, length, -1)
+        return seen & torch.ones(length, length, dtype=torch.bool).tril() if causal else seen
     if not causal:
         return None if visible.all() else visible.expand(length, -1)
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
@@ -186,6 +204,8 @@ def _mask_lines(token_map: TokenMap, mask: Tensor, reads: tuple[Read | str, ...]
 
 def _positions(token_map: TokenMap, read: Read | str) -> Tensor:
     """Positions (N|1, n) of the tokens read."""
+    if read is Read.POOLED and token_map.pooled:
+        return torch.cat([_positions(token_map, name) for name in token_map.pooled], dim=1)
     if read is Read.POOLED:
         return torch.zeros(1, 1, dtype=torch.long) if token_map.pool is None else token_map.pool[:, None]
     if read is Read.ALL:

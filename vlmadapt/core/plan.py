@@ -22,6 +22,7 @@ from vlmadapt.core.hooks import (
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.templates import Template
 from vlmadapt.errors import BackboneError, PluginError
+from vlmadapt.registry.listing import OK, PluginInfo, list_plugins
 
 POOLED = "pooled"
 """Name of the head that every tower has: CLIP's own feature."""
@@ -237,7 +238,14 @@ def _check_contexts(plan: Plan) -> None:
 
 def untouchable(side: Side, tower: TextTower | ImageTower) -> str:
     """Message that a tower cannot be touched, and what to do."""
+    outside = [plugin.name for plugin in list_plugins("method") if works_outside(plugin, side)]
     return (
         f"this method works inside the {side.value} tower, but this backbone's is a {tower.family}, of which only the "
-        "output can be used; choose a backbone with a plain transformer there, such as ViT-B-16:openai."
+        f"output can be used; run a method that works outside it ({', '.join(outside) or 'none is installed'}), or "
+        "choose a backbone with a plain transformer there, such as ViT-B-16:openai."
     )
+
+
+def works_outside(plugin: PluginInfo, side: Side) -> bool:
+    """Whether an installed method says that it works outside a tower."""
+    return plugin.status == OK and plugin.source is not None and side.value not in plugin.source.touches

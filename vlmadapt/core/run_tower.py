@@ -77,7 +77,10 @@ def head_features(tower: Tower, plan: TowerPlan, read: ReadOut) -> dict[str, Ten
 
 
 def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:
-    pooled = normed.mean(dim=2) if head.mean else (normed[:, :, 0] if head.read is Read.POOLED else normed)
+    if head.read is Read.POOLED and head.project is None:
+        return tower.pool(normed)
+    averaged = head.mean or head.read is Read.POOLED
+    pooled = normed if not averaged else (normed.mean(dim=2) if normed.shape[2] > 1 else normed[:, :, 0])
     if head.project is None:
         return tower.project(pooled)
     return pooled @ head.project if isinstance(head.project, Tensor) else head.project(pooled)

@@ -93,8 +93,10 @@ class Sequences:
         return split.suffix[:, :, span.start - split.map.prefix_len : stop - split.map.prefix_len]
 
     def read_pooled(self) -> Tensor:
-        """The token (G, N, 1, width) that the tower pools in each sequence."""
+        """The tokens (G, N, n, width) that the tower pools in each sequence: one, or all of its own."""
         pool, prefix_len = self.map.pool, self.map.prefix_len
+        if self.map.pooled:
+            return torch.cat([self.read(name) for name in self.map.pooled], dim=2)
         if pool is None:
             return self.whole()[:, :, :1]
         index = self.map.index("pool", self.suffix.device, lambda: (pool - prefix_len)[:, None])

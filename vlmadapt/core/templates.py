@@ -36,6 +36,9 @@ class Tokenizer(Protocol):
     def end(self, ids: Tensor) -> Tensor:
         """Position (N,) of the token that is pooled."""
 
+    def words_end(self, ids: Tensor) -> Tensor:
+        """Position (N,) of the first token after the words."""
+
 
 @dataclass(frozen=True)
 class TokenizedTexts:
@@ -123,9 +126,9 @@ class Template:
 def _positions(groups: Sequence[tuple[str, int]], ids: Tensor, text: Tokenizer) -> Tensor:
     """(classes, n) positions in `ids` of one placeholder group, counted in tokens of the text before it."""
     length = groups[0][1]
-    start = text.end(text.tokenize([before.strip() for before, _ in groups]))
+    start = text.words_end(text.tokenize([before.strip() for before, _ in groups]))
     until = text.tokenize([before + " ".join(["X"] * length) for before, _ in groups])
-    stop = text.end(until)
+    stop = text.words_end(until)
     earlier = torch.arange(ids.shape[1]) < stop[:, None]
     if not (torch.equal(stop - start, torch.full_like(start, length)) and torch.equal(until * earlier, ids * earlier)):
         raise DataError(

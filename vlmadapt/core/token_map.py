@@ -19,6 +19,9 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+LEADING, PATCHES = "leading tokens", "patches"
+"""Spans of an image's own tokens."""
+
 
 @dataclass(frozen=True, eq=False)
 class Span:
@@ -62,6 +65,8 @@ class TokenMap:
         spans: named groups of tokens.
         hidden: names of spans that no token may attend to.
         appended: position of the first token appended after the padding, None if there is none.
+        pooled: names of the spans that the tower pools together; empty if it pools one token.
+        padding: (N, T) tokens that no token may attend to, on the CPU; None in towers without a mask for padding.
     """
 
     rows: int
@@ -71,6 +76,8 @@ class TokenMap:
     spans: Mapping[str, Span] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     appended: int | None = None
+    pooled: tuple[str, ...] = ()
+    padding: Tensor | None = None
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -98,6 +105,7 @@ class TokenMap:
                 spans=spans,
                 hidden=self.hidden | {name} if hidden else self.hidden,
                 appended=self.appended if self.appended is None or self.appended < at else self.appended + n,
+                padding=self._padding_with(at, n),
             )
 
         return self.once(("insert", at, n, name, hidden, shared, rows), make)
@@ -113,6 +121,7 @@ class TokenMap:
                 spans={**self.spans, name: Span(self.length, n)},
                 hidden=self.hidden | {name} if hidden else self.hidden,
                 appended=self.length if self.appended is None else self.appended,
+                padding=self._padding_with(self.length, n),
             )
 
         return self.once(("append", n, name, hidden, rows), make)
@@ -142,12 +151,33 @@ class TokenMap:
         def make() -> TokenMap:
             pool = None if self.pool is None else self.pool[start:stop]
             spans = {name: span.select(start, stop) for name, span in self.spans.items()}
-            return replace(self, rows=stop - start, pool=pool, spans=spans)
+            padding = None if self.padding is None else self.padding[start:stop]
+            return replace(self, rows=stop - start, pool=pool, spans=spans, padding=padding)
 
         return self.once(("select", start, stop), make)
 
+    def _padding_with(self, at: int, n: int) -> Tensor | None:
+        """The padding after `n` tokens entered before position `at`; they are none."""
+        if self.padding is None:
+            return None
+        entered = self.padding.new_zeros(len(self.padding), n)
+        return torch.cat([self.padding[:, :at], entered, self.padding[:, at:]], dim=1)
+
+    def patch_index(self, positions: Tensor) -> Tensor:
+        """1 + the number of the patch at each position, 0 where another token stands."""
+        patches = self.spans[PATCHES]
+        number = positions - patches.start + 1
+        return torch.where((number > 0) & (number <= patches.length), number, 0)
+
 
 @cache
-def image_map(length: int) -> TokenMap:
-    """The map of an image's `length` tokens; images of a batch are groups, each with one sequence."""
-    return TokenMap(rows=1, prefix_len=0, length=length)
+def image_map(length: int, leading: int = 1, pooled: tuple[str, ...] = ()) -> TokenMap:
+    """The map of an image's `length` tokens; images of a batch are groups, each with one sequence.
+
+    Args:
+        length: number of tokens.
+        leading: how many of them stand before the patches (CLS, registers).
+        pooled: spans that the tower pools together, of `LEADING` and `PATCHES`; by default it pools its first token.
+    """
+    spans = {LEADING: Span(0, leading), PATCHES: Span(leading, length - leading)}
+    return TokenMap(rows=1, prefix_len=0, length=length, spans=spans, pooled=pooled)

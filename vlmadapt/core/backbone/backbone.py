@@ -46,8 +46,19 @@ class Backbone(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """CLIP's logit scale, exp of its stored logarithm."""
+        """Logit scale, exp of its stored logarithm."""
         return self.model.logit_scale.exp().reshape(())
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The logit bias of SigLIP and its like; None in CLIP."""
+        bias: Tensor | None = getattr(self.model, "logit_bias", None)
+        return None if bias is None else bias.reshape(())
+
+    def logits(self, cosines: Tensor) -> Tensor:
+        """The model's own logits of cosines (..., classes): times its scale, plus its bias where it has one."""
+        logits = self.scale * cosines
+        return logits if self.bias is None else logits + self.bias
 
     @property
     def preprocess_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Views of a transformer block's parts, one small class per block family.
+"""Views of a transformer block's parts, one small class per block family; here open_clip's own.
 
 A view calls the block's own modules and weights; nothing is patched and nothing is copied. `core/block.py` runs the
 parts, all of them or only those that affect the result.
@@ -6,43 +6,19 @@ parts, all of them or only those that affect the result.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import open_clip.transformer
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.timm_blocks import timm_view
 
-class BlockParts(Protocol):
-    """A pre-norm block `x += attention(norm1(x)); x += mlp(norm2(x))`; every part maps (..., width)."""
-
-    heads: int
-    norms: tuple[nn.Module, nn.Module]
-    """The frozen modules of `norm1` and `norm2`, to be copied where a method trains them."""
-
-    def norm1(self, x: Tensor) -> Tensor:
-        """The norm before attention."""
-
-    def query(self, x: Tensor) -> Tensor:
-        """Queries of all heads, concatenated, (..., width)."""
-
-    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of all heads, (..., width) each."""
-
-    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All three at once."""
-
-    def output(self, x: Tensor) -> Tensor:
-        """Output projection and layer scale: concatenated heads -> attention's residual."""
-
-    def norm2(self, x: Tensor) -> Tensor:
-        """The norm before the MLP."""
-
-    def mlp(self, x: Tensor) -> Tensor:
-        """The MLP and its layer scale."""
+__all__ = ["BlockParts", "ResidualAttentionBlock", "view", "views"]
 
 
-class ResidualAttentionBlock:
+class ResidualAttentionBlock(BlockParts):
     """open_clip's `ResidualAttentionBlock` (all its native CLIP towers)."""
 
     def __init__(self, block: Any):
@@ -81,8 +57,9 @@ class ResidualAttentionBlock:
 
 def view(block: nn.Module) -> BlockParts | None:
     """View of a block, or None if its class is not supported."""
-    known = type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv")
-    return ResidualAttentionBlock(block) if known else None
+    if type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv"):
+        return ResidualAttentionBlock(block)
+    return timm_view(block)
 
 
 def views(blocks: nn.ModuleList) -> tuple[BlockParts, ...] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from vlmadapt.core.backbone.blocks import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts
 
 
 class CompiledParts:
     """A view of a block whose parts are compiled when they are first used.
 
-    Shapes are dynamic: class lists and batches differ, and a part compiled for one serves the others.
+    Shapes are dynamic: class lists and batches differ, and a part compiled for one serves the others. What acts on
+    single heads is small and stays as it is.
     """
 
     def __init__(self, parts: BlockParts):
@@ -20,6 +21,9 @@ class CompiledParts:
         self.query = torch.compile(parts.query, dynamic=True)
         self.key_value = torch.compile(parts.key_value, dynamic=True)
         self.query_key_value = torch.compile(parts.query_key_value, dynamic=True)
+        self.query_norm, self.key_norm = parts.query_norm, parts.key_norm
+        self.rotary, self.rotate = parts.rotary, parts.rotate
+        self.inner_norm = torch.compile(parts.inner_norm, dynamic=True)
         self.output = torch.compile(parts.output, dynamic=True)
         self.norm2 = torch.compile(parts.norm2, dynamic=True)
         self.mlp = torch.compile(parts.mlp, dynamic=True)

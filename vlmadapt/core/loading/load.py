@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +20,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import weights_sha256
 from vlmadapt.core.loading.check import check_towers
 from vlmadapt.core.loading.model_config import CONFIG, read_model_config
+from vlmadapt.core.loading.tag_settings import Checkpoint
 from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
 from vlmadapt.text import first_line
 
@@ -32,7 +34,8 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
             `ARCHITECTURE:TAG`, an open_clip architecture with one of its pretrained tags, downloaded and cached by
             open_clip (`ViT-B-16:openai`);
             `ARCHITECTURE:FILE`, with a local checkpoint (safetensors, or a file that `torch.load` reads with
-            `weights_only=True`);
+            `weights_only=True`), whose preprocessing and activation are those that the architecture's tags agree on;
+            `ARCHITECTURE:TAG:FILE`, with a local checkpoint that was trained like a tag;
             a folder with `open_clip_config.json` and weights next to it;
             `hf-hub:OWNER/NAME`.
         weights: required SHA-256 of the weights, see `Backbone.fingerprint`.
@@ -53,11 +56,11 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
     architecture, _, pretrained = spec.partition(":")
     if architecture not in open_clip.list_models():
         names = {plugin.name for plugin in registered} | set(open_clip.list_models())
-        raise BackboneError(_short(unknown("backbone", architecture, names)))
+        raise BackboneError(shortened(unknown("backbone", architecture, names)))
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
         raise BackboneError(f"say which weights: '{architecture}:TAG' with one of {tags}, or '{architecture}:FILE'.")
-    return _create(spec, architecture, pretrained, weights)
+    return _create(spec, architecture, Checkpoint.parse(architecture, pretrained), weights)
 
 
 def is_published(spec: str) -> bool:
@@ -78,10 +81,27 @@ def is_registered(spec: str) -> bool:
 def untrained(architecture: str) -> Backbone:
     """A backbone without weights (on the meta device), enough to count parameters."""
     if architecture not in open_clip.list_models():
-        raise BackboneError(_short(unknown("architecture", architecture, open_clip.list_models())))
-    with torch.device("meta"), _quiet():
+        raise BackboneError(shortened(unknown("architecture", architecture, open_clip.list_models())))
+    require_transformers(architecture, open_clip.get_model_config(architecture) or {})
+    with torch.device("meta"), quiet():
         model = open_clip.create_model(architecture, load_weights=False, device="meta")
     return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
+
+
+def require_transformers(spec: str, config: Mapping[str, Any], folder: Path | None = None) -> None:
+    """Refuse a backbone whose text tower or tokenizer comes from a package that is not installed.
+
+    Raises:
+        BackboneError: it does; the message says what to install.
+    """
+    text = config.get("text_cfg", {})
+    part = "text tower" if text.get("hf_model_name") else "tokenizer" if text.get("hf_tokenizer_name") else None
+    has_merges = part == "tokenizer" and folder is not None and any(folder.glob("bpe_*.txt.gz"))
+    if part and not has_merges and find_spec("transformers") is None:
+        raise BackboneError(
+            f"the {part} of '{spec}' comes from the package transformers; install it with "
+            "`pip install 'vlmadapt[transformers]'`."
+        )
 
 
 def _registered(name: str) -> Path:
@@ -116,19 +136,17 @@ def _from_hub(spec: str, weights: str | None) -> Backbone:
 def _create(
     spec: str,
     model_name: str,
-    pretrained: str | None,
+    checkpoint: Checkpoint | None,
     weights: str | None,
     config: Mapping[str, Any] | None = None,
     folder: Path | None = None,
 ) -> Backbone:
     """Build the model, verify its weights, and only then its tokenizer."""
-    tag = open_clip.get_pretrained_cfg(model_name, pretrained) if pretrained and ":" not in model_name else {}
-    with _as_backbone_errors(spec), _quiet():
+    settings = checkpoint.settings(model_name) if checkpoint else {}
+    require_transformers(spec, config or open_clip.get_model_config(model_name) or {}, folder)
+    with _as_backbone_errors(spec), quiet():
         model = open_clip.create_model(
-            model_name,
-            pretrained=pretrained,
-            force_quick_gelu=bool((tag or {}).get("quick_gelu")),
-            require_pretrained=True,
+            model_name, pretrained=checkpoint and checkpoint.pretrained, require_pretrained=True, **settings
         )
         _check_weights(spec, model, weights)
         backbone = Backbone(spec, model, _tokenizer(model_name, config or {}, folder))
@@ -168,7 +186,7 @@ def _as_backbone_errors(spec: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence open_clip's warnings: they concern training a model, not a frozen one."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -180,7 +198,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-def _short(message: str) -> str:
+def shortened(message: str) -> str:
     """Leave out a list of names that is too long to read."""
     head, _, names = message.partition(" Known: ")
     return message if names.count(",") < 12 else f"{head} `open_clip.list_models()` lists all."

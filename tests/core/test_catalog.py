@@ -1,0 +1,129 @@
+"""Architectures of open_clip: which towers open, which methods run, and that those that open are exact."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import open_clip
+import pytest
+import timm
+import torch
+
+from vlmadapt import Backbone
+from vlmadapt.core.loading import catalog
+from vlmadapt.core.loading.catalog import architecture_info, list_architectures
+from vlmadapt.core.loading.check import check_towers
+from vlmadapt.errors import BackboneError
+
+OUTPUT_ONLY = {"convnext", "RN", "fastvit", "MobileCLIP2-S", "MobileCLIP-S", "swin", "vit_relpos"}
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "text", "joint"),
+    [
+        ("ViT-B-16", ("VisionTransformer", 12, 768), ("CLIP", 12, 512), 512),
+        ("ViT-SO400M-14-SigLIP", ("VisionTransformer", 27, 1152), ("TextTransformer", 27, 1152), 1152),
+        ("EVA02-B-16", ("Eva", 12, 768), ("TextTransformer", 12, 512), 512),
+        ("RN50", ("ModifiedResNet", 0, 0), ("CLIP", 12, 512), 1024),
+        ("xlm-roberta-base-ViT-B-32", ("VisionTransformer", 12, 768), ("HFTextEncoder", 0, 0), 512),
+    ],
+)
+def test_an_architecture_tells_its_towers(
+    name: str, image: tuple[str, int, int], text: tuple[str, int, int], joint: int
+) -> None:
+    info = architecture_info(name)
+    assert (info.image.family, info.image.depth, info.image.width) == image
+    assert (info.text.family, info.text.depth, info.text.width) == text
+    assert info.joint == joint
+    assert info.opens == bool(image[1] and text[1])
+
+
+def test_methods_run_where_the_towers_they_work_inside_open() -> None:
+    every, resnet, xlm = (set(architecture_info(n).methods) for n in ("ViT-B-32", "RN50", "xlm-roberta-base-ViT-B-32"))
+    assert {"clip", "coop", "provp", "mmrl++"} <= every
+    assert resnet & {"clip", "coop", "provp", "mmrl++"} == {"clip", "coop"}
+    assert xlm & {"clip", "coop", "provp", "mmrl++"} == {"clip", "provp"}
+
+
+def test_architectures_are_found_by_a_part_of_their_name() -> None:
+    assert [info.name for info in list_architectures(["siglip2-512"])] == [
+        "ViT-B-16-SigLIP2-512", "ViT-L-16-SigLIP2-512", "ViT-SO400M-16-SigLIP2-512"
+    ]  # fmt: skip
+    with pytest.raises(BackboneError, match=r"unknown architecture 'ViT-Z-16'. Did you mean 'ViT-.-16'\? `open_clip"):
+        list(list_architectures(["ViT-Z-16"]))
+
+
+def test_weights_are_cached_where_the_hub_left_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tag = {"hf_hub": "someone/model/"}
+    asked = []
+
+    def lookup(repository: str, file: str) -> str | None:
+        asked.append((repository, file))
+        return str(tmp_path) if file.endswith(".bin") else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lookup)
+    assert catalog.is_cached(tag)
+    assert asked == [
+        ("someone/model", "open_clip_model.safetensors"), ("someone/model", "open_clip_pytorch_model.bin")
+    ]  # fmt: skip
+    assert not catalog.is_cached({"url": "https://example.org/weights.pt"})
+
+
+@pytest.mark.slow
+def test_most_architectures_open() -> None:
+    found = list(list_architectures())
+    assert sum(info.opens for info in found) >= 105
+    closed = {info.name for info in found if not info.image.depth}
+    assert all(any(name.startswith(part) for part in OUTPUT_ONLY) for name in closed), closed
+
+
+def shallow(config: dict[str, Any]) -> dict[str, Any]:
+    """An architecture with two blocks a tower, its widths and everything else kept."""
+    vision, text = dict(config["vision_cfg"]), dict(config["text_cfg"])
+    text |= {"layers": 2, "vocab_size": max(49408, text.get("vocab_size", 0))}  # for the tokenizer at hand
+    if "timm_model_name" not in vision:
+        vision["layers"] = 2
+    changed = {**config, "vision_cfg": vision, "text_cfg": text}
+    changed.pop("custom_text", None)
+    return changed
+
+
+def without_weights() -> list[str]:
+    """Architectures whose towers are all open_clip's or timm's and open, one for each geometry."""
+    return [
+        "ViT-B-32", "ViT-bigG-14", "ViT-L-14-CLIPA", "ViT-B-16-SigLIP", "ViT-B-32-SigLIP2-256", "ViT-L-16-SigLIP-256",
+        "ViT-SO400M-14-SigLIP", "ViT-SO400M-16-SigLIP-i18n-256", "ViT-gopt-16-SigLIP2-256", "EVA01-g-14", "EVA02-B-16",
+        "EVA02-L-14-336", "EVA02-E-14-plus", "PE-Core-T-16-384", "PE-Core-B-16", "PE-Core-L-14-336",
+        "PE-Core-bigG-14-448", "MobileCLIP-B", "MobileCLIP2-L-14", "ViTamin-S",
+        "vit_medium_patch16_gap_256", "coca_ViT-B-32", "coca_base",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", without_weights())
+def test_an_architecture_in_its_own_widths_is_exact(name: str) -> None:
+    """Two blocks a tower: the rest of the geometry is the published one, images at their full size."""
+    config = shallow(open_clip.get_model_config(name))
+    two_blocks: Any = partial(_create_shallow, timm.create_model)
+    torch.manual_seed(0)
+    with mock.patch("open_clip.timm_model.timm.create_model", two_blocks):
+        coca = "multimodal_cfg" in config
+        kind = open_clip.CoCa if coca else open_clip.CustomTextCLIP if _is_custom(name) else open_clip.CLIP
+        model = kind(**config)
+    context = model.context_length if coca else config["text_cfg"].get("context_length", 77)
+    found = Backbone(name, model, open_clip.SimpleTokenizer(context_length=context))
+    assert found.image.depth
+    assert found.text.depth == 2
+    check_towers(found)
+
+
+def _is_custom(name: str) -> bool:
+    return bool(open_clip.get_model_config(name).get("custom_text"))
+
+
+def _create_shallow(create: Any, name: str, **given: Any) -> Any:
+    """A timm model with two blocks."""
+    return create(name, **given, **({} if name.startswith("vitamin") else {"depth": 2}))

@@ -1,0 +1,220 @@
+"""Every family of towers that opens: exact against its own forward, both plans alike, and trained by every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from tests import small
+from tests.core import families, hook_shapes
+from tests.core.families import FAMILIES
+from tests.core.hook_shapes import Synthetic
+from tests.core.test_engine import everything
+from vlmadapt import Backbone
+from vlmadapt.core.adapter import load_adapter, save_adapter
+from vlmadapt.core.build import build_method
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages, ImageEncoder
+from vlmadapt.core.encode_text import TextEncoder
+from vlmadapt.core.engine import Engine
+from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.frozen_cache import FrozenCache
+from vlmadapt.core.hooks import Slot
+from vlmadapt.core.method import Task, total
+from vlmadapt.core.plan import Optimizations, TowerPlan
+from vlmadapt.plugin import END, FIRST, IMAGE, Hook, Template, inject
+from vlmadapt.roles import Role
+
+SHAPES = [
+    hook_shapes.first_in_both,
+    hook_shapes.first_in_text_head,
+    hook_shapes.deep_context,
+    hook_shapes.context_in_the_middle,
+    hook_shapes.context_per_class,
+    hook_shapes.context_per_image,
+    hook_shapes.variants_of_one_template,
+    hook_shapes.several_passes,
+    hook_shapes.read_only,
+    hook_shapes.appended_and_seen_in_text,
+    hook_shapes.branches_everywhere,
+    hook_shapes.over_patches,
+]
+METHODS = {
+    "mmrl++": {"layers": [2, 3], "width": 8, "rank": 2, "projection_rank": 2},
+    "mmrl": {"layers": [2, 3], "width": 8},
+    "coop": {},
+    "maple": {"depth": 2},
+    "promptsrc": {"text_depth": 2, "image_depth": 2},
+    "mma": {"layers": [2, 3], "width": 4},
+    "clip-lora": {},
+}
+TEMPLATES = ("a photo of a {}.",)
+SLOW = pytest.mark.slow
+
+
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE")
+"""One of each kind for the ordinary suite; the others differ from them in details."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(f, marks=() if f in ORDINARY else SLOW) for f in FAMILIES])
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return families.backbone(request.param)
+
+
+def images(n: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, 3, families.SIZE, families.SIZE, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("plan", ["reference", "planned"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None:
+    backbone = families.backbone(family)
+    optimizations, pixels = Optimizations.named(plan), images()
+    untouched = TowerPlan.untouched(backbone.image)
+    found = ImageEncoder(backbone.image, optimizations).encode_zero_shot(FrozenImages(pixels), untouched)
+    expected = backbone.model.encode_image(pixels, normalize=False)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
+    encoder = TextEncoder(backbone.text, optimizations, 2, FrozenCache())
+    texts = encoder.encode_plain(small.NAMES, Template.parse(TEMPLATES[0]))
+    expected = backbone.model.encode_text(ids, normalize=False)
+    torch.testing.assert_close(texts, expected, rtol=1e-9, atol=1e-9)
+    assert found.abs().min() > 0
+    assert texts.std(dim=0).min() > 1e-6, "different classes have different features"
+
+
+@pytest.mark.parametrize("declare", SHAPES, ids=lambda f: f.__name__)
+def test_both_plans_agree_in_every_family(
+    backbone: Backbone, declare: Callable[[Synthetic], Iterable[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_shapes, "JOINT", backbone.text.joint)
+    found, expected = (everything(backbone, plan, declare) for plan in ("planned", "reference"))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    gradients = [value for name, value in expected.items() if name.startswith("gradient")]
+    assert gradients
+    assert all(value.abs().max() > 0 for value in gradients), "every declared tensor reaches a feature"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_train_are_saved_and_predict_in_every_family(backbone: Backbone, name: str, tmp_path: Path) -> None:
+    backbone.model.float()
+    torch.manual_seed(0)
+    method = build_method(name, backbone, Task(small.NAMES, TEMPLATES), METHODS[name])
+    classifier = Classifier(backbone, method, TEMPLATES)
+    pixels, labels = images().float(), torch.tensor([0, 1, 2, 3])
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        total(list(method.losses(classifier.forward(pixels, small.NAMES, labels)))).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+        optimizer.step()
+    save_adapter(tmp_path, name, method, backbone, TEMPLATES)
+    loaded, _ = load_adapter(tmp_path, backbone)
+    expected = classifier.scores(pixels, small.NAMES, Role.SEEN)
+    assert expected.isfinite().all()
+    found = Classifier(backbone, loaded, TEMPLATES).scores(pixels, small.NAMES, Role.SEEN)
+    torch.testing.assert_close(found, expected)
+    backbone.model.double()
+
+
+@pytest.mark.parametrize("family", ["SigLIP", "CLIP", "EVA-02"])
+def test_zero_shot_logits_are_the_models_own(family: str) -> None:
+    backbone = families.backbone(family)
+    method = build_method("clip", backbone, Task(small.NAMES, TEMPLATES))
+    fwd = Classifier(backbone, method, TEMPLATES).forward(images(), small.NAMES)
+    ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
+    expected = backbone.model.get_logits(images(), ids)[0]
+    for logits in (fwd.logits(), fwd.zero_shot.logits):
+        torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+    assert (backbone.bias is None) == (family == "CLIP")
+
+
+INSIDE = [
+    "clip-lora", "cocoop", "coop", "kgcoop", "maple", "metaprompt", "mma", "mmrl", "mmrl++", "plot", "plot++", "proda",
+    "prograd", "promptsrc", "provp", "rpo", "tcp",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["SigLIP", pytest.param("CoCa", marks=SLOW)])
+def deep(request: pytest.FixtureRequest) -> Backbone:
+    """As deep as the published settings of the methods ask for."""
+    deeper = [mock.patch.dict(settings, layers=12) for settings in (families.TEXT, families.VISION)]
+    with mock.patch.object(families, "DEPTH", 12), deeper[0], deeper[1]:
+        made = families.backbone(request.param)
+    made.model.float()
+    return made
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_every_method_that_works_inside_a_tower_runs_without_start_of_text_and_without_cls(
+    deep: Backbone, name: str
+) -> None:
+    torch.manual_seed(0)
+    method = build_method(name, deep, Task(small.NAMES, TEMPLATES), {"tokens": 3} if name == "provp" else {})
+    classifier = Classifier(deep, method, TEMPLATES)
+    terms = list(method.losses(classifier.forward(images().float(), small.NAMES, torch.tensor([0, 1, 2, 3]))))
+    total(terms).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in method.parameters())
+    assert classifier.scores(images().float(), small.NAMES, Role.SEEN).isfinite().all()
+
+
+def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: Slot) -> torch.Tensor:
+    """The features with tokens entered before block 1, by timm's own blocks: new tokens have no rotary position."""
+    trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
+    leading, patches = trunk.num_prefix_tokens, trunk.patch_embed.num_patches
+    embedded = trunk._pos_embed(trunk.patch_embed(pixels))
+    x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
+    n, where = len(tokens), leading if at is FIRST else leading + patches
+    before = (lambda layer: leading + n if layer and at is FIRST else leading) if rope is not None else None
+    for layer, block in enumerate(trunk.blocks):
+        if layer == 0:
+            x = trunk.norm_pre(x)
+        if layer == 1:
+            x = torch.cat([x[:, :where], tokens.expand(len(x), -1, -1), x[:, where:]], dim=1)
+            if rope is not None and at is END:
+                still = torch.cat([torch.zeros(n, rope.shape[1] // 2), torch.ones(n, rope.shape[1] // 2)], dim=1)
+                rope = torch.cat([rope, still.to(rope)])
+        if before is None:
+            x = block(x)
+        else:
+            with mock.patch.object(block.attn, "num_prefix_tokens", before(layer)):
+                x = block(x, rope=rope)
+    own = torch.cat([x[:, :where], x[:, where + n :]], dim=1)
+    return backbone.model.visual.head(trunk.forward_head(trunk.norm(own)))  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize("at", [FIRST, END])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("SigLIP", "timm", "EVA", "PE"))])
+def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Slot) -> None:
+    backbone = families.backbone(family)
+    method = Synthetic(backbone, lambda m: [inject(IMAGE, {1: m.t("a", 2, families.WIDTH)}, at=at)])
+    engine = Engine(backbone, Optimizations.named("reference"))
+    found = ForwardPass(engine, method, small.NAMES, [Template.parse(TEMPLATES[0])], images()).features(IMAGE)
+    expected = by_timm(backbone, images(), method.tensors["a"], at)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers"])
+def test_a_family_runs_in_half_precision(family: str) -> None:
+    """Norms of heads, rotary positions and pooling give float32 where the rest is bfloat16, as they do on a GPU."""
+    backbone = families.backbone(family)
+    backbone.model.float()
+    template, pixels = [Template.parse(TEMPLATES[0])], images().float()
+    method = build_method("mmrl++", backbone, Task(small.NAMES, TEMPLATES), METHODS["mmrl++"])
+    expected = ForwardPass(Engine(backbone), method, small.NAMES, template, pixels)
+    logits = expected.logits().detach(), expected.logits("representation").detach()
+    backbone.hold_weights_in(torch.bfloat16)
+    half = Engine(backbone, precision=torch.bfloat16)
+    found = ForwardPass(half, method, small.NAMES, template, pixels, torch.tensor([0, 1, 2, 3]))
+    scale = float(backbone.scale.detach())
+    torch.testing.assert_close(found.logits().float(), logits[0], rtol=0, atol=0.03 * scale)
+    torch.testing.assert_close(found.logits("representation").float(), logits[1], rtol=0, atol=0.03 * scale)
+    total(list(method.losses(found))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())

@@ -1,0 +1,62 @@
+"""The parts that every transformer block is made of, whatever library it comes from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class BlockParts(Protocol):
+    """A pre-norm block `x += output(attention(norm1(x))); x += mlp(norm2(x))`; every part maps (..., width).
+
+    Queries and keys of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
+
+    Attributes:
+        heads: number of attention heads.
+        norms: the frozen modules of `norm1` and `norm2`, to be copied where a method trains them.
+    """
+
+    heads: int
+    norms: tuple[nn.Module, nn.Module]
+
+    def norm1(self, x: Tensor) -> Tensor:
+        """The norm before attention."""
+
+    def query(self, x: Tensor) -> Tensor:
+        """Queries of all heads side by side, (..., width)."""
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of all heads, (..., width) each."""
+
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All three at once."""
+
+    def query_norm(self, x: Tensor) -> Tensor:
+        """The norm of each head's queries, (..., head width)."""
+        return x
+
+    def key_norm(self, x: Tensor) -> Tensor:
+        """The norm of each head's keys, (..., head width)."""
+        return x
+
+    def rotary(self) -> Tensor | None:
+        """Sine and cosine (patches, 2 * head width) of each patch's position; None without rotary positions."""
+        return None
+
+    def rotate(self, x: Tensor, angles: Tensor) -> Tensor:
+        """Queries or keys (..., tokens, head width), turned by the sines and cosines (..., tokens, 2 * head width)."""
+        return x
+
+    def inner_norm(self, x: Tensor) -> Tensor:
+        """The norm of the heads' joined output."""
+        return x
+
+    def output(self, x: Tensor) -> Tensor:
+        """The heads' joined output -> what is added to the row (output projection, layer scale)."""
+
+    def norm2(self, x: Tensor) -> Tensor:
+        """The norm before the MLP."""
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """The MLP and its layer scale."""

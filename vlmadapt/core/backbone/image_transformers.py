@@ -1,0 +1,231 @@
+"""One interface for the image transformers of open_clip and timm: how they embed, what leads, how they pool.
+
+    embed -> blocks -> norm of each token -> pooling of the tower's own tokens -> projection
+
+A tower that pools one token (CLS) and one that pools many (their mean, or attention from a latent query) differ in
+`pooled` and `pool` alone. A token that is read by itself is pooled by itself: `pool` of one token is its projection.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+
+import open_clip.transformer
+import torch
+from open_clip.timm_model import TimmModel
+from timm.layers.attention_pool import AttentionPoolLatent
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.blocks import views
+from vlmadapt.core.backbone.timm_blocks import TimmAttentionParts
+from vlmadapt.core.token_map import LEADING, PATCHES
+
+
+class ImageTransformer(Protocol):
+    """A transformer over patches.
+
+    Attributes:
+        blocks: its blocks, seen through their parts.
+        width: width of its tokens.
+        joint: width of the joint space.
+        leading: tokens before the patches (CLS, registers).
+        length: all its tokens.
+        pooled: spans of tokens that it pools together; empty where it pools the first token.
+    """
+
+    blocks: tuple[BlockParts, ...]
+    width: int
+    joint: int
+    leading: int
+    length: int
+    pooled: tuple[str, ...]
+
+    @property
+    def reader(self) -> Tensor:
+        """The embedding (width,) that gathers the image: CLS without position, else the query that pools, else zero."""
+
+    @property
+    def matrix(self) -> Tensor | None:
+        """The projection (width, joint) where that is all that pooling does to one token; else None."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> tokens (B, length, width) as block 0 receives them."""
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        """The norm before block 0."""
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The norm of each token after the last block; none where the norm follows the pooling."""
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Normed tokens (..., n, width) -> feature (..., joint): pooling and projection."""
+
+
+def image_transformer(visual: Any) -> ImageTransformer | None:
+    """The transformer of an open_clip image tower, or None where its kind or its blocks are not known."""
+    if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
+        blocks = views(visual.transformer.resblocks)
+        pools = visual.pool_type in ("tok", "avg") and getattr(visual, "attn_pool_contrastive", None) is None
+        return OpenClipTransformer(visual, blocks) if blocks and pools else None
+    if isinstance(visual, TimmModel) and type(visual.trunk) in (VisionTransformer, Eva) and _timm_pools(visual):
+        blocks = views(visual.trunk.blocks)
+        return TimmTransformer(visual, blocks) if blocks else None
+    return None
+
+
+class OpenClipTransformer:
+    """open_clip's `VisionTransformer`: CLS, average or attentional pooling, with or without its first norm."""
+
+    def __init__(self, visual: Any, blocks: tuple[BlockParts, ...]):
+        self._visual = visual
+        self.blocks = blocks
+        self.length, self.width = visual.positional_embedding.shape
+        self.joint = int(visual.proj.shape[1])
+        self.leading = 1
+        self.pooled: tuple[str, ...] = () if visual.pool_type == "tok" else (PATCHES,)
+        if visual.attn_pool is not None:
+            self.pooled = (LEADING, PATCHES)
+        self._norm_follows_pooling = visual.attn_pool is not None or bool(self.pooled and visual.final_ln_after_pool)
+
+    @property
+    def reader(self) -> Tensor:
+        embedding: Tensor = self._visual.class_embedding
+        return embedding
+
+    @property
+    def matrix(self) -> Tensor | None:
+        proj: Tensor = self._visual.proj
+        return None if self._norm_follows_pooling else proj
+
+    def embed(self, images: Tensor) -> Tensor:
+        patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
+        leading = self._visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
+        return self.first_norm(tokens)
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        normed: Tensor = self._visual.ln_pre(tokens)
+        return normed
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        return tokens if self._norm_follows_pooling else self._visual.ln_post(tokens)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        if self._visual.attn_pool is not None:
+            pooled = self._query(tokens)
+        else:
+            pooled = average(tokens)
+            pooled = self._visual.ln_post(pooled) if self._norm_follows_pooling else pooled
+        return pooled @ self._visual.proj
+
+    def _query(self, tokens: Tensor) -> Tensor:
+        """Attentional pooling: each query's answer is normed, then the first is taken or the others are averaged."""
+        answers = self._visual.attn_pool(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
+        answers = self._visual.ln_post(answers)
+        return answers[..., 0, :] if self._visual.pool_type == "tok" else answers[..., 1:, :].mean(-2)
+
+
+class TimmTransformer:
+    """timm's `VisionTransformer` and `Eva` in open_clip's `TimmModel`: CLS, average or latent-query pooling."""
+
+    def __init__(self, visual: Any, blocks: tuple[BlockParts, ...]):
+        self._visual = visual
+        self._trunk = trunk = visual.trunk
+        self.blocks = blocks
+        self.width = int(trunk.embed_dim)
+        self.joint = timm_joint_width(visual)
+        self.leading = int(trunk.num_prefix_tokens)
+        self.length = int(trunk.patch_embed.num_patches) + self.leading
+        self.pooled = self._pooled_spans()
+        if getattr(trunk, "rope", None) is not None:
+            for block in blocks:
+                assert isinstance(block, TimmAttentionParts)
+                block.set_rotary(partial(rotary_positions, trunk))
+
+    @property
+    def reader(self) -> Tensor:
+        if self._trunk.cls_token is not None:
+            token: Tensor = self._trunk.cls_token[0, 0]
+            return token
+        return next(self._trunk.parameters()).new_zeros(self.width) if self._query is None else self._query
+
+    @property
+    def matrix(self) -> Tensor | None:
+        if self._trunk.attn_pool is not None or not isinstance(self._trunk.fc_norm, nn.Identity):
+            return None
+        maps = _projections(self._visual)
+        reference = next(self._trunk.parameters())
+        none = torch.eye(self.width, device=reference.device, dtype=reference.dtype)
+        return maps[0].weight.T if len(maps) == 1 else (None if maps else none)
+
+    def embed(self, images: Tensor) -> Tensor:
+        embedded = self._trunk._pos_embed(self._trunk.patch_embed(images))
+        tokens = embedded[0] if isinstance(embedded, tuple) else embedded  # with the rotary positions, in Eva
+        return self.first_norm(tokens)
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        normed: Tensor = self._trunk.norm_pre(tokens)
+        return normed
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        normed: Tensor = self._trunk.norm(tokens)
+        return normed
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        attention = self._trunk.attn_pool
+        if attention is None:
+            pooled = average(tokens)
+        else:
+            pooled = attention(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
+        projected: Tensor = self._visual.head(self._trunk.head(self._trunk.fc_norm(pooled)))
+        return projected
+
+    @property
+    def _query(self) -> Tensor | None:
+        """The latent query (width,) that pools."""
+        pool = self._trunk.attn_pool
+        return None if pool is None else pool.latent[0, 0]
+
+    def _pooled_spans(self) -> tuple[str, ...]:
+        if self._trunk.attn_pool is None and self._trunk.global_pool == "token":
+            return ()
+        every = getattr(self._trunk, "pool_include_prefix", False)
+        if isinstance(self._trunk, Eva):
+            every = self._trunk.attn_pool is not None
+        return (LEADING, PATCHES) if every and self.leading else (PATCHES,)
+
+
+def average(tokens: Tensor) -> Tensor:
+    """Tokens (..., n, width) -> their mean (..., width)."""
+    return tokens[..., 0, :] if tokens.shape[-2] == 1 else tokens.mean(-2)
+
+
+def rotary_positions(trunk: Any) -> Tensor:
+    """Sine and cosine (patches, 2 * head width) of each patch's position in a timm model."""
+    shape = {"shape": trunk.patch_embed.grid_size} if trunk.dynamic_img_size else {}
+    positions: Tensor = trunk.rope.get_embed(**shape)
+    return positions
+
+
+def timm_joint_width(visual: TimmModel) -> int:
+    """Width of the joint space: what the last linear map of a timm tower gives, else its own width."""
+    maps = _projections(visual)
+    return int(maps[-1].out_features if maps else visual.trunk.num_features)
+
+
+def _projections(visual: Any) -> list[nn.Linear]:
+    """The linear maps after the pooling, timm's and open_clip's."""
+    parts = visual.trunk.get_classifier(), visual.head
+    return [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
+
+
+def _timm_pools(visual: TimmModel) -> bool:
+    """Whether a timm tower pools in one of the ways above, and has no positions of another kind."""
+    trunk: Any = visual.trunk
+    latent = trunk.attn_pool
+    pools = trunk.global_pool in ("token", "avg") if latent is None else type(latent) is AttentionPoolLatent
+    return pools and getattr(latent, "pos_embed", None) is None and not getattr(trunk, "rope_mixed", False)
