@@ -30,9 +30,9 @@ class TaskRes(SupportMethod):
 
         z_c = s n(f) . n(t_c + alpha r_c)
 
-    Official code (geekyutao/TaskRes) augments images differently in every epoch; here there are 20 views of each image, as
-    in the code of CLAP (jusiro/CLAP, `INIT TR`). The paper's enhanced base, a text projection trained beforehand, is not
-    implemented.
+    Official code (geekyutao/TaskRes) augments images differently in every epoch; here there are 20 views of each
+    image, as in the code of CLAP (jusiro/CLAP, `INIT TR`). The paper's enhanced base, a text projection trained
+    beforehand, is not implemented.
     """
 
     Config = TaskResConfig

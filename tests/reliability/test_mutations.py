@@ -204,7 +204,7 @@ def test_a_mutated_file_gives_the_same_numbers_or_one_sentence(
             subject.prepare(whole)
             try:
                 code, numbers = run(capsys, subject, whole)
-                what = "refused" if code else "same" if numbers == expected else "another number"
+                what = "refused" if code else "accepted" if numbers == expected else "another number"
             except Exception as error:
                 what = f"traceback {type(error).__name__}: {error!s:.500}"
             outcomes[what.split()[0]] += 1

@@ -14,7 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tests import small
 from tests.cli.command import call
+from tests.parity import tiny_clip
 from tests.training.test_resume import ANYTHING, after_step, ask_to_stop
 from tests.world import World, metrics, outcome
 from vlmadapt import VlmadaptError, fit
@@ -179,3 +181,25 @@ def test_other_data_at_a_new_place_are_refused_and_the_same_are_used(
     said = call(capsys, "fit", "--resume", str(run), "--data", str(tmp_path / "copy"))
     assert said.code == 0, said
     assert f"data: {tmp_path / 'copy'}\n" in (run / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("method", ["clip", "coop"])
+def test_another_backbone_is_refused_and_the_run_stays_as_it_is(world: World, tmp_path: Path, method: str) -> None:
+    """A method without training has no state to compare with."""
+    tiny_clip.write(tmp_path / "other", {**small.SETTINGS, "seed": 8})
+    world.fit(tmp_path / "run", method)
+    before = outcome(tmp_path / "run") if method == "coop" else (tmp_path / "run" / "result.json").read_bytes()
+    config = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(VlmadaptError, match=r"has another backbone than '.*other': weights \("):
+        fit(ANYTHING, resume=tmp_path / "run", changes={"backbone": str(tmp_path / "other")})
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == config
+    after = outcome(tmp_path / "run") if method == "coop" else (tmp_path / "run" / "result.json").read_bytes()
+    assert after == before
+
+
+def test_another_backbone_is_refused_before_the_end_too(world: World, run: Path, tmp_path: Path) -> None:
+    tiny_clip.write(tmp_path / "other", {**small.SETTINGS, "seed": 8})
+    config = (run / "config.yaml").read_bytes()
+    with pytest.raises(VlmadaptError, match=r"is of another run: backbone.sha256 \("):
+        fit(ANYTHING, resume=run, changes={"backbone": str(tmp_path / "other")})
+    assert (run / "config.yaml").read_bytes() == config

@@ -44,4 +44,5 @@ def identity_differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefi
 
 
 def _short(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:40]
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 30 else f"{text[:16]}..."

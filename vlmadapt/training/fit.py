@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from vlmadapt.core.adapter import save_adapter
+from vlmadapt.core.adapter import read_config, save_adapter
+from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
@@ -22,7 +24,7 @@ from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import train_transform
-from vlmadapt.errors import TrainingError, VlmadaptError
+from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
@@ -117,6 +119,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
             session.reporter.say(note)
     splits, inputs = _data(settings, run if resumed else None, session.reporter)
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
+    if resumed:
+        _check_backbone(run, classifier.backbone)
     support = SupportSet(classifier, splits, settings)
     if not run.state.is_file():
         with torch.no_grad():
@@ -125,9 +129,7 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
     session.accelerator.wait_for_everyone()
     if owner is not None:
         owner.check()
-        if resumed:
-            run.restart(settings)
-        else:
+        if not resumed:
             run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
     return _Job(session, settings, run, owner, inputs, splits, classifier, support)
@@ -170,6 +172,20 @@ def _classifier(
     return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision)
 
 
+def _check_backbone(run: Run, backbone: Backbone) -> None:
+    """Refuse another backbone than the one that a run has saved its adapter for.
+
+    Raises:
+        VlmadaptError: the message says what differs.
+    """
+    try:
+        saved = read_config(run.adapter)
+    except AdapterError:  # none yet, or a damaged one, which the end of the run replaces
+        return
+    if wrong := differences(saved.backbone, backbone.identity()):
+        raise VlmadaptError(f"'{run.folder}' has another backbone than '{backbone.name}': {', '.join(wrong)}.")
+
+
 def _rehearse(classifier: Classifier, splits: Splits) -> None:
     """Score a blank image for each group of classes, so that impossible ones are refused before training.
 
@@ -194,10 +210,21 @@ def _train(job: _Job) -> TrainingProgress:
     """Train a prepared method, from its saved state if there is one, and call `finish`."""
     method = job.classifier.method
     trains = any(p.requires_grad for p in method.parameters())  # even if empty: a saved state may set the size
-    progress = _run_loop(job) if trains else TrainingProgress()
+    if trains:
+        progress = _run_loop(job)
+    else:
+        _keep_changes(job)
+        progress = TrainingProgress()
     with torch.no_grad():
         method.eval().finish(job.support)
     return progress
+
+
+def _keep_changes(job: _Job) -> None:
+    """Write changed settings of a resumed run, once nothing is left that could refuse them."""
+    if job.owner is not None:
+        job.owner.check()
+        job.run.restart(job.settings)
 
 
 def _run_loop(job: _Job) -> TrainingProgress:
@@ -212,6 +239,7 @@ def _run_loop(job: _Job) -> TrainingProgress:
     checkpoints = Checkpoints(job.run, job.owner, identity)
     loop = _loop(job, checkpoints)
     checkpoints.restore(loop)
+    _keep_changes(job)
     epochs, steps = loop.recipe.epochs, len(loop.batches)
     with stop_requests() as requests, job.session.reporter.bar("training", epochs * steps), _advice(job.run):
         progress = loop.train(stop=lambda: bool(requests))
