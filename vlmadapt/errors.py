@@ -12,6 +12,10 @@ class VlmadaptError(Exception):
     """A mistake the user can correct; the command line prints its message alone and exits with 2."""
 
 
+class VlmadaptWarning(UserWarning):
+    """Something that may be unintended; the command line prints its message alone."""
+
+
 class DataError(VlmadaptError):
     """The data on disk is missing, corrupt, empty, or too little."""
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.recipe import Recipe
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
-    from vlmadapt.core.templates import Template, TokenizedTexts, readable
+    from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.data.cache import cache_dir
     from vlmadapt.data.dataset import Dataset, Example
@@ -138,6 +138,7 @@ _MODULES = {
     "vlmadapt.core.templates": (
         "Template",
         "TokenizedTexts",
+        "Tokenizer",
         "readable",
     ),
     "vlmadapt.core.transport": ("sinkhorn",),
@@ -227,6 +228,7 @@ __all__ = [
     "Template",
     "TextTower",
     "TokenizedTexts",
+    "Tokenizer",
     "Trainer",
     "VlmadaptError",
     "adapt",

@@ -131,7 +131,7 @@ class MetaPrompt(Method):
             meta.append(trainer.gradients(outer)[self._context_index()])
             if i == 0 or self.config.undo == "both":
                 _assign(self.context, before)
-            terms += [(f"inner {i + 1}", 0.0, inner), (f"outer {i + 1}", 0.0, outer)]
+            terms += [LossTerm(f"inner {i + 1}", 0.0, inner), LossTerm(f"outer {i + 1}", 0.0, outer)]
         for gradient in meta:
             # With fp16 a gradient may overflow; like the trainer, skip such a step.
             if gradient is not None and gradient.isfinite().all():

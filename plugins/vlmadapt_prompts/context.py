@@ -9,7 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vlmadapt.plugin import DataError, Template, TextTower, TokenizedTexts, random_tokens, readable, tokens_from_text
+from vlmadapt.plugin import (
+    DataError,
+    Template,
+    TextTower,
+    TokenizedTexts,
+    Tokenizer,
+    random_tokens,
+    readable,
+    tokens_from_text,
+)
 
 Position = Literal["end", "middle", "front"]
 
@@ -55,7 +64,7 @@ class PlacedName(Template):
 
     position: Position = "end"
 
-    def write(self, names: Sequence[str], text: TextTower) -> TokenizedTexts:
+    def write(self, names: Sequence[str], text: Tokenizer) -> TokenizedTexts:
         """Tokenise the prompt of each class."""
         tokenized = super().write(names, text)
         if self.position == "end":
@@ -87,6 +96,6 @@ def _move_name(ids: Tensor, positions: Tensor, kept: int, length: int) -> tuple[
     return moved_ids, torch.cat([positions[:kept], positions[kept:] + length])
 
 
-def _name_lengths(names: Sequence[str], text: TextTower) -> Tensor:
+def _name_lengths(names: Sequence[str], text: Tokenizer) -> Tensor:
     """Number of tokens (classes,) of each class name on its own."""
     return text.words_end(text.tokenize([readable(name) for name in names])) - text.leading

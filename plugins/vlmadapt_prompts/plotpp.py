@@ -25,6 +25,7 @@ from vlmadapt.plugin import (
     Template,
     TextTower,
     TokenizedTexts,
+    Tokenizer,
     inject,
     per_variant,
     prompt,
@@ -156,7 +157,7 @@ class LearnedFirstTokens(Template):
         """Number of learned vectors."""
         return self.count
 
-    def write(self, names: Sequence[str], text: TextTower) -> TokenizedTexts:
+    def write(self, names: Sequence[str], text: Tokenizer) -> TokenizedTexts:
         """Tokenise the template for each class name.
 
         Raises:

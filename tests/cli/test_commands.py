@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from tests.cli.command import ROOT, call, program
 from tests.data.pictures import class_folder
 from tests.world import CLASSES, OPTIONS, World, outcome
 from vlmadapt import FitResult, load
+from vlmadapt.cli.main import main
+from vlmadapt.errors import VlmadaptWarning
 from vlmadapt.runs.run import Run
 
 Capture = pytest.CaptureFixture[str]
@@ -254,3 +257,28 @@ def test_predict_answers_for_all_images_in_a_folder(
 def test_predict_chooses_from_all_classes_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
     said = call(capsys, "predict", str(base_to_novel.folder), files(world)[0], "--json")
     assert {found["name"] for found in json.loads(said.out)["classes"]} == set(CLASSES)
+
+
+def test_a_warning_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: list[str]) -> None:
+        warnings.warn("the tags differ.", VlmadaptWarning, stacklevel=1)
+
+    monkeypatch.setattr("vlmadapt.cli.methods.run", run)
+    before = warnings.formatwarning
+    with warnings.catch_warnings(action="always"):
+        monkeypatch.setattr(warnings, "showwarning", show_on_stderr)
+        main(["methods"])
+    assert capfd.readouterr().err == "vlmadapt: the tags differ.\n"
+    assert warnings.formatwarning is before
+
+
+def show_on_stderr(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
+) -> None:
+    """Python's own way, which pytest replaces."""
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))

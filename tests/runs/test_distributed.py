@@ -96,7 +96,11 @@ def test_nobody_is_ended_after_the_work_is_done(monkeypatch: pytest.MonkeyPatch)
     [
         ("killed", 0, {LOST}),
         ("killed", 1, {LOST}),
-        ("full disk", 0, {LOST, "'OUT/state.safetensors' cannot be written: File too large; what was there is kept."}),
+        (
+            "full disk",
+            0,
+            {LOST, "'OUT/state.safetensors' cannot be written: File too large; the previous content is kept."},
+        ),
         ("settings", 0, {"shots is -3, it cannot be below 0.", "stopped by SIGTERM."}),
         ("settings", 1, {"shots is -3, it cannot be below 0.", "stopped by SIGTERM."}),
     ],

@@ -11,7 +11,7 @@ from tests.cli.command import call
 from vlmadapt.compare.recipes import MethodSettings
 from vlmadapt.compare.settings import CompareSettings, run_specs
 from vlmadapt.errors import SettingError
-from vlmadapt.runs.settings_files import method_name, read_settings
+from vlmadapt.runs.settings_files import method_name, read_settings, without_replaced_length
 
 FIRST = "method: {name: coop, tokens: 3, words: a photo of a}\ntrain: {epochs: 7, lr: 0.5}\nshots: 2\n"
 SECOND = "method: {name: coop, tokens: 5}\ntrain: {lr: 1e-3}\n"
@@ -54,6 +54,25 @@ def test_options_of_the_command_line_win_over_files_wherever_they_stand(
     assert printed["method"]["tokens"] == 9
     assert printed["shots"] == 2
     assert printed["templates"] == ["a {}"]
+
+
+@pytest.mark.parametrize("given", [("--train.epochs", "3"), ("--train.epochs=3",), ("--config", "FILE")])
+def test_epochs_given_later_replace_the_steps_of_a_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    """Steps per shot take precedence over epochs of the same source, so without this the epochs would be ignored."""
+    (tmp_path / "steps.yaml").write_text("method: {name: coop}\ntrain: {steps_per_shot: 300, lr: 0.5}\n")
+    (tmp_path / "epochs.yaml").write_text("train: {epochs: 3}\n")
+    later = [argument.replace("FILE", str(tmp_path / "epochs.yaml")) for argument in given]
+    printed = call(capsys, "fit", "--config", str(tmp_path / "steps.yaml"), *later, "--print_config")
+    train = yaml.safe_load(printed.out)["train"]
+    assert (train["epochs"], train["steps_per_shot"], train["lr"]) == (3, 0, 0.5)
+
+
+def test_steps_given_with_epochs_are_kept() -> None:
+    settings = {"steps_per_shot": 300, "lr": 0.5}
+    assert without_replaced_length(settings, ["epochs", "steps_per_shot"]) == settings
+    assert without_replaced_length(settings, ["lr"]) == settings
 
 
 def test_an_empty_section_changes_nothing(tmp_path: Path, files: list[str]) -> None:

@@ -101,7 +101,7 @@ def test_a_full_disk_is_reported_in_a_sentence(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(VlmadaptError, match=r"a.safetensors' cannot be written: File too large; what was there"):
+        with pytest.raises(VlmadaptError, match=r"a.safetensors' cannot be written: File too large; the previous"):
             write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

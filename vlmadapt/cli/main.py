@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 COMMANDS = {
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from vlmadapt.runs.interrupt import Interrupted, Terminated, ended_by_signals
 
     try:
-        with ended_by_signals():
+        with ended_by_signals(), _plain_warnings():
             _main(arguments)
     except Interrupted as error:
         _fail(f"vlmadapt: {error}", 130)
@@ -73,6 +75,27 @@ def _main(arguments: Sequence[str] | None) -> None:
         sys.stderr.close()
     except OSError as error:
         _fail(f"vlmadapt: {error}", 2)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print vlmadapt's own warnings as one line, without the file and the line of code that Python adds."""
+    from vlmadapt.errors import VlmadaptWarning
+
+    python_format = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, VlmadaptWarning):
+            return f"vlmadapt: {message}\n"
+        return python_format(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = python_format
 
 
 def _fail(message: str, code: int) -> None:

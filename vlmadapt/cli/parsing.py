@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from vlmadapt.errors import VlmadaptError, unknown
-from vlmadapt.runs.settings_files import read_settings
+from vlmadapt.runs.settings_files import read_settings, without_replaced_length
 from vlmadapt.validation import KINDS
 
 TYPE_NAMES = {kind.__name__: words for kind, words in KINDS.items()}
@@ -95,7 +95,11 @@ def parse(
     Raises:
         VlmadaptError: an option or a value is invalid; the message is one line.
     """
-    from_files = ["--config", yaml.safe_dump(dict(content))] if content else []
+    content = dict(content or {})
+    if "train" in content:
+        given = [argument.partition("=")[0].removeprefix("--train.") for argument in arguments]
+        content["train"] = without_replaced_length(content["train"], given)
+    from_files = ["--config", yaml.safe_dump(content)] if content else []
     try:
         return parser.parse_args([*from_files, *arguments], defaults=defaults)
     except ArgumentError as error:

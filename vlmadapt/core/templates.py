@@ -27,6 +27,10 @@ class Tokenizer(Protocol):
     context: int
     """Longest text, in tokens."""
 
+    @property
+    def leading(self) -> int:
+        """Number of tokens before the words."""
+
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> padded ids (N, context)."""
 

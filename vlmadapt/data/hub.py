@@ -52,7 +52,7 @@ def _load(name: str) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise DataError(f"'hf:{name}' needs the package 'datasets': pip install 'vlmadapt[hub]'.") from error
     try:
-        loaded = datasets.load_dataset(name)
+        loaded = datasets.load_dataset(name)  # since version 4 this never runs code of the data set
     except Exception as error:  # errors of the library, the Hub and the network
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"'hf:{name}' cannot be loaded: {type(error).__name__}: {cause}") from error

@@ -37,7 +37,20 @@ def method_name(path: Path) -> str:
     return str(name)
 
 
+def without_replaced_length(first: Mapping[str, Any], later: Iterable[str]) -> dict[str, Any]:
+    """Training settings without `steps_per_shot` if `later` settings give `epochs` alone: they say how long to train.
+
+    Args:
+        first: settings of the section `train`.
+        later: names of the settings of that section that come later, and win.
+    """
+    names = set(later)
+    replaced = "epochs" in names and "steps_per_shot" not in names
+    return {name: value for name, value in first.items() if not (replaced and name == "steps_per_shot")}
+
+
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    first = without_replaced_length(first, second)
     both = {
         key: _merged(first[key], value)
         for key, value in second.items()

@@ -10,6 +10,7 @@ from typing import Any
 
 import open_clip
 
+from vlmadapt.errors import VlmadaptWarning
 from vlmadapt.text import first_few
 
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
@@ -50,6 +51,7 @@ class Checkpoint:
                 f"the pretrained tags of {architecture} differ in {', '.join(differing)}, so open_clip's defaults are "
                 f"used there; if '{self.pretrained}' was trained like one of them, write '{architecture}:TAG:FILE' "
                 f"with one of {first_few(tags)}.",
+                VlmadaptWarning,
                 stacklevel=2,
             )
         preprocessing = {key: found[key] for key in PREPROCESSING if key in found}
