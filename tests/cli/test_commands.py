@@ -273,7 +273,7 @@ def test_a_warning_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: p
 
 
 def show_on_stderr(
-    message: Warning | str,
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object
     category: type[Warning],
     filename: str,
     lineno: int,
