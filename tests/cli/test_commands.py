@@ -272,13 +272,6 @@ def test_a_warning_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: p
     assert warnings.formatwarning is before
 
 
-def show_on_stderr(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: object = None,
-    line: object = None,
-) -> None:
+def show_on_stderr(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object) -> None:
     """Python's own way, which pytest replaces."""
     sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
