@@ -63,6 +63,14 @@ def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
     assert "12 images" not in said.out
 
 
+@pytest.mark.parametrize(("method", "said"), [("mmrl", True), ("clip", False)])
+def test_epochs_that_are_all_warm_up_are_named_if_something_is_trained(
+    capsys: Capture, world: World, tmp_path: Path, method: str, said: bool
+) -> None:
+    given = world.arguments(tmp_path / "run", method, "--train.epochs=1", "--train.warmup_epochs=1")
+    assert ("all epochs are warm-up" in call(capsys, *given).err) is said
+
+
 @pytest.mark.processes
 def test_a_program_prints_no_control_characters_into_a_file(world: World, tmp_path: Path) -> None:
     said = program(*world.arguments(tmp_path / "run", "clip"))

@@ -19,7 +19,7 @@ from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
-from vlmadapt.core.method import Task, trainable_count
+from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
@@ -199,18 +199,22 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
+    advice = settings.recipe.warmup_advice if _trains(classifier.method) else ""
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
-        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.length}"
-        f"{settings.recipe.warmup_advice}"
+        f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.length}{advice}"
     )
+
+
+def _trains(method: Method) -> bool:
+    """Whether steps change the method; a parameter that is empty counts, because a saved state may set its size."""
+    return any(parameter.requires_grad for parameter in method.parameters())
 
 
 def _train(job: _Job) -> TrainingProgress:
     """Train a prepared method, from its saved state if there is one, and call `finish`."""
     method = job.classifier.method
-    trains = any(p.requires_grad for p in method.parameters())  # even if empty: a saved state may set the size
-    if trains:
+    if _trains(method):
         progress = _run_loop(job)
     else:
         _keep_changes(job)
