@@ -30,7 +30,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lp++": {"alpha_every": 2, "published": True},
     "gda-unseen": {"passes": 2, "alpha": 10.0, "search": False},
 }
-TRAIN: dict[str, dict[str, Any]] = {name: {} if name == "clip" else {"epochs": 3, "batch_size": 4} for name in OPTIONS}
+SHORT = {"epochs": 3, "batch_size": 4}
+TRAIN: dict[str, dict[str, Any]] = {name: {} if name == "clip" else SHORT for name in OPTIONS}
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class World:
     def settings(self, out: Path, method: str = "mmrl", **changes: Any) -> FitSettings:
         given: dict[str, Any] = {
             "method": method,
-            "options": {**OPTIONS[method], **changes.pop("options", {})},
-            "train": {**TRAIN[method], **changes.pop("train", {})},
+            "options": {**OPTIONS.get(method, {}), **changes.pop("options", {})},
+            "train": {**TRAIN.get(method, SHORT), **changes.pop("train", {})},
             "data": str(self.pictures),
             "backbone": str(self.clip),
             "shots": 3,
