@@ -193,7 +193,7 @@ class Speechless(Good):
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         if role is UNKNOWN:
-            raise NotImplementedError("seen or unseen?")
+            raise ValueError("seen or unseen?")
         return fwd.logits()
 
 
@@ -312,7 +312,7 @@ class Admits(Waits):
         (Mixes, {"image-counts": "seven images, together and apart"}),
         (LooksAround, {"plans-agree": "planned and the reference plan"}),
         (Loud, {"quiet": "prints 'building'", "no-network": "example.org", "no-global-state": "changes"}),
-        (Speechless, {"roles": "NotImplementedError: seen or unseen?"}),
+        (Speechless, {"roles": "ValueError: seen or unseen?"}),
         (Hoards, {"memory": "numbers in tensors that the method keeps"}),
         (Crashes, {"fits": "ZeroDivisionError: one over none (test_kit.py, line 2"}),  # one cause is one failure
         (Misspelt, {"hook-names": "`routes` is never called by vlmadapt; is it meant to be `route`?"}),
