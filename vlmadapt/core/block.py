@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.hooks import (
@@ -27,7 +29,7 @@ from vlmadapt.core.hooks import (
     Read,
     Site,
 )
-from vlmadapt.core.packing import Bucket, Packing
+from vlmadapt.core.packing import CAUSAL, Bucket, Mask, Packing
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.errors import PluginError
 
@@ -48,12 +50,12 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     (query, *queries), (key, *keys), (value, *values) = parts
     angles = _angles(block, packing.patches(tokens.device)) if block.rotary() is not None else None
     attended = [
-        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), bucket.mask, (angles, angles)).flatten(1, 2)
-        for q, k, v, bucket in zip(queries, keys, values, packing.buckets, strict=True)
+        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), mask, (angles, angles)).flatten(1, 2)
+        for q, k, v, mask in zip(queries, keys, values, packing.masks(value.dtype), strict=True)
     ]
     if prefix_len:
         attended.insert(0, _attend(block, query, key, value, packing.prefix_mask))
-    out = _residuals(block, tokens, normed, torch.cat(attended, dim=1), adapters)
+    out = _residuals(block, tokens, normed, _joined(attended), adapters)
     return Sequences(out[:, :prefix_len], _unpack(out[:, prefix_len:], x, packing), x.map)
 
 
@@ -81,11 +83,14 @@ def run_last_block(
     if block.rotary() is not None:
         read, every = packing.read_patches(reads, tokens.device), packing.patches(tokens.device)
         angles = _angles(block, read), _angles(block, every)
+    masks = packing.read_masks(reads, value.dtype)
     attended = [
-        _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask, angles)
-        for k, v, bucket, mask in zip(keys, values, packing.buckets, packing.read_masks(reads), strict=True)
+        bucket.untile(
+            _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask, angles)
+        )
+        for k, v, bucket, mask in zip(keys, values, packing.buckets, masks, strict=True)
     ]
-    joined = torch.cat(attended, dim=1)
+    joined = _joined(attended)
     in_order = joined if packing.row_order is None else joined.index_select(1, packing.row_order)
     out = _residuals(block, tokens, normed, in_order, adapters)
     return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
@@ -104,14 +109,21 @@ def _read(x: Sequences, read: Read | str) -> Tensor:
 
 def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
     """Split packed tokens (G, P + M, width): the prefix (G, P, width), and each bucket's suffixes (G, n, s, width)."""
-    prefix, *suffixes = x.split([prefix_len, *(bucket.size for bucket in packing.buckets)], dim=1)
-    shaped = [part.unflatten(1, bucket.shape) for part, bucket in zip(suffixes, packing.buckets, strict=True)]
+    sizes = [bucket.size for bucket in packing.buckets]
+    # Splitting off nothing would cost a copy in the backward pass.
+    prefix, *suffixes = x.split([prefix_len, *sizes], dim=1) if prefix_len or len(sizes) > 1 else (x[:, :0], x)
+    shaped = [part.unflatten(1, bucket.attending) for part, bucket in zip(suffixes, packing.buckets, strict=True)]
     return [prefix, *shaped]
 
 
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Tokens of all buckets, one after another along axis 1."""
+    return torch.cat(list(parts), dim=1) if len(parts) > 1 else parts[0]
+
+
 def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
-    """A bucket's rows of (G, N, n, width)."""
-    return x if bucket.rows is None else x.index_select(1, bucket.rows)
+    """Tokens (G, N, r, width) of a bucket's rows, as they attend."""
+    return bucket.tile(x if bucket.rows is None else x.index_select(1, bucket.rows))
 
 
 def _packed(x: Sequences, packing: Packing) -> Tensor:
@@ -177,7 +189,7 @@ def _join(adapter: BlockAdapter, out: Tensor, x: Tensor) -> Tensor:
     Raises:
         PluginError: the branch gives tokens of another width.
     """
-    change = adapter.branch(x)
+    change = adapter.branch(x).to(out.dtype)
     if change.shape[-1:] != out.shape[-1:]:
         raise PluginError(
             f"the branch at {adapter.site.value} of block {adapter.layer} (from 0) of the {adapter.tower.value} tower "
@@ -218,8 +230,15 @@ def _angles(block: BlockParts, patches: Tensor) -> Tensor:
     return torch.cat([still, rotary]).index_select(0, patches)
 
 
+def _kernels(mask: Mask, device: torch.device) -> AbstractContextManager[None]:
+    """The attention kernels to choose from: torch's first choice on a GPU is slow for texts, which are short."""
+    if mask is None or device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+
+
 def _attend(
-    block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, angles: Angles = (None, None)
+    block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Mask, angles: Angles = (None, None)
 ) -> Tensor:
     """Multi-head attention of queries (G, [N,] Tq, width) over keys and values (G, [N,] Tk, width)."""
     batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
@@ -231,8 +250,10 @@ def _attend(
     def turned(x: Tensor, at: Tensor | None) -> Tensor:
         return x.to(value.dtype) if at is None else block.rotate(x, at).to(value.dtype)
 
-    if mask is not None and mask.ndim == 3:
-        mask = mask.expand(*batch, *mask.shape[-2:]).reshape(-1, 1, *mask.shape[-2:])
+    seen = mask if isinstance(mask, Tensor) else None
+    if seen is not None and seen.ndim == 3:
+        seen = seen.expand(*batch, *seen.shape[-2:]).reshape(-1, 1, *seen.shape[-2:])
     queries, keys = turned(block.query_norm(heads(query)), angles[0]), turned(block.key_norm(heads(key)), angles[1])
-    out = F.scaled_dot_product_attention(queries, keys, heads(value), attn_mask=mask)
+    with _kernels(mask, query.device):
+        out = F.scaled_dot_product_attention(queries, keys, heads(value), attn_mask=seen, is_causal=mask is CAUSAL)
     return out.transpose(1, 2).flatten(2).unflatten(0, batch)

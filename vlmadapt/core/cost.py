@@ -1,4 +1,4 @@
-"""Cost of an extra kernel launch, in tokens that the device computes in the same time.
+"""What work costs on a device, relative to other work: kernel launches and attention tiles in tokens.
 
 Packing by length and sharing a prefix compute fewer tokens with more kernels. On a CPU a kernel costs next to nothing;
 on a GPU it costs a launch, in which the card would have computed many tokens (see docs/performance.md).
@@ -16,6 +16,16 @@ PREFIX_KERNELS = 13
 """Kernels that a shared prefix adds to a block, forward and backward."""
 
 
+QUERIES_PER_TILE: dict[str, int] = {"cpu": 1, "cuda": 64}
+"""Queries that attention computes at once; a sequence with fewer of them leaves the rest of its tile idle."""
+
+
+def sequences_per_tile(device_type: str, sequences: int, length: int) -> int:
+    """How many sequences of `length` queries share a tile: the largest divisor of `sequences` that fits, at least 1."""
+    fit = min(QUERIES_PER_TILE[_kind(device_type)] // max(length, 1), sequences)
+    return next((n for n in range(fit, 1, -1) if sequences % n == 0), 1)
+
+
 def bucket_cost(device_type: str) -> float:
     """Padding tokens per block that one more bucket has to save to pay for its attention call."""
     return BUCKET_KERNELS * _tokens_per_kernel(device_type)
@@ -27,4 +37,8 @@ def prefix_cost(device_type: str) -> float:
 
 
 def _tokens_per_kernel(device_type: str) -> float:
-    return TOKENS_PER_KERNEL["cpu" if device_type in ("cpu", "meta") else "cuda"]
+    return TOKENS_PER_KERNEL[_kind(device_type)]
+
+
+def _kind(device_type: str) -> str:
+    return "cpu" if device_type in ("cpu", "meta") else "cuda"

@@ -8,21 +8,31 @@
 
 Linear maps and norms run once over all computed tokens. The prefix attends to itself once; each bucket attends to the
 prefix and to itself. Padding after the pooled token (the dots) is not computed, up to the longest sequence of a bucket.
+
+A GPU computes attention in tiles of many queries. Texts are shorter, so there several share a tile: they attend as one
+long sequence, with a mask in which none sees another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
-from vlmadapt.core.cost import bucket_cost
+from vlmadapt.core.cost import bucket_cost, sequences_per_tile
 from vlmadapt.core.hooks import Read
 from vlmadapt.core.token_map import TokenMap
+
+CAUSAL: Final = "causal"
+"""The mask of tokens that see themselves and all earlier ones: attention has kernels that need no such mask."""
+
+Mask = Tensor | Literal["causal"] | None
+"""Which query may attend to which key, True is "may": (s, T), or (n, s, T) where it differs by sequence; `CAUSAL`; None
+where all see all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,25 +43,41 @@ class Bucket:
         rows: (n,) which of the N sequences they are; None for all of them, in order.
         shape: n, and the number s of suffix tokens of each that are computed.
         keys: (P + s,) positions in the whole sequence of the prefix and of those suffix tokens.
-        mask: which query may attend to which key, (s, P + s), or (n, s, P + s) where it differs by sequence; None where
-            all see all.
+        mask: which suffix tokens may attend to which tokens of the prefix and of the sequences that attend together.
+        together: number g of sequences that attend as one.
     """
 
     rows: Tensor | None
     shape: tuple[int, int]
     keys: Tensor
-    mask: Tensor | None
+    mask: Mask
+    together: int = 1
 
     @property
     def size(self) -> int:
         """Computed suffix tokens n * s."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def attending(self) -> tuple[int, int]:
+        """The shape in which suffix tokens attend, (n / g, g * s)."""
+        return self.shape[0] // self.together, self.together * self.shape[1]
+
+    def tile(self, x: Tensor) -> Tensor:
+        """Tokens (G, n, r, width) of each sequence -> (G, n / g, g * r, width), of sequences that attend together."""
+        return x if self.together == 1 else x.unflatten(1, (-1, self.together)).flatten(2, 3)
+
+    def untile(self, x: Tensor) -> Tensor:
+        """The inverse of `tile`."""
+        return x if self.together == 1 else x.unflatten(2, (self.together, -1)).flatten(1, 2)
+
     def select_mask(self, mask: Tensor | None) -> Tensor | None:
-        """The bucket's rows and keys of a mask (N|1, n, T) over whole sequences."""
-        if mask is None or self.rows is None:
-            return mask
-        return (mask if mask.shape[0] == 1 else mask[self.rows])[:, :, self.keys]
+        """The bucket's rows and keys of a mask (N|1, r, T) over whole sequences, for queries in tiles."""
+        if mask is None:
+            return None
+        if self.rows is not None:
+            mask = (mask if mask.shape[0] == 1 else mask[self.rows])[:, :, self.keys]
+        return mask if self.together == 1 else _tiled(mask, len(self.keys) - self.shape[1], self.together)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +100,7 @@ class Packing:
     packed_index: Tensor | None
     row_order: Tensor | None
     mask: Tensor | None
-    prefix_mask: Tensor | None
-    _read_masks: dict[tuple[Read | str, ...], tuple[Tensor | None, ...]] = field(default_factory=dict, repr=False)
+    prefix_mask: Mask
 
     def patches(self, device: torch.device) -> Tensor:
         """(T,) 1 + the number of the patch at each position of the whole sequence, 0 where another token stands."""
@@ -92,14 +117,26 @@ class Packing:
 
         return self.map.index(("read patch numbers", key), device, make)
 
-    def read_masks(self, reads: Iterable[Read | str]) -> tuple[Tensor | None, ...]:
+    def masks(self, dtype: torch.dtype) -> list[Mask]:
+        """Mask of each bucket, for scores of a dtype."""
+        return [self._added(bucket.mask, dtype) for bucket in self.buckets]
+
+    def read_masks(self, reads: Iterable[Read | str], dtype: torch.dtype) -> list[Mask]:
         """For each bucket, the mask lines (n|1, tokens read, keys) of the tokens that are read."""
         key = tuple(reads)
-        if key not in self._read_masks:
-            with torch.inference_mode(False):
-                lines = None if self.mask is None else _mask_lines(self.map, self.mask, key)
-                self._read_masks[key] = tuple(bucket.select_mask(lines) for bucket in self.buckets)
-        return self._read_masks[key]
+
+        def make() -> tuple[Tensor | None, ...]:
+            lines = None if self.mask is None else _mask_lines(self.map, self.mask, key)
+            return tuple(bucket.select_mask(lines) for bucket in self.buckets)
+
+        masks = self.map.once((id(self), "read masks", key), make)
+        return [self._added(mask, dtype) for mask in masks]
+
+    def _added(self, mask: Mask, dtype: torch.dtype) -> Mask:
+        """A mask in the form that attention takes fastest: on a GPU as what it adds to its scores."""
+        if not isinstance(mask, Tensor) or not mask.is_cuda:
+            return mask
+        return self.map.once((id(mask), "added", dtype), lambda: _added(mask, dtype))
 
 
 def pack(token_map: TokenMap, device: torch.device, *, causal: bool, by_length: bool) -> Packing:
@@ -160,12 +197,54 @@ def _packing(token_map: TokenMap, ends: list[int], causal: bool, cost: float, de
         )
     prefix_mask = None if mask is None else (mask if mask.ndim == 2 else mask[0])[:prefix_len, :prefix_len]
     on = _on(device)
-    moved = tuple(Bucket(on(b.rows), b.shape, b.keys.to(device), on(b.mask)) for b in buckets)
-    return Packing(token_map, moved, on(packed_index), on(row_order), on(mask), on(prefix_mask))
+    moved = tuple(
+        Bucket(on(b.rows), b.shape, b.keys.to(device), on(_simplest(b.mask)), b.together)
+        for b in (_in_tiles(bucket, prefix_len, device) for bucket in buckets)
+    )
+    return Packing(token_map, moved, on(packed_index), on(row_order), on(mask), on(_simplest(prefix_mask)))
+
+
+def _in_tiles(bucket: Bucket, prefix_len: int, device: torch.device) -> Bucket:
+    """The bucket with as many sequences attending together as fit a tile of the device, where one mask serves all."""
+    if not isinstance(bucket.mask, Tensor) or bucket.mask.ndim != 2:
+        return bucket
+    together = sequences_per_tile(device.type, *bucket.shape)
+    if together == 1:
+        return bucket
+    mask = _tiled(bucket.mask[None], prefix_len, together)[0]
+    return replace(bucket, mask=mask, together=together)
+
+
+def _tiled(mask: Tensor, prefix_len: int, together: int) -> Tensor:
+    """Mask (n|1, r, P + s) -> (n / g|1, g * r, P + g * s): sequences in a tile see the prefix and their own tokens.
+
+    What they may see of the prefix and of their own tokens is what the mask of each says.
+    """
+    rows = mask.expand(together, -1, -1) if len(mask) == 1 else mask
+    prefix, own = rows.unflatten(0, (-1, together)).split([prefix_len, mask.shape[2] - prefix_len], dim=3)
+    tiles, _, r, s = own.shape
+    apart = own.new_zeros(tiles, together, r, together, s)
+    for place in range(together):
+        apart[:, place, :, place] = own[:, place]
+    return torch.cat([prefix.flatten(1, 2), apart.flatten(3, 4).flatten(1, 2)], dim=2)
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a query may attend, else -inf; lines start at multiples of 16 values, as attention kernels need."""
+    *lines, keys = mask.shape
+    room = torch.zeros(*lines, -(-keys // 16) * 16, dtype=dtype, device=mask.device)[..., :keys]
+    return room.masked_fill_(~mask, float("-inf"))
 
 
 def _on(device: torch.device) -> Any:
-    return lambda tensor: None if tensor is None else tensor.to(device).contiguous()
+    return lambda mask: mask.to(device).contiguous() if isinstance(mask, Tensor) else mask
+
+
+def _simplest(mask: Mask) -> Mask:
+    """`CAUSAL` where that is what a mask says."""
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
+        return mask
+    return CAUSAL if torch.equal(mask, torch.ones_like(mask).tril()) else mask
 
 
 def _attention_mask(token_map: TokenMap, causal: bool) -> Tensor | None:

@@ -85,11 +85,14 @@ class Backbone(nn.Module):
         return self
 
     def hold_weights_in(self, dtype: torch.dtype) -> Backbone:
-        """Store linear maps, attention and convolutions in half precision, to be run under autocast to it.
+        """Store the weights that dominate the cost in half precision, to be run under autocast to it.
 
         `identity` stays that of the loaded weights.
         """
         self._identity = self.identity()
+        if dtype is torch.float16:
+            for tower in (self.text, self.image):
+                tower.hold_blocks_in(dtype)
         cast_weights(self.model, dtype)
         return self
 

@@ -13,10 +13,12 @@ class BlockParts(Protocol):
     Queries and keys of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
 
     Attributes:
+        module: the block itself.
         heads: number of attention heads.
         norms: the frozen modules of `norm1` and `norm2`, to be copied where a method trains them.
     """
 
+    module: nn.Module
     heads: int
     norms: tuple[nn.Module, nn.Module]
 

@@ -22,7 +22,7 @@ class ResidualAttentionBlock(BlockParts):
     """open_clip's `ResidualAttentionBlock` (all its native CLIP towers)."""
 
     def __init__(self, block: Any):
-        self._block = block
+        self._block = self.module = block
         self._attention = block.attn
         self.heads: int = block.attn.num_heads
         self.norms = (block.ln_1, block.ln_2)

@@ -15,8 +15,7 @@ class CompiledParts:
     """
 
     def __init__(self, parts: BlockParts):
-        self.heads = parts.heads
-        self.norms = parts.norms
+        self.module, self.heads, self.norms = parts.module, parts.heads, parts.norms
         self.norm1 = torch.compile(parts.norm1, dynamic=True)
         self.query = torch.compile(parts.query, dynamic=True)
         self.key_value = torch.compile(parts.key_value, dynamic=True)

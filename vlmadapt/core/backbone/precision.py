@@ -1,8 +1,11 @@
 """Frozen weights in half precision, so that autocast does not cast them at every step.
 
-Linear maps, attention and convolutions are stored in float16 or bfloat16; norms, embeddings, projections and the logit
-scale stay in float32. Everything runs under autocast of the same precision, which then has only activations to cast and
-computes norms in float32, as the official code of these methods does.
+Linear maps, attention and convolutions are stored in float16 or bfloat16; embeddings, projections and the logit scale
+stay in float32. Everything runs under autocast of the same precision, which then has only activations to cast.
+
+In float16, blocks run without autocast, their norms and residuals in float16 too (`HalfParts`), as published code for
+CLIP runs them. With the 8 bits of bfloat16 small differences between features would be lost in a residual, so there
+norms and residuals stay in float32.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class TimmAttentionParts(BlockParts):
     """What timm's blocks have in common: joined or separate query, key and value maps, norms of heads, sub-norm."""
 
     def __init__(self, block: Any):
-        self._block = block
+        self._block = self.module = block
         self._attention = block.attn
         self._positions: Callable[[], Tensor] | None = None
         self.heads: int = block.attn.num_heads

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.backbone.blocks import views
+from vlmadapt.core.backbone.half_parts import HalfParts
 from vlmadapt.core.backbone.image_transformers import ImageTransformer, image_transformer, timm_joint_width
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import BackboneError
@@ -40,6 +41,16 @@ class _Tower:
     causal: bool = False
     pooled: tuple[str, ...] = ()
     family: str
+    _held: torch.dtype | None = None
+
+    def hold_blocks_in(self, dtype: torch.dtype) -> None:
+        """Store the blocks in half precision and run them in it."""
+        self.blocks = tuple(HalfParts(block, dtype) for block in self.blocks)
+        self._held = dtype
+
+    def _in_blocks(self, tokens: Tensor) -> Tensor:
+        """Tokens in the precision that the blocks run in."""
+        return tokens if self._held is None else tokens.to(self._held)
 
     @property
     def depth(self) -> int:
@@ -94,7 +105,7 @@ class ImageTower(_Tower):
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> tokens (B, leading + patches, width) as block 0 receives them."""
-        return self._opened.embed(images)
+        return self._in_blocks(self._opened.embed(images))
 
     def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
         """Embed appended tokens (..., width): the first norm, no position."""
@@ -248,7 +259,7 @@ class TextTower(_Tower):
         tokens = self._text.token_embedding(ids)
         if self._cls is not None:
             tokens = torch.cat([tokens, self._cls.expand(len(ids), 1, -1)], dim=1)
-        return self.embed_extra(tokens, slice(0, tokens.shape[1]))
+        return self._in_blocks(self.embed_extra(tokens, slice(0, tokens.shape[1])))
 
     def words(self, text: str) -> Tensor:
         """Token embeddings (n, width) of a text, without positions, start and end of text."""
