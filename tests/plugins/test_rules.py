@@ -161,7 +161,9 @@ def test_with_frozen_weights_in_half_precision(name: str, dtype: torch.dtype) ->
     method = subject(name).trained.method
     exact = outcome(subject(name), method, "reference")
     cast_at_use, held = (
-        rounding(exact, outcome(MethodUnderTest(name, backbone=weights, precision=dtype), method, "planned", LOSS_SCALE))
+        rounding(
+            exact, outcome(MethodUnderTest(name, backbone=weights, precision=dtype), method, "planned", LOSS_SCALE)
+        )
         for weights in (tiny_clip(), held_in(dtype))
     )
     if "loss" in held:

@@ -16,10 +16,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vlmadapt import registry
-from vlmadapt.core.method import Method
+from vlmadapt.core.cuda_graph import CudaGraph
+from vlmadapt.core.method import Method, trainable_count
 from vlmadapt.testing import MethodUnderTest
 from vlmadapt.testing.training import OneProcess
-from vlmadapt.training.capture import MAX_RECORDINGS, WARM_UP, CapturedStep, CudaGraph
+from vlmadapt.training.capture import MAX_RECORDINGS, WARM_UP, CapturedStep
 from vlmadapt.training.step import StepNumbers, TrainingStep
 from vlmadapt.training.trainer import StepTrainer
 
@@ -98,10 +99,17 @@ class Breaking(Recorded):
 class World:
     """A method with its trainer, and batches of random images."""
 
-    def __init__(self, method: str = "mmrl", device: str = "cpu", precision: str = "fp32", **options: Any):
+    def __init__(
+        self,
+        method: str = "mmrl",
+        device: str = "cpu",
+        precision: str = "fp32",
+        accelerator: OneProcess | None = None,
+        **options: Any,
+    ):
         tested = MethodUnderTest(method, options or (OPTIONS if method == "mmrl" else {}))
         self.method = tested.build().to(device)
-        process = OneProcess()
+        process = accelerator or OneProcess()
         process.device = torch.device(device)
         recipe = replace(tested.recipe, precision=precision)
         self.trainer = StepTrainer(self.method, recipe, cast(Accelerator, process))
@@ -175,7 +183,7 @@ def test_a_step_is_captured_after_warming_up_and_then_only_replayed() -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Wrong, "differs from an eager one by"),
+        (Wrong, "its replay differs from an eager step by"),
         (Refusing, "operation not permitted when stream"),
         (Odd, "what the method did"),
         (Breaking, "out of memory"),
@@ -274,12 +282,6 @@ def test_frozen_activations_that_are_computed_in_a_capture_are_dropped() -> None
     assert not made[0].made & {id(value) for value in classifier.kept()}
 
 
-def test_several_processes_step_eagerly() -> None:
-    there = World()
-    there.trainer._accelerator.num_processes = 2  # type: ignore[misc]
-    assert CapturedStep(there.step, there.graph()).reason == "several processes exchange gradients"
-
-
 def test_only_so_many_shapes_are_captured() -> None:
     there = World()
     made: list[Recorded] = []
@@ -304,13 +306,14 @@ METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugi
 @pytest.mark.parametrize("method", METHODS)
 def test_on_a_gpu_replayed_steps_are_the_eager_ones(method: str) -> None:
     steps = WARM_UP + 4
-    there, eager = World(method, "cuda"), World(method, "cuda")
-    if not any(p.requires_grad for p in there.method.parameters()):
+    if not trainable_count(MethodUnderTest(method).build()):
         pytest.skip("nothing is trained step by step")
+    there, eager = World(method, "cuda"), World(method, "cuda")
     step = CapturedStep(there.step, CudaGraph)
     step.start_epoch()
     numbers, expected = list(there.run(step, steps)), list(eager.run(eager.step, steps))
     assert step.captured or there.method.dynamic_step, step.reason
-    torch.testing.assert_close(torch.tensor(numbers), torch.tensor(expected), rtol=1e-6, atol=1e-6)
+    for found, wanted in zip(numbers, expected, strict=True):  # the terms of a dynamic step differ
+        assert found == pytest.approx(wanted, rel=1e-6, abs=1e-6)
     for name, value in there.method.state_dict().items():
         torch.testing.assert_close(value, eager.method.state_dict()[name], rtol=1e-6, atol=1e-6)

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlmadapt.core.captured_scores import scorer
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import ClassGroup, group_sha256
 from vlmadapt.data.transforms import test_transform
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.roles import Role
 from vlmadapt.runs.session import Session
 
@@ -120,13 +121,17 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
     """Class index and confidence (2, images) of this process's images, zero for all others.
 
     They stay on the device until the last batch is launched, so that the host waits for no batch.
+
+    Raises:
+        VlmadaptError: scores are not finite.
     """
     found: list[Tensor] = []
     places: list[Tensor] = []
     with classifier.unchanged():
+        score = scorer(classifier, group.classes, group.role)
         for batch in Feed(classifier.device)(batches):
             if len(batch.indices):
-                scores = classifier.scores(batch.images, group.classes, group.role)
+                scores = score(batch.images)
                 confidence = scores.softmax(dim=-1).amax(dim=-1)
                 found.append(torch.stack((scores.argmax(dim=-1).double(), confidence.double())))
                 places.append(batch.indices)
@@ -134,6 +139,11 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
     whole = torch.zeros(2, len(group.examples), dtype=torch.float64)
     if found:
         whole[:, torch.cat(places)] = torch.cat(found, dim=1).cpu()
+    if not whole.isfinite().all():
+        raise VlmadaptError(
+            f"scores of the images of '{group.name}' are not finite numbers, so no class can be chosen; in fp16 a "
+            "backbone may overflow: use --precision fp32 (of `fit`: --train.precision fp32)."
+        )
     return whole
 
 

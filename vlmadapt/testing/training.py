@@ -63,10 +63,10 @@ class MemoryBatches:
 class WatchedTrainer(StepTrainer):
     """Keeps the gradients of the current step's optimiser steps."""
 
-    def start_step(self, lr: float, weight: float, step: int) -> None:
+    def start_step(self, lr: float, weight: float, step: int, batch: int = 0) -> None:
         """Drop the gradients of the previous step."""
         self.applied: list[list[Tensor | None]] = []
-        super().start_step(lr, weight, step)
+        super().start_step(lr, weight, step, batch)
 
     def apply(self, gradients: list[Tensor | None]) -> None:
         """One step of the optimiser."""

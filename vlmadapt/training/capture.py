@@ -5,24 +5,25 @@ packings, the optimiser's state, cuBLAS workspaces). Then the step is captured. 
 replayed once and compared with an eager step on the same inputs; where they differ, or where a step cannot be captured,
 steps stay eager and `reason` says why.
 
-With several processes steps stay eager: a capture that fails in one process only would leave the others waiting in the
-gradient exchange.
+Several processes capture the same step, gradient exchange included, and replay it if all of them can: one that runs
+eagerly among others that replay would be waited for in vain.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from vlmadapt.core.cuda_graph import CudaGraph, Graph, first_cause
 from vlmadapt.core.kept_text import MethodState
 from vlmadapt.text import first_line
 from vlmadapt.training.step import StepNumbers, TrainingStep
+
+T = TypeVar("T")
 
 WARM_UP = 3
 """Eager steps of a batch shape before its step is captured."""
@@ -37,65 +38,9 @@ HALF_TOLERANCE = 1e-2
 Sums whose order is not fixed differ in the last digit, and Adam divides by the size of a gradient, which may be small.
 """
 
-Function = Callable[[], StepNumbers]
 
-
-class Graph(Protocol):
-    """A recording of a step; a stand-in takes its place in tests without a GPU."""
-
-    def warm_up(self) -> AbstractContextManager[object]:
-        """Where eager steps run before the capture."""
-
-    def capture(self, step: Function) -> StepNumbers:
-        """Record a step without running it; its results are tensors that each replay fills."""
-
-    def replay(self) -> None:
-        """Run the recorded step."""
-
-    def random_state(self) -> Tensor | None:
-        """State of the random numbers that a replay draws from."""
-
-    def set_random_state(self, state: Tensor | None) -> None:
-        """Restore `random_state`."""
-
-
-class CudaGraph:
-    """A CUDA graph with memory of its own.
-
-    Errors of other threads do not end a capture ("thread_local"): the loader's thread pins memory at any time.
-    """
-
-    def __init__(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
-        self._stream = torch.cuda.Stream()
-
-    def warm_up(self) -> AbstractContextManager[object]:
-        """A side stream, after and before everything on the current one."""
-        return _on_side_stream(self._stream)
-
-    def capture(self, step: Function) -> StepNumbers:
-        """Record a step."""
-        gc.collect()  # cycles of the warm-up hold device memory
-        current = torch.cuda.current_stream()
-        try:
-            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-                return step()
-        except BaseException:
-            _leave_failed_capture(current)
-            raise
-
-    def replay(self) -> None:
-        """Run the recorded step."""
-        self._graph.replay()
-
-    def random_state(self) -> Tensor | None:
-        """State of the device's generator."""
-        return torch.cuda.get_rng_state()
-
-    def set_random_state(self, state: Tensor | None) -> None:
-        """Restore `random_state`."""
-        if state is not None:
-            torch.cuda.set_rng_state(state)
+class _NotCaptured(Exception):
+    """Reason why a step has to run eagerly."""
 
 
 class CapturedStep:
@@ -118,8 +63,8 @@ class CapturedStep:
         self.reason: str | None = None
         if step.classifier.method.dynamic_step:
             self.reason = "the operations of the method's step differ between steps"
-        elif step.trainer.processes > 1:
-            self.reason = "several processes exchange gradients"
+        elif not step.trainer.exchanges_on_device:
+            self.reason = "gradients are exchanged through the host, not by NCCL"
 
     @property
     def captured(self) -> bool:
@@ -138,7 +83,8 @@ class CapturedStep:
         """Run or replay the step on images (B, 3, H, W) and labels (B,)."""
         if self.reason is not None:
             return self._step(images, labels)
-        key = (images.shape, images.dtype, self._step.trainer.weight)
+        trainer = self._step.trainer
+        key = (images.shape, images.dtype, trainer.weight, trainer.batch)
         if key in self._recorded:
             return self._recorded[key].replay(images, labels)
         if len(self._recorded) == MAX_RECORDINGS:
@@ -156,25 +102,50 @@ class CapturedStep:
         """Record the step and compare a replay with the eager step, which is the one that counts."""
         del self._warming[key]
         try:
-            recording = _Recording(self._step, graph, images, labels)
-            if self._host_state() != self._state:
-                raise ValueError("it changes the method on the host")
+            recording = self._together(lambda: self._recording(graph, images, labels))
             with _Trial(self._step, recording) as trial:
-                trial.replayed(recording.replay(images, labels))
-        except Exception as error:  # whatever a method raises: as an eager step it runs, or raises for all to see
-            self._give_up(f"the step cannot be captured: {first_line(_cause(error))}")
+                trial.replayed(self._together(lambda: recording.replay(images, labels)))
+        except _NotCaptured as error:
+            self._give_up(error)
             return self._step(images, labels)
         numbers = self._step(images, labels)
-        difference = trial.difference(numbers)
-        if difference <= TOLERANCES.get(self._step.trainer.precision, HALF_TOLERANCE):
-            self._recorded[key] = recording
+        try:
+            self._together(lambda: self._compare(trial, numbers))
+        except _NotCaptured as error:
+            self._give_up(error)
         else:
-            self._give_up(f"a replayed step differs from an eager one by {difference:.1e}")
+            self._recorded[key] = recording
         return numbers
 
-    def _give_up(self, reason: str) -> None:
+    def _together(self, attempt: Callable[[], T]) -> T:
+        """What an attempt gives, if it succeeds in every process.
+
+        Raises:
+            _NotCaptured: it fails in one of them.
+        """
+        reason = None
+        try:
+            found = attempt()
+        except Exception as error:  # whatever a method raises: as an eager step it runs, or raises for all to see
+            reason = first_line(first_cause(error))
+        if self._step.trainer.sum_over_processes(torch.tensor(float(reason is not None))):
+            raise _NotCaptured(reason or "another process cannot capture it")
+        return found
+
+    def _recording(self, graph: Graph, images: Tensor, labels: Tensor) -> _Recording:
+        recording = _Recording(self._step, graph, images, labels)
+        if self._host_state() != self._state:
+            raise ValueError("it changes the method on the host")
+        return recording
+
+    def _compare(self, trial: _Trial, eager: StepNumbers) -> None:
+        difference = trial.difference(eager)
+        if not difference <= TOLERANCES.get(self._step.trainer.precision, HALF_TOLERANCE):
+            raise ValueError(f"its replay differs from an eager step by {difference:.1e}")
+
+    def _give_up(self, error: _NotCaptured) -> None:
         """Run steps eagerly from now on, with nothing left of what a capture has made."""
-        self.reason = reason
+        self.reason = f"the step cannot be captured: {error}"
         self._recorded.clear()
         self._warming.clear()
         self._step.classifier.drop_kept()
@@ -261,28 +232,3 @@ def _relative(found: Tensor, expected: Tensor) -> float:
         return 0.0 if torch.equal(found.nan_to_num(), expected.nan_to_num()) else float("inf")
     size = float(expected.norm())
     return float((found - expected).norm()) / size if size else float(found.norm())
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The first error: leaving a capture that has failed raises another one, which says less."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
-
-
-@contextmanager
-def _on_side_stream(stream: torch.cuda.Stream) -> Iterator[None]:
-    current = torch.cuda.current_stream()
-    stream.wait_stream(current)
-    try:
-        with torch.cuda.stream(stream):
-            yield
-    finally:
-        current.wait_stream(stream)
-
-
-def _leave_failed_capture(current: torch.cuda.Stream) -> None:
-    """Go back to the stream that was current; torch stays on the capture's, and its generator in the capture."""
-    torch.cuda.set_stream(current)
-    generator = torch.cuda.default_generators[current.device_index]
-    generator.graphsafe_set_state(generator.clone_state())

@@ -191,7 +191,7 @@ class TrainingLoop:
     def _step(self, batch: Batch) -> StepNumbers:
         progress, trainer = self.progress, self.trainer
         lr = learning_rate(self.recipe, progress.epoch, progress.step, len(self.batches))
-        trainer.start_step(lr, trainer.weight_of(len(batch.labels), batch.total), progress.steps)
+        trainer.start_step(lr, trainer.weight_of(len(batch.labels), batch.total), progress.steps, batch.total)
         images, labels = batch.images, batch.labels
         if not len(labels):  # an empty shard takes part in all communication between processes, with weight 0
             images, labels = images.new_zeros(1, *images.shape[1:]), labels.new_zeros(1)

@@ -34,6 +34,7 @@ class StepTrainer:
         lr: learning rate of the current step, a scalar tensor on the device.
         precision: dtype of autocast, None for full precision.
         weight: weight of this process's loss; the weights of all processes sum to 1.
+        batch: number of images in the batch of all processes.
         interrupted: True if this process requests a stop.
     """
 
@@ -46,7 +47,7 @@ class StepTrainer:
         self._whole_batch = method.whole_batch
         self.precision = DTYPES.get(recipe.precision)
         self.scale = LossScale(device, enabled=recipe.precision == "fp16")
-        self.weight = 1.0
+        self.weight, self.batch = 1.0, 0
         self.interrupted = False
         self._step = torch.zeros((), dtype=torch.long, device=device)
         self._not_finite = torch.zeros((), device=device)  # 1 if this step's update has to be skipped
@@ -66,6 +67,11 @@ class StepTrainer:
         return self._accelerator.num_processes
 
     @property
+    def exchanges_on_device(self) -> bool:
+        """Whether gradients never leave the device; gloo takes those of a GPU through the host."""
+        return self.processes == 1 or self._device.type == "cpu" or torch.distributed.get_backend() == "nccl"
+
+    @property
     def shard(self) -> tuple[int, int]:
         """Which shard of each batch this process trains on, and the number of shards; (0, 1) is the whole batch."""
         return (0, 1) if self._whole_batch else (self._accelerator.process_index, self.processes)
@@ -78,9 +84,16 @@ class StepTrainer:
 
     # -- a step -------------------------------------------------------------------------------------------------------
 
-    def start_step(self, lr: float, weight: float, step: int) -> None:
-        """Set the learning rate, this process's weight and the step's number, counted over the whole run."""
-        self.weight = weight
+    def start_step(self, lr: float, weight: float, step: int, batch: int = 0) -> None:
+        """Set what is known of a step before it starts.
+
+        Args:
+            lr: learning rate.
+            weight: weight of this process's loss.
+            step: the step's number, counted over the whole run.
+            batch: number of images in the batch of all processes.
+        """
+        self.weight, self.batch = weight, batch
         self.lr.fill_(lr)
         self._step.fill_(step)
         self._stop.fill_(float(self.interrupted))
