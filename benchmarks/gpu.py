@@ -1,14 +1,14 @@
 """Training steps, testing and a whole `fit` on one GPU, in under 8 minutes.
 
-    python benchmarks/gpu.py                                           # MMRL, CoOp, MaPLe, PromptSRC at 100 classes
-    python benchmarks/gpu.py --methods mmrl --classes 1000 --batch 32
-    python benchmarks/gpu.py --device cpu --backbone tiny --methods mmrl --classes 5 --steps 2 --fit-classes 3
+    python benchmarks/gpu.py                                           # the table of docs/performance.md
+    python benchmarks/gpu.py --cases mmrl:1000:32 --modes captured     # METHOD:CLASSES:BATCH
+    python benchmarks/gpu.py --device cpu --backbone tiny --cases mmrl:5:4 --steps 2 --fit-classes 3
 
-Prints and writes, for each method: ms per step eager, captured, and captured with compiled blocks; kernels of a step;
-the share of a step that the GPU works; achieved FLOP/s as a share of those of a matrix product measured in the same
-run; peak memory; images per second in testing. Then the wall time of the command `fit`, start-up included, on JPEG
-files of 500 x 375 pixels that it makes. Weights are random. What would start after `--seconds` is left out, and said.
-On a CPU steps are eager, and kernels and the share of the GPU are unknown.
+Prints and writes, for each case: ms per step eager, captured, and captured with compiled blocks; kernels of a step; the
+share of a step that the GPU works; achieved FLOP/s as a share of those of a matrix product measured in the same run;
+peak memory; images per second in testing. Then the wall time of the command `fit`, start-up included, on JPEG files of
+500 x 375 pixels that it makes. Weights are random. What would start after `--seconds` is left out, and said. On a CPU
+steps are eager, and kernels and the share of the GPU are unknown.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, TypeVar, cast
 
 import open_clip
 import torch
 from accelerate import Accelerator
 from data import photographs
+from gpu_report import StepCost, draw, show
 from plan import PlainTrainer, class_names, counted
-from rich.console import Console
-from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from vlmadapt.core.backbone.precision import DTYPES, fast_precision
 from vlmadapt.core.build import build_method, method_class
+from vlmadapt.core.captured_scores import scorer
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Task, total
@@ -49,58 +49,56 @@ from vlmadapt.training.capture import WARM_UP, CapturedStep
 from vlmadapt.training.step import TrainingStep
 from vlmadapt.training.trainer import StepTrainer
 
-EAGER, CAPTURED, COMPILED = "eager", "captured", "captured + compiled"
+EAGER, CAPTURED, COMPILED = MODES = "eager", "captured", "compiled"
+"""How steps run; compiled ones are captured too."""
 TESTED = 100
 """Images per batch in testing."""
 TEMPLATE = "a photo of a {}."
 
+T = TypeVar("T")
 
-@dataclass
-class StepCost:
-    """Cost of a training step; what a device cannot tell is None.
 
-    Attributes:
-        milliseconds: per step.
-        kernels: launched or replayed in a step.
-        busy: share of the step in which the device works.
-        flops: counted in an eager forward and backward pass.
-        of_product: achieved FLOP/s by those of a matrix product in the same precision.
-        peak_bytes: peak of the device's memory, weights included.
-        loss: of the last step.
-        note: why a step that was to be captured ran eagerly.
-    """
+class Case(NamedTuple):
+    """What is measured."""
 
     method: str
     classes: int
     batch: int
-    precision: str
-    mode: str
-    milliseconds: float
-    kernels: float | None
-    busy: float | None
-    flops: float
-    of_product: float
-    peak_bytes: int | None
-    loss: float
-    note: str
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """From METHOD:CLASSES:BATCH."""
+        method, classes, batch = text.split(":")
+        return cls(method, int(classes), int(batch))
+
+
+CASES = [
+    Case("mmrl", 100, 4),
+    Case("mmrl++", 100, 4),
+    Case("coop", 100, 32),
+    Case("maple", 100, 4),
+    Case("promptsrc", 100, 4),
+    Case("mmrl", 1000, 32),
+    Case("coop", 1000, 32),
+]
 
 
 class Setup:
     """A method that takes steps as `fit` does, on images that are on the device."""
 
-    def __init__(self, given: argparse.Namespace, backbone: str, name: str, mode: str):
+    def __init__(self, given: argparse.Namespace, backbone: str, case: Case, mode: str):
         self.device = torch.device(given.device)
         loaded = load_backbone(backbone).to(self.device)
-        recipe = method_class(name).recipe
-        self.precision = "fp32" if self.device.type == "cpu" else given.precision or recipe.precision
+        recipe = method_class(case.method).recipe
+        self.precision = "fp32" if self.device.type == "cpu" else given.precision
         held = fast_precision(self.precision, self.device)
         if held is not None:
             loaded.hold_weights_in(held)
         if mode == COMPILED:
             loaded.compile_blocks()
-        self.names = class_names(given.classes)
+        self.names = class_names(case.classes)
         torch.manual_seed(0)
-        method = build_method(name, loaded, Task(self.names, (TEMPLATE,)), {})
+        method = build_method(case.method, loaded, Task(self.names, (TEMPLATE,)), {})
         process = OneProcess()
         process.device = self.device
         self.trainer = StepTrainer(method, replace(recipe, precision=self.precision), cast(Accelerator, process))
@@ -110,8 +108,8 @@ class Setup:
         if isinstance(self.step, CapturedStep):
             self.step.start_epoch()
         self.size = loaded.image.size
-        self.images = torch.randn(given.batch, 3, *self.size, device=self.device)
-        self.labels = torch.arange(given.batch, device=self.device) % given.classes
+        self.images = torch.randn(case.batch, 3, *self.size, device=self.device)
+        self.labels = torch.arange(case.batch, device=self.device) % case.classes
         self.steps = 0
 
     def take(self, count: int) -> float:
@@ -170,9 +168,9 @@ def product_rate(device: torch.device, precision: str) -> float:
     return 2 * size**3 / min(seconds(device, lambda: a @ a) for _ in range(10))
 
 
-def measure_step(given: argparse.Namespace, backbone: str, name: str, mode: str, known: list[StepCost]) -> StepCost:
+def measure_step(given: argparse.Namespace, backbone: str, case: Case, mode: str, known: list[StepCost]) -> StepCost:
     gc.collect()  # of the setup before
-    setup = Setup(given, backbone, name, mode)
+    setup = Setup(given, backbone, case, mode)
     if setup.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     setup.take(WARM_UP + 2)
@@ -182,21 +180,22 @@ def measure_step(given: argparse.Namespace, backbone: str, name: str, mode: str,
     loss = setup.take(1)
     note = setup.step.reason or "" if isinstance(setup.step, CapturedStep) else ""
     # Torch does not see the operations of compiled blocks.
-    flops = next((cost.flops for cost in known if cost.method == name), None) or counted(setup.plain)
+    flops = next((cost.flops for cost in known if cost.case == case), None) or counted(setup.plain)
     share = flops / taken / product_rate(setup.device, setup.precision)
     return StepCost(
-        name, given.classes, given.batch, setup.precision, mode, 1e3 * taken, seen and seen[0],
-        seen and min(seen[1] / taken, 1.0), flops, share, peak, loss, note,
+        *case, setup.precision, mode, 1e3 * taken, seen and seen[0], seen and min(seen[1] / taken, 1.0), flops, share,
+        peak, loss, note,
     )  # fmt: skip
 
 
-def measure_testing(given: argparse.Namespace, backbone: str, name: str) -> float:
+def measure_testing(given: argparse.Namespace, backbone: str, case: Case) -> float:
     """Images per second, texts kept, images on the device."""
-    setup = Setup(given, backbone, name, EAGER)
+    setup = Setup(given, backbone, case, EAGER)
     images = torch.randn(TESTED, 3, *setup.size, device=setup.device)
+    scores = scorer(setup.classifier, setup.names, SEEN)
 
     def score() -> list[Tensor]:
-        return [setup.classifier.scores(images, setup.names, SEEN).argmax(-1) for _ in range(given.steps)]
+        return [scores(images).argmax(-1) for _ in range(given.steps)]
 
     with setup.classifier.unchanged():
         score()
@@ -213,9 +212,9 @@ def measure_fit(given: argparse.Namespace, backbone: str, folder: Path) -> float
         rows.append(f'"{example.path}","{classes[number % len(classes)]}",{part}')
     (folder / "images.csv").write_text("\n".join(rows) + "\n")
     command = [
-        sys.executable, "-m", "vlmadapt", "fit", "--method", given.methods.split(",")[0], "--backbone", backbone,
+        sys.executable, "-m", "vlmadapt", "fit", "--method", given.cases[0].method, "--backbone", backbone,
         "--data", str(folder / "images.csv"), "--shots", str(given.shots), "--out", str(folder / "run"),
-        "--augment", given.augment,
+        "--augment", given.augment, "--train.precision", "fp32" if given.device == "cpu" else given.precision,
     ]  # fmt: skip
     if given.fit_epochs:
         command += ["--train.epochs", str(given.fit_epochs)]
@@ -241,54 +240,11 @@ def card(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
-def show(results: dict[str, object], costs: list[StepCost]) -> None:
-    table = Table(title=f"{results['device']}, torch {results['torch']}, {results['backbone']} with random weights")
-    for column in ("method", "classes", "batch", "precision", "step", "ms", "kernels", "GPU works", "of a product",
-                   "peak MiB", "loss"):  # fmt: skip
-        table.add_column(column, justify="left" if column in ("method", "step") else "right")
-    for cost in costs:
-        table.add_row(
-            cost.method, str(cost.classes), str(cost.batch), cost.precision, cost.mode, f"{cost.milliseconds:.2f}",
-            "" if cost.kernels is None else f"{cost.kernels:.0f}", "" if cost.busy is None else f"{cost.busy:.0%}",
-            f"{cost.of_product:.1%}", "" if cost.peak_bytes is None else f"{cost.peak_bytes / 2**20:.0f}",
-            f"{cost.loss:.4f}",
-        )  # fmt: skip
-    console = Console(width=130)
-    console.print(table)
-    for cost in costs:
-        if cost.note:
-            console.print(f"{cost.method}, {cost.mode}: ran eagerly, {cost.note}.")
-    for name in ("test_images_per_second", "fit_seconds", "left_out"):
-        if results[name]:
-            console.print(f"{name.replace('_', ' ')}: {results[name]}")
-
-
-def draw(results: dict[str, object], costs: list[StepCost], path: Path) -> None:
-    """Time per step of each method, one bar for each way of stepping."""
-    import matplotlib.pyplot as plt
-
-    methods, modes = (list(dict.fromkeys(getattr(c, name) for c in costs)) for name in ("method", "mode"))
-    figure, panel = plt.subplots(figsize=(7, 1 + 0.8 * len(methods)))
-    for place, mode in enumerate(modes):
-        mine = [c for c in costs if c.mode == mode]
-        at = [methods.index(c.method) + place * 0.8 / len(modes) for c in mine]
-        bars = panel.barh(at, [c.milliseconds for c in mine], height=0.75 / len(modes), label=mode)
-        panel.bar_label(bars, fmt="%.1f", padding=3)
-    panel.set_yticks([i + 0.4 * (1 - 1 / len(modes)) for i in range(len(methods))], methods)
-    panel.invert_yaxis()
-    panel.set(xlabel="ms per step", title=f"{results['device']}, {costs[0].classes} classes, batch {costs[0].batch}")
-    panel.margins(x=0.12)
-    panel.legend(frameon=False)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-
-
 def main() -> None:
     given = arguments()
     began = time.perf_counter()
     device = torch.device(given.device)
-    modes = [EAGER, CAPTURED, COMPILED] if device.type == "cuda" else [EAGER]
+    modes = given.modes if device.type == "cuda" else [EAGER]
     costs: list[StepCost] = []
     tested: dict[str, float] = {}
     left_out: list[str] = []
@@ -307,34 +263,33 @@ def main() -> None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps({**results, "steps": [asdict(cost) for cost in costs]}, indent=2) + "\n")
 
-    def step(name: str, mode: str, backbone: str) -> None:
-        attempt(f"{name}, {mode}", lambda: costs.append(measure_step(given, backbone, name, mode, costs)))
+    def step(case: Case, mode: str, backbone: str) -> None:
+        attempt(f"{case}, {mode}", lambda: costs.append(measure_step(given, backbone, case, mode, costs)))
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         backbone = random_weights(given.backbone, folder)
-        methods = given.methods.split(",")
-        for mode in modes[:2]:
-            for name in methods:
-                step(name, mode, backbone)
-        for name in methods:
-            attempt(f"testing {name}", lambda n=name: tested.update({n: measure_testing(given, backbone, n)}))
+        for mode in (mode for mode in modes if mode != COMPILED):
+            for case in given.cases:
+                step(case, mode, backbone)
+        for name, case in {case.method: case for case in reversed(given.cases)}.items():
+            attempt(f"testing {name}", lambda n=name, c=case: tested.update({n: measure_testing(given, backbone, c)}))
         attempt("fit", lambda: results.update(fit_seconds=measure_fit(given, backbone, folder)))
-        for mode in modes[2:]:  # compiling takes longest
-            for name in methods:
-                step(name, mode, backbone)
+        for case in given.cases if COMPILED in modes else []:  # compiling takes longest
+            step(case, COMPILED, backbone)
     show(results, costs)
     draw(results, costs, given.picture)
 
 
+def _listed(parse: Callable[[str], T]) -> Callable[[str], list[T]]:
+    return lambda text: [parse(word) for word in text.split(",")]
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--methods", default="mmrl,coop,maple,promptsrc", help="methods that need no support set; `fit` runs the first"
-    )
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="by default that of each method's recipe")
+    parser.add_argument("--cases", type=_listed(Case.parse), default=CASES, help="`fit` runs the first one's method")
+    parser.add_argument("--modes", type=_listed(str), default=list(MODES))
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp16", help="on a GPU")
     parser.add_argument("--steps", type=int, default=50, help="steps that are timed")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--backbone", default="ViT-B-16", help="architecture of open_clip, or tiny")

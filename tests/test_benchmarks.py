@@ -14,7 +14,7 @@ GPU = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
 @pytest.mark.processes
 def test_the_gpu_benchmark_measures_steps_testing_and_a_fit_on_a_cpu(tmp_path: Path) -> None:
-    size = "--backbone tiny --methods coop --classes 3 --steps 1 --fit-classes 2 --shots 2 --fit-epochs 1"
+    size = "--backbone tiny --cases coop:3:4 --steps 1 --fit-classes 2 --shots 2 --fit-epochs 1"
     out = ["--device", "cpu", "--out", str(tmp_path / "gpu.json"), "--picture", str(tmp_path / "gpu.png")]
     done = subprocess.run([sys.executable, str(GPU), *size.split(), *out], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

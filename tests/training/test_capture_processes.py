@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,20 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from tests.training.test_capture import LR, Recorded, Refusing, World
+from tests.training.test_capture import LR, Recorded, World
 from vlmadapt.testing.training import OneProcess
 from vlmadapt.training.capture import WARM_UP, CapturedStep
+from vlmadapt.training.step import StepNumbers
 
 STEPS = WARM_UP + 4
+
+
+class Refusing(Recorded):
+    """Fails at the end of a capture: the stand-in runs what it captures, so both take part in the exchange."""
+
+    def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+        super().capture(step)
+        raise RuntimeError("operation not permitted when stream is capturing")
 
 
 class OneOfTwo(OneProcess):
@@ -75,3 +85,22 @@ def test_where_one_cannot_capture_both_step_eagerly(tmp_path: Path) -> None:
     assert first["reason"] == "the step cannot be captured: another process cannot capture it"
     assert "operation not permitted" in second["reason"]
     assert all(torch.equal(second["state"][name], value) for name, value in first["state"].items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_exchange_over_nccl_is_captured(tmp_path: Path) -> None:
+    """One process plays one of two: NCCL wants a GPU for each, and one is enough to capture its exchange."""
+    dist.init_process_group("nccl", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    try:
+        found = []
+        for captured in (False, True):
+            there = World(device="cuda", accelerator=OneOfTwo(0))
+            step = CapturedStep(there.step)
+            step.start_epoch()
+            found.append(list(there.run(step if captured else there.step, STEPS)))
+            assert step.reason is None
+            assert step.captured is captured
+        torch.testing.assert_close(torch.tensor(found[1]), torch.tensor(found[0]), rtol=1e-6, atol=1e-6)
+    finally:
+        dist.destroy_process_group()
