@@ -77,9 +77,7 @@ def counted_tokens(backbone: Backbone) -> Iterator[Counter[str]]:
 
     def add(block: Any, x: Sequences, packing: Packing) -> None:
         suffix = sum(bucket.size for bucket in packing.buckets)
-        counts["text" if id(block) in text else "image"] += (
-            x.suffix.shape[0] * suffix + x.prefix.shape[0] * x.map.prefix_len
-        )
+        counts["text" if id(block) in text else "image"] += x.groups * suffix + x.prefix.shape[0] * x.map.prefix_len
 
     def run_block(block: Any, x: Sequences, packing: Packing, adapters: Any) -> Any:
         add(block, x, packing)

@@ -15,7 +15,7 @@ from vlmadapt.core.captured_scores import WARM_UP, CapturedScores
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.cuda_graph import CudaGraph
 from vlmadapt.roles import SEEN
-from vlmadapt.testing import MethodUnderTest
+from vlmadapt.testing import MethodUnderTest, tiny_clip
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 
@@ -120,10 +120,11 @@ def test_scoring_that_changes_the_method_is_never_replayed(monkeypatch: pytest.M
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", METHODS)
 def test_on_a_gpu_replayed_scores_are_the_eager_ones(name: str) -> None:
-    classifier, names, images = classifier_of(name)
+    tested = MethodUnderTest(name, backbone=tiny_clip.__wrapped__())  # one of its own, to be moved
+    classifier, shots = tested.trained, tested.shots(per_class=4)
     classifier.backbone.cuda()
     classifier.method.cuda()
-    images = images.cuda()
+    names, images = shots.names, shots.images.cuda()
     with classifier.unchanged():
         expected = [classifier.scores(batch, names, SEEN) for batch in batches(images)]
         score = CapturedScores(classifier, names, SEEN, CudaGraph)

@@ -11,10 +11,10 @@ from tests.step import class_names, counted_tokens, operators, training_step
 from vlmadapt.testing import MethodUnderTest
 
 WORK = {
-    "mmrl": (1421, 520, 1235),
-    "coop": (2520, 240, 1102),
-    "maple": (2376, 336, 1504),
-    "promptsrc": (2376, 672, 1663),
+    "mmrl": (1421, 520, 1101),
+    "coop": (2520, 240, 972),
+    "maple": (2376, 336, 1336),
+    "promptsrc": (2376, 672, 1483),
 }
 """Tokens that a step puts through the blocks of the text and of the image tower, and operators that compute."""
 

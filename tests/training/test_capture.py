@@ -18,7 +18,7 @@ from torch import Tensor
 from vlmadapt import registry
 from vlmadapt.core.cuda_graph import CudaGraph
 from vlmadapt.core.method import Method, trainable_count
-from vlmadapt.testing import MethodUnderTest
+from vlmadapt.testing import MethodUnderTest, tiny_clip
 from vlmadapt.testing.training import OneProcess
 from vlmadapt.training.capture import MAX_RECORDINGS, WARM_UP, CapturedStep
 from vlmadapt.training.step import StepNumbers, TrainingStep
@@ -107,7 +107,8 @@ class World:
         accelerator: OneProcess | None = None,
         **options: Any,
     ):
-        tested = MethodUnderTest(method, options or (OPTIONS if method == "mmrl" else {}))
+        backbone = None if device == "cpu" else tiny_clip.__wrapped__()  # one of its own, to be moved
+        tested = MethodUnderTest(method, options or (OPTIONS if method == "mmrl" else {}), backbone)
         self.method = tested.build().to(device)
         process = accelerator or OneProcess()
         process.device = torch.device(device)

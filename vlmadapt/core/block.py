@@ -30,7 +30,7 @@ from vlmadapt.core.hooks import (
     Site,
 )
 from vlmadapt.core.packing import CAUSAL, Bucket, Mask, Packing
-from vlmadapt.core.sequences import Sequences
+from vlmadapt.core.sequences import PackedSuffix, Sequences, cut
 from vlmadapt.errors import PluginError
 
 Angles = tuple[Tensor | None, Tensor | None]
@@ -56,7 +56,8 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     if prefix_len:
         attended.insert(0, _attend(block, query, key, value, packing.prefix_mask))
     out = _residuals(block, tokens, normed, _joined(attended), adapters)
-    return Sequences(out[:, :prefix_len], _unpack(out[:, prefix_len:], x, packing), x.map)
+    prefix, suffix = cut(out, 1, prefix_len) if prefix_len else (out[:, :0], out)
+    return Sequences(prefix, _unpacked(suffix, packing), x.map)
 
 
 def run_last_block(
@@ -73,7 +74,7 @@ def run_last_block(
     """
     wanted = read_tokens(x, reads)
     groups = max(tokens.shape[0] for tokens in wanted.values())
-    tokens = torch.cat([t.expand(groups, x.suffix.shape[1], -1, -1) for t in wanted.values()], dim=2)
+    tokens = torch.cat([t.expand(groups, x.map.rows, -1, -1) for t in wanted.values()], dim=2)
     keyed = _norm1(block, _packed(x, packing), adapters)
     key_value = _key_value(block, keyed, adapters)
     (key, *keys), (value, *values) = (_by_bucket(part, x.map.prefix_len, packing) for part in key_value)
@@ -128,21 +129,28 @@ def _rows_of(bucket: Bucket, x: Tensor) -> Tensor:
 
 def _packed(x: Sequences, packing: Packing) -> Tensor:
     """Packed tokens (G, P + M, width): the prefix, then the computed suffix tokens, bucket by bucket."""
-    suffix = x.suffix.flatten(1, 2)
-    suffix = suffix if packing.packed_index is None else suffix.index_select(1, packing.packed_index)
+    suffix = _packed_suffix(x, packing)
     if not x.map.prefix_len:
         return suffix
     groups = max(x.prefix.shape[0], suffix.shape[0])
     return torch.cat([x.prefix.expand(groups, -1, -1), suffix.expand(groups, -1, -1)], dim=1)
 
 
-def _unpack(packed: Tensor, x: Sequences, packing: Packing) -> Tensor:
-    """Suffix tokens (G, M, width) as sequences (G, N, S, width), zeros for padding."""
-    n, s = x.suffix.shape[1:3]
+def _packed_suffix(x: Sequences, packing: Packing) -> Tensor:
+    """The computed suffix tokens (G, M, width); as the block before has left them, where they are the same ones."""
+    if isinstance(x.rest, PackedSuffix) and x.rest.index is packing.packed_index:
+        return x.rest.tokens
+    suffix = x.suffix.flatten(1, 2)
+    return suffix if packing.packed_index is None else suffix.index_select(1, packing.packed_index)
+
+
+def _unpacked(suffix: Tensor, packing: Packing) -> Tensor | PackedSuffix:
+    """Computed suffix tokens (G, M, width) as the rest of sequences."""
+    token_map = packing.map
+    shape = token_map.rows, token_map.length - token_map.prefix_len
     if packing.packed_index is None:
-        return packed.unflatten(1, (n, s))
-    empty = packed.new_zeros(packed.shape[0], n * s, packed.shape[2])
-    return empty.index_copy(1, packing.packed_index, packed).unflatten(1, (n, s))
+        return suffix.unflatten(1, shape)
+    return PackedSuffix(suffix, packing.packed_index, shape)
 
 
 def _norm1(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:

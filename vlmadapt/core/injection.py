@@ -62,7 +62,7 @@ def inject_tokens(
     tower: TextTower | ImageTower, x: Sequences, injection: Injection, layer: int, tokens: Tensor
 ) -> Sequences:
     """Insert a token group (groups, rows, n, width), or overwrite it if it was inserted at an earlier layer."""
-    tokens = tokens.to(x.suffix.dtype)
+    tokens = tokens.to(x.prefix.dtype)
     if injection.at is OVER:
         named = x.name_span(injection.name, tower.leading, tokens.shape[2])
         return named.rewrite(injection.name, tokens, injection.blend)
@@ -94,7 +94,7 @@ def _positions(x: Sequences, span: Span) -> Tensor | slice:
     positions = span.positions
     if positions is None:
         return slice(span.start, span.start + span.length)
-    return x.map.index("context positions", x.suffix.device, lambda: positions)
+    return x.map.index("context positions", x.prefix.device, lambda: positions)
 
 
 def context_span(positions: Tensor) -> Span:

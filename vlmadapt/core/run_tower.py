@@ -87,4 +87,4 @@ def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:
 
 
 def _packing(tower: Tower, x: Sequences, optimizations: Optimizations) -> Packing:
-    return pack(x.map, x.suffix.device, causal=tower.causal, by_length=optimizations.pack)
+    return pack(x.map, x.prefix.device, causal=tower.causal, by_length=optimizations.pack)

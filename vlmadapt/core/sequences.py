@@ -3,16 +3,43 @@
 A sequence has two parts. The `prefix` is the same for all classes (in causal text towers, possibly empty), the `suffix`
 differs. Both have a leading dimension G of groups (images, or variants of a prompt), which is 1 where all groups are
 the same. Positions count from the start of the whole sequence.
+
+Blocks leave out padding and compute the suffixes of sequences that have the same length together. They hand them on as
+they are, and they are put in place only where something else asks for them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from vlmadapt.core.token_map import Span, TokenMap
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSuffix:
+    """Suffix tokens without padding, in the order in which a block computes them.
+
+    Attributes:
+        tokens: (G, M, width).
+        index: (M,) their places among the N * S tokens of all suffixes.
+        shape: N and S.
+    """
+
+    tokens: Tensor
+    index: Tensor
+    shape: tuple[int, int]
+
+    @cached_property
+    def padded(self) -> Tensor:
+        """(G, N, S, width), zero where there is padding."""
+        groups, _, width = self.tokens.shape
+        room = self.tokens.new_zeros(groups, self.shape[0] * self.shape[1], width)
+        return room.index_copy(1, self.index, self.tokens).unflatten(1, self.shape)
 
 
 @dataclass(frozen=True)
@@ -21,13 +48,23 @@ class Sequences:
 
     Attributes:
         prefix: (G, P, width), P >= 0.
-        suffix: (G, N, S, width), N rows (classes, or passes of an image).
+        rest: the suffix, or what a block has computed of it.
         map: positions of all tokens.
     """
 
     prefix: Tensor
-    suffix: Tensor
+    rest: Tensor | PackedSuffix
     map: TokenMap
+
+    @property
+    def suffix(self) -> Tensor:
+        """(G, N, S, width), N rows (classes, or passes of an image)."""
+        return self.rest.padded if isinstance(self.rest, PackedSuffix) else self.rest
+
+    @property
+    def groups(self) -> int:
+        """G of the suffix."""
+        return (self.rest.tokens if isinstance(self.rest, PackedSuffix) else self.rest).shape[0]
 
     @classmethod
     def of(cls, tokens: Tensor, token_map: TokenMap) -> Sequences:
@@ -42,13 +79,15 @@ class Sequences:
         n = tokens.shape[2]
         if tokens.shape[1] == 1 and 0 < at <= self.map.prefix_len:
             prefix, new = _same_groups(self.prefix, tokens[:, 0])
-            joined = torch.cat([prefix[:, :at], new, prefix[:, at:]], dim=1)
+            before, after = cut(prefix, 1, at)
+            joined = torch.cat([before, new, after], dim=1)
             token_map = self.map.insert(at, n, name, hidden=hidden, shared=True, rows=self.map.rows)
             return Sequences(joined, self.suffix, token_map)
         split = self.split(at)
         suffix, new = _same_rows(split.suffix, tokens)
         in_suffix = at - split.map.prefix_len
-        joined = torch.cat([suffix[:, :, :in_suffix], new, suffix[:, :, in_suffix:]], dim=2)
+        before, after = cut(suffix, 2, in_suffix)
+        joined = torch.cat([before, new, after], dim=2)
         token_map = split.map.insert(at, n, name, hidden=hidden, shared=False, rows=joined.shape[1])
         return Sequences(split.prefix, joined, token_map)
 
@@ -72,13 +111,13 @@ class Sequences:
         split = self.split(span.start) if per_row else self
         if stop <= split.map.prefix_len:
             prefix, new = _same_groups(split.prefix, tokens[:, 0])
-            new = _blend(new, prefix[:, span.start : stop], blend)
-            joined = torch.cat([prefix[:, : span.start], new, prefix[:, stop:]], dim=1)
-            return Sequences(joined, split.suffix, split.map)
+            before, old, after = cut(prefix, 1, span.start, stop)
+            joined = torch.cat([before, _blend(new, old, blend), after], dim=1)
+            return Sequences(joined, split.rest, split.map)
         suffix, new = _same_rows(split.suffix, tokens)
         start, stop = span.start - split.map.prefix_len, stop - split.map.prefix_len
-        new = _blend(new, suffix[:, :, start:stop], blend)
-        joined = torch.cat([suffix[:, :, :start], new, suffix[:, :, stop:]], dim=2)
+        before, old, after = cut(suffix, 2, start, stop)
+        joined = torch.cat([before, _blend(new, old, blend), after], dim=2)
         return Sequences(split.prefix, joined, split.map.with_rows(joined.shape[1]))
 
     def read(self, name: str) -> Tensor:
@@ -114,9 +153,9 @@ class Sequences:
         """The same sequences with everything from `position` on in the suffix."""
         if position >= self.map.prefix_len:
             return self
-        tail, suffix = _same_rows(self.prefix[:, None, position:], self.suffix)
-        joined = torch.cat([tail, suffix], dim=2)
-        return Sequences(self.prefix[:, :position], joined, self.map.split_prefix(position))
+        head, tail = cut(self.prefix, 1, position)
+        joined = torch.cat(_same_rows(tail[:, None], self.suffix), dim=2)
+        return Sequences(head, joined, self.map.split_prefix(position))
 
     def _scatter(self, name: str, span: Span, tokens: Tensor, blend: float) -> Sequences:
         """Write over a span whose positions differ by row."""
@@ -133,6 +172,12 @@ class Sequences:
         positions = span.positions
         assert positions is not None
         return self.map.index(("span", name, prefix_len), self.suffix.device, lambda: positions - prefix_len)
+
+
+def cut(x: Tensor, axis: int, *places: int) -> tuple[Tensor, ...]:
+    """The pieces of a tensor between places along an axis; in the backward pass, slices would fill and add zeros."""
+    edges = [0, *places, x.shape[axis]]
+    return x.split([stop - start for start, stop in pairwise(edges)], dim=axis)
 
 
 def _blend(new: Tensor, old: Tensor, blend: float) -> Tensor:
