@@ -50,6 +50,8 @@ class FitSettings:
         step: 'captured' replays the whole training step as a CUDA graph, 'eager' runs it operation by operation; by
             default captured on CUDA if the method's step allows it.
         compile: compile the backbone's blocks with torch; takes a minute at the start and a C++ compiler.
+        zero_shot: test the frozen backbone on the same images too, to compare with; takes the blocks of the image tower
+            that the method touches once more for each test image.
         skip_corrupt: leave broken images out instead of refusing to start.
         augment: 'host' crops, resizes and flips training images as published code does, in the processes that load
             them; 'device' takes the same crops and resizes them where the model runs, which differs by rounding.
@@ -75,6 +77,7 @@ class FitSettings:
     class_chunk: int = 0
     step: Literal["eager", "captured"] | None = None
     compile: bool = False
+    zero_shot: bool = True
     skip_corrupt: bool = False
     augment: Literal["host", "device"] = "host"
     workers: int | None = None

@@ -25,7 +25,7 @@ from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
-from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
+from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
@@ -326,8 +326,9 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         job.owner.check()
         texts = [template.text for template in classifier.templates]
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
-    predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
-    numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
+    zero_shot = job.settings.zero_shot
+    predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
+    numbers = {**_identity(job), **_numbers(job, progress, predictions)}
     if job.owner is not None:
         job.owner.check()
         run.write_metrics(progress.history)
@@ -353,12 +354,17 @@ def _identity(job: _Job) -> dict[str, Any]:
     }
 
 
-def _numbers(job: _Job, progress: TrainingProgress, accuracies: Sequence[Accuracy]) -> dict[str, Any]:
-    """Accuracies and costs."""
+def _numbers(job: _Job, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
+    """Accuracies, what to compare them with, and costs."""
+    accuracies = [p.accuracy() for p in predictions]
     tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
+    zero_shot = {a.name: p.zero_shot_percent for a, p in zip(accuracies, predictions, strict=True)}
+    known = {name: percent for name, percent in zero_shot.items() if percent is not None}
     return {
         "accuracy": summary(accuracies),
-        "groups": [vars(a) for a in accuracies],
+        "chance": with_means({a.name: a.chance for a in accuracies}),
+        **({"zero_shot": with_means(known)} if known else {}),
+        "groups": [a.to_json() for a in accuracies],
         "steps": progress.steps,
         "seconds_per_step": progress.seconds / progress.steps if progress.steps else None,
         "test_images_per_second": tested,
