@@ -50,6 +50,8 @@ class FitSettings:
         step: 'captured' replays the whole training step as a CUDA graph, 'eager' runs it operation by operation; by
             default captured on CUDA if the method's step allows it.
         compile: compile the backbone's blocks with torch; takes a minute at the start and a C++ compiler.
+        select: 'last' keeps the last epoch, as published; 'best' keeps the one with the highest accuracy on the
+            validation images, which are tested after each epoch.
         zero_shot: test the frozen backbone on the same images too, to compare with; takes the blocks of the image tower
             that the method touches once more for each test image.
         skip_corrupt: leave broken images out instead of refusing to start.
@@ -77,6 +79,7 @@ class FitSettings:
     class_chunk: int = 0
     step: Literal["eager", "captured"] | None = None
     compile: bool = False
+    select: Literal["last", "best"] = "last"
     zero_shot: bool = True
     skip_corrupt: bool = False
     augment: Literal["host", "device"] = "host"

@@ -95,6 +95,7 @@ class ResultFile(TypedDict):
     accuracy: dict[str, float]
     chance: NotRequired[dict[str, float]]
     zero_shot: NotRequired[dict[str, float]]
+    selected_epoch: NotRequired[int]
     trainable_parameters: int
     steps: int
     seconds_per_step: float | None
@@ -120,6 +121,7 @@ class Epoch(TypedDict):
     epoch: int
     loss: NotRequired[float]
     train_accuracy: NotRequired[float]
+    val_accuracy: NotRequired[float]
 
 
 def check_data(content: Any) -> None:

@@ -43,6 +43,7 @@ from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
 from vlmadapt.training.progress import TrainingProgress
+from vlmadapt.training.select import BestEpoch, best_epoch, check_selectable
 from vlmadapt.training.support import SupportSet
 from vlmadapt.training.trainer import StepTrainer
 
@@ -121,6 +122,10 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     if resumed:
         _check_backbone(run, classifier.backbone)
+    if settings.select == "best":
+        recipe = settings.recipe
+        trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
+        check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
     support = SupportSet(classifier, splits, settings)
     if not run.state.is_file():
         with torch.no_grad():
@@ -255,6 +260,8 @@ def _run_loop(job: _Job) -> TrainingProgress:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
         if requests:
             raise Interrupted(job.run.folder, epochs, steps, steps)
+    if progress.best:
+        job.classifier.method.load_state_dict(progress.best)
     return progress
 
 
@@ -265,7 +272,8 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     encoded = job.support.views > 0
     batches = _encoded_batches(job, trainer) if encoded else _batches(job, trainer)
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
-    observers = (ProgressBar(job.session.reporter), checkpoints)
+    selection = (BestEpoch(job.support),) if settings.select == "best" else ()
+    observers = (ProgressBar(job.session.reporter), *selection, checkpoints)
     captured = _captured(settings.step, classifier.device)
     return TrainingLoop(
         classifier, job.splits.classes, batches, recipe, trainer, job.support, observers, captured, encoded
@@ -365,6 +373,7 @@ def _numbers(job: _Job, progress: TrainingProgress, predictions: Sequence[Predic
         "chance": with_means({a.name: a.chance for a in accuracies}),
         **({"zero_shot": with_means(known)} if known else {}),
         "groups": [a.to_json() for a in accuracies],
+        **({"selected_epoch": best_epoch(progress)} if progress.best else {}),
         "steps": progress.steps,
         "seconds_per_step": progress.seconds / progress.steps if progress.steps else None,
         "test_images_per_second": tested,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,7 +57,22 @@ class SupportSet:
 
     def validation(self) -> Iterator[ForwardPass]:
         """The validation images of the training classes."""
-        yield from self._forwards(self._val, augmented=False, epoch=0)
+        if not self._classifier.encodes_images_once:
+            yield from self._forwards(self._val, augmented=False, epoch=0)
+            return
+        for output, labels in self._encoded_validation:
+            yield self._classifier.forward(FrozenImages.of_output(output), self._classes, labels)
+
+    @cached_property
+    def _encoded_validation(self) -> list[tuple[Tensor, Tensor]]:
+        """Batches of the image tower's output for the validation images, and their labels."""
+        batches = self._batches(self._val, self._plain, epoch=0)
+        return [(self._classifier.encode(b.images.to(self.device)), b.labels.to(self.device)) for b in batches]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the computation."""
+        return self._classifier.device
 
     @property
     def labels(self) -> Tensor:

@@ -76,6 +76,8 @@ def _taken_for(group: dict[str, Any], name: str) -> str:
 
 
 def _costs(numbers: dict[str, Any]) -> Iterator[str]:
+    if "selected_epoch" in numbers:
+        yield f"epoch {numbers['selected_epoch']} selected on the validation images"
     yield counted(numbers["trainable_parameters"], "trainable parameter")
     if numbers["seconds_per_step"] is not None:
         yield f"{1000 * numbers['seconds_per_step']:.0f} ms per step"
