@@ -126,7 +126,7 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         recipe = settings.recipe
         trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
         check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
-    support = SupportSet(classifier, splits, settings)
+    support = SupportSet(classifier, splits, settings, session.reporter)
     if not run.state.is_file():
         with torch.no_grad():
             classifier.method.prepare(support)

@@ -16,6 +16,7 @@ from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import Splits
 from vlmadapt.data.transforms import Transform, test_transform, train_transform
 from vlmadapt.deprecated import warn_deprecated
+from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.settings import FitSettings
 
 BATCH = 100
@@ -32,7 +33,8 @@ class SupportSet:
             that tower.
     """
 
-    def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings):
+    def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings, reporter: Reporter | None = None):
+        self._reporter = reporter or Reporter(main_process=False)
         self._classifier = classifier
         self._classes, self._train, self._val = splits.classes, splits.train, splits.val
         self._settings = settings
@@ -100,7 +102,12 @@ class SupportSet:
             yield self._classifier.forward(batch.images.to(device), self._classes, batch.labels.to(device))
 
     def _batches(self, examples: Sequence[Example], transform: Transform, epoch: int) -> Iterator[Batch]:
-        settings = self._settings
-        return eval_batches(
+        settings, reporter = self._settings, self._reporter
+        batches = eval_batches(
             examples, transform, batch_size=BATCH, workers=settings.workers, seed=settings.seed, epoch=epoch
         )
+        what = "validation" if examples is self._val else "training"
+        with reporter.bar(f"encoding {what} images", len(examples)):
+            for batch in batches:
+                yield batch
+                reporter.advance(batch.total)
