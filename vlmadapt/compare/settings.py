@@ -30,7 +30,7 @@ TRAINED_LIKE = {
 }
 """Protocols that train like others and differ in what they test."""
 
-IRRELEVANT = ("out", "workers", "data_root", "zero_shot")
+IRRELEVANT = ("out", "workers", "data_root", "zero_shot", "track")
 """Settings that results do not depend on."""
 
 

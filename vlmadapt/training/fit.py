@@ -45,6 +45,7 @@ from vlmadapt.training.observers import Checkpoints, ProgressBar
 from vlmadapt.training.progress import TrainingProgress
 from vlmadapt.training.select import BestEpoch, best_epoch, check_selectable
 from vlmadapt.training.support import SupportSet
+from vlmadapt.training.track import Tracking, check_trackers, log_test, tracking
 from vlmadapt.training.trainer import StepTrainer
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -104,12 +105,14 @@ def fit(
 
 
 def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
-    session = Session.join(settings.workers)
     folder = resume or Path(settings.out or "run")
+    check_trackers(settings.tracker_names)
+    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking")
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
         job = _start(settings, session, run, owner, resumed=resume is not None)
-        return _finish(job, _train(job))
+        with tracking(session.accelerator, settings):
+            return _finish(job, _train(job))
 
 
 def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> _Job:
@@ -273,7 +276,7 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     batches = _encoded_batches(job, trainer) if encoded else _batches(job, trainer)
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
     selection = (BestEpoch(job.support),) if settings.select == "best" else ()
-    observers = (ProgressBar(job.session.reporter), *selection, checkpoints)
+    observers = (ProgressBar(job.session.reporter), *selection, checkpoints, Tracking(job.session.accelerator))
     captured = _captured(settings.step, classifier.device)
     return TrainingLoop(
         classifier, job.splits.classes, batches, recipe, trainer, job.support, observers, captured, encoded
@@ -337,6 +340,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     zero_shot = job.settings.zero_shot
     predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, predictions)}
+    log_test(session.accelerator, numbers, progress.epoch)
     if job.owner is not None:
         job.owner.check()
         run.write_metrics(progress.history)
