@@ -97,7 +97,7 @@ class Classifier:
         Raises:
             DataError: such a method is given other classes.
         """
-        return self._scores(FrozenImages(images), names, role)
+        return self.route(images, names, role)
 
     @torch.inference_mode()
     def scores_and_zero_shot(self, images: Tensor, names: Sequence[str], role: Role) -> tuple[Tensor, Tensor]:
@@ -106,12 +106,17 @@ class Classifier:
         Both share the blocks of the image tower below the first that the method touches.
         """
         frozen = FrozenImages(images)
-        scores = self._scores(frozen, names, role)
+        scores = self.route(frozen, names, role)
         fwd = self.forward(frozen, names)
         text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none
         return scores, self.backbone.logits(similarity(fwd.zero_shot.image, text)).float()
 
-    def _scores(self, images: FrozenImages, names: Sequence[str], role: Role) -> Tensor:
+    def route(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
+        """`scores` outside inference mode, so with gradients where the caller wants them.
+
+        Raises:
+            DataError: see `scores`.
+        """
         self.method.eval()
         if self.method.answers_unseen:
             return self.method.route(self.forward(images, names), role).float()
