@@ -15,7 +15,7 @@ from vlmadapt.runs.run import Run
 def run(arguments: list[str]) -> None:
     """Parse, classify, print."""
     parser = new_parser("predict", "Classify images with a finished run.")
-    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("run", type=str, help="run folder, or hf:OWNER/NAME")
     parser.add_argument("images", type=str, nargs="+", help="image files, or folders of images")
     parser.add_argument("--top", type=int, default=5, help="number of classes for each image")
     parser.add_argument(
@@ -27,13 +27,13 @@ def run(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     if given.top < 1:
         raise DataError(f"--top is {given.top}; name at least one class.")
-    if not Path(given.run).is_dir():
+    if not (given.run.startswith("hf:") or Path(given.run).is_dir()):
         Run.open(Path(given.run))  # raises before torch is imported
     files = _files(given.images)
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load
 
-    predictor = load(Path(given.run), _classes(given.classes), given.backbone, given.precision)
+    predictor = load(given.run, _classes(given.classes), given.backbone, given.precision)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
 
 
