@@ -23,6 +23,9 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     add_precision(parser)
+    parser.add_argument(
+        "--explain", type=str | None, default=None, metavar="PNG", help="draw what the answer for one image rests on"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     given = parse(parser, arguments)
     if given.top < 1:
@@ -30,11 +33,18 @@ def run(arguments: list[str]) -> None:
     if not (given.run.startswith("hf:") or Path(given.run).is_dir()):
         Run.open(Path(given.run))  # raises before torch is imported
     files = _files(given.images)
+    if given.explain is not None and len(files) != 1:
+        raise DataError(f"--explain takes one image, not {len(files)}.")
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load
 
     predictor = load(given.run, _classes(given.classes), given.backbone, given.precision)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
+    if given.explain is not None:
+        from vlmadapt.deploy.explain import draw, explain
+
+        draw(predictor, files[0], explain(predictor, files[0]), Path(given.explain))
+        print(f"why: {given.explain}", file=sys.stderr)
 
 
 def _files(given: list[str]) -> list[Path]:
