@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "test a finished run again, on its own classes or on other data",
     "predict": "classify images with a finished run",
     "export": "write a finished run as an ONNX, TorchScript or torch.export model",
+    "demo": "open a page to try a finished run in the browser",
     "push": "share a finished run on the Hugging Face Hub",
     "data": "list, check and download data sets",
     "compare": "compare methods over data sets and seeds, with the published numbers",
