@@ -111,7 +111,9 @@ def build_page(demo: Demo) -> gradio.Blocks:
                 )
                 button = gr.Button("Classify", variant="primary")
             with gr.Column():
-                answers = gr.Gallery(label="Answers; choose a picture for its details", columns=4, object_fit="contain", height="auto")
+                answers = gr.Gallery(
+                    label="Answers; choose a picture for its details", columns=4, object_fit="contain", height="auto"
+                )
                 details = gr.Label(label="Probabilities", num_top_classes=SHOWN)
                 closest = gr.Gallery(label="Closest training images", columns=SHOWN, object_fit="contain")
         outputs = [answers, details, closest]
