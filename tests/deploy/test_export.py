@@ -70,7 +70,7 @@ def test_onnx_in_onnxruntime(world: World, base_to_novel: FitResult, tmp_path: P
 
 def test_a_method_that_encodes_the_names_for_each_image_is_refused(world: World, tmp_path: Path) -> None:
     run = world.fit(tmp_path / "run", "cocoop", train={"epochs": 1})
-    with pytest.raises(VlmadaptError, match="CoCoOp encodes the class names anew for each image"):
+    with pytest.raises(VlmadaptError, match="CoCoOp encodes the class names again for each image"):
         export(load(run.folder), "pt2", tmp_path / "model.pt2")
     assert not (tmp_path / "model.pt2").exists()
 

@@ -122,7 +122,7 @@ def _check_text(predictor: Predictor, example: Tensor) -> None:
     if fwd.plan.text_differs_by_image:
         method = type(predictor.classifier.method).__name__
         raise VlmadaptError(
-            f"{method} encodes the class names anew for each image, so that an exported model would need the text "
+            f"{method} encodes the class names again for each image, so that an exported model would need the text "
             "tower for every image; export a run of another method."
         )
 

@@ -18,7 +18,7 @@ DESCRIPTION = "vlmadapt.json"
 
 
 class DescriptionFile(TypedDict):
-    """`vlmadapt.json`: what loading needs beside the adapter, and the numbers of the run.
+    """`vlmadapt.json`: what loading needs next to the adapter, and the numbers of the run.
 
     Attributes:
         format: version of the file.
