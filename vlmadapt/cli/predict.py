@@ -15,7 +15,7 @@ from vlmadapt.runs.run import Run
 def run(arguments: list[str]) -> None:
     """Parse, classify, print."""
     parser = new_parser("predict", "Classify images with a finished run.")
-    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("run", type=str, help="run folder, or hf:OWNER/NAME")
     parser.add_argument("images", type=str, nargs="+", help="image files, or folders of images")
     parser.add_argument("--top", type=int, default=5, help="number of classes for each image")
     parser.add_argument(
@@ -23,18 +23,28 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     add_precision(parser)
+    parser.add_argument(
+        "--explain", type=str | None, default=None, metavar="PNG", help="draw what the answer for one image rests on"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     given = parse(parser, arguments)
     if given.top < 1:
         raise DataError(f"--top is {given.top}; name at least one class.")
-    if not Path(given.run).is_dir():
+    if not (given.run.startswith("hf:") or Path(given.run).is_dir()):
         Run.open(Path(given.run))  # raises before torch is imported
     files = _files(given.images)
+    if given.explain is not None and len(files) != 1:
+        raise DataError(f"--explain takes one image, not {len(files)}.")
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load
 
-    predictor = load(Path(given.run), _classes(given.classes), given.backbone, given.precision)
+    predictor = load(given.run, _classes(given.classes), given.backbone, given.precision)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
+    if given.explain is not None:
+        from vlmadapt.deploy.explain import draw, explain
+
+        draw(predictor, files[0], explain(predictor, files[0]), Path(given.explain))
+        print(f"why: {given.explain}", file=sys.stderr)
 
 
 def _files(given: list[str]) -> list[Path]:

@@ -74,7 +74,9 @@ def evaluate(
         other, notes = _untrained(load_data(data, classes=classes, root=data_root, default=described), run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
     skip = data is None and protocol is not None and run.settings().skip_corrupt
-    groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
+    with session.reporter.bar("checking images", sum(len(group.examples) for group in groups)):
+        count = lambda done, total: session.reporter.advance()  # noqa: E731
+        groups = tuple(replace(group, examples=check_images(group.examples, skip, count)) for group in groups)
     for note in notes:
         session.reporter.say(note)
     classifier = load_classifier(

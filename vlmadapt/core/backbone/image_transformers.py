@@ -103,7 +103,7 @@ class OpenClipTransformer:
 
     def embed(self, images: Tensor) -> Tensor:
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
-        leading = self._visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        leading = self._visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
         return self.first_norm(tokens)
 
