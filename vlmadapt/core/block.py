@@ -72,7 +72,7 @@ def run_last_block(
     Returns:
         The block's output (G, N, n, width) for each of `reads`.
     """
-    wanted = read_tokens(x, reads)
+    wanted = {read: _read(x, read) for read in reads}
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, x.map.rows, -1, -1) for t in wanted.values()], dim=2)
     keyed = _norm1(block, _packed(x, packing), adapters)
@@ -94,18 +94,31 @@ def run_last_block(
     joined = _joined(attended)
     in_order = joined if packing.row_order is None else joined.index_select(1, packing.row_order)
     out = _residuals(block, tokens, normed, in_order, adapters)
-    return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
+    tokens_read = out.split([t.shape[2] for t in wanted.values()], dim=2)
+    return {read: _weighted(x, read, t) for read, t in zip(wanted, tokens_read, strict=True)}
 
 
 def read_tokens(x: Sequences, reads: Sequence[Read | str]) -> dict[Read | str, Tensor]:
-    """The tokens (G, N|1, n, width) that heads read."""
-    return {read: _read(x, read) for read in reads}
+    """The tokens (G, N|1, n, width) that heads read of a block's output."""
+    return {read: _weighted(x, read, _read(x, read)) for read in reads}
 
 
 def _read(x: Sequences, read: Read | str) -> Tensor:
     if read is Read.POOLED:
         return x.read_pooled()
     return x.whole() if read is Read.ALL else x.read(read)
+
+
+def _weighted(x: Sequences, read: Read | str, tokens: Tensor) -> Tensor:
+    """The tokens read, in place of a text's pooled tokens their weighted mean (G, N, 1, width) where they have weights.
+
+    Texts of different lengths then give the same number of tokens.
+    """
+    weights = x.map.weights
+    if read is not Read.POOLED or weights is None:
+        return tokens
+    here = x.map.index("weights", tokens.device, lambda: weights).to(tokens.dtype)
+    return (tokens * here[:, :, None]).sum(dim=2, keepdim=True)
 
 
 def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
@@ -213,9 +226,10 @@ def _residuals(
     """Everything after the attention: output projection, residual, MLP, branches."""
     attended = block.inner_norm(attended)
     attention = _with_branches(block.output(attended), adapters, ATTENTION, attended)
-    x = x + _adapted(attention, adapters, AFTER_ATTENTION)
+    x = block.post_norm1(x + _adapted(attention, adapters, AFTER_ATTENTION))
     middle = _norm2(block, x, adapters)
-    x = x + _adapted(_with_branches(block.mlp(middle), adapters, MLP, middle), adapters, AFTER_MLP)
+    mlp = _with_branches(block.mlp(middle), adapters, MLP, middle)
+    x = block.post_norm2(x + _adapted(mlp, adapters, AFTER_MLP))
     return _adapted(_with_branches(x, adapters, BLOCK, normed), adapters, AFTER_BLOCK)
 
 

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 
 
 class BlockParts(Protocol):
-    """A pre-norm block `x += output(attention(norm1(x))); x += mlp(norm2(x))`; every part maps (..., width).
+    """A block in its parts, each of which maps (..., width):
 
-    Queries and keys of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
+        x = post_norm1(x + output(attention(norm1(x))))
+        x = post_norm2(x + mlp(norm2(x)))
+
+    In a pre-norm block (CLIP) the last norms do nothing, in a post-norm block (BERT) the first ones. Queries and keys
+    of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
 
     Attributes:
         module: the block itself.
@@ -57,8 +61,16 @@ class BlockParts(Protocol):
     def output(self, x: Tensor) -> Tensor:
         """The heads' joined output -> what is added to the row (output projection, layer scale)."""
 
+    def post_norm1(self, x: Tensor) -> Tensor:
+        """The norm of the row that attention was added to."""
+        return x
+
     def norm2(self, x: Tensor) -> Tensor:
         """The norm before the MLP."""
 
     def mlp(self, x: Tensor) -> Tensor:
         """The MLP and its layer scale."""
+
+    def post_norm2(self, x: Tensor) -> Tensor:
+        """The norm of the row that the MLP was added to."""
+        return x

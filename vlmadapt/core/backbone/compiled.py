@@ -24,5 +24,7 @@ class CompiledParts:
         self.rotary, self.rotate = parts.rotary, parts.rotate
         self.inner_norm = torch.compile(parts.inner_norm, dynamic=True)
         self.output = torch.compile(parts.output, dynamic=True)
+        self.post_norm1 = torch.compile(parts.post_norm1, dynamic=True)
         self.norm2 = torch.compile(parts.norm2, dynamic=True)
         self.mlp = torch.compile(parts.mlp, dynamic=True)
+        self.post_norm2 = torch.compile(parts.post_norm2, dynamic=True)
