@@ -210,7 +210,7 @@ def test_towers_give_what_open_clip_gives(backbone: Backbone) -> None:
 
 def test_a_tower_that_is_misunderstood_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageTower, "norm", lambda self, tokens: tokens)
-    with pytest.raises(BackboneError, match="does not give what open_clip gives"):
+    with pytest.raises(BackboneError, match="does not give what the model itself gives"):
         load_backbone(str(folder))
 
 

@@ -92,7 +92,9 @@ def test_a_token_read_alone_is_projected_as_the_mean_of_one() -> None:
     tower, token = project_alone({"pool_type": "avg", "final_ln_after_pool": True})
     visual = tower._visual
     torch.testing.assert_close(tower.project(tower.norm(token)), visual.ln_post(token) @ visual.proj)
-    with pytest.raises(BackboneError, match=r"the image tower of this backbone \(VisionTransformer\) ends in no projection matrix"):
+    with pytest.raises(
+        BackboneError, match=r"the image tower of this backbone \(VisionTransformer\) ends in no projection matrix"
+    ):
         _ = tower.projection
 
 

@@ -7,8 +7,8 @@
     t t t   | c1 c2 EOT .  .  .
 
 Linear maps and norms run once over all computed tokens. The prefix attends to itself once; each bucket attends to the
-prefix and to itself. Padding (the dots) is not computed, up to the longest sequence of a bucket; in a causal tower, that
-is everything after the pooled token.
+prefix and to itself. Padding (the dots) is not computed, up to the longest sequence of a bucket; in a causal tower, it
+is all after the pooled token.
 
 A GPU computes attention in tiles of many queries. Texts are shorter, so there several share a tile: they attend as one
 long sequence, with a mask in which none sees another.

@@ -1,4 +1,4 @@
-"""One interface for the image transformers of open_clip, timm and `transformers`: how they embed, what leads, how they pool.
+"""One interface for the image transformers of open_clip, timm and `transformers`: how they embed and how they pool.
 
     embed -> blocks -> norm of each token -> pooling of the tower's own tokens -> projection
 

@@ -1,6 +1,6 @@
 """One interface for the text transformers of open_clip and `transformers`: how they embed, mask, pool and project.
 
-    words + positions -> first norm -> blocks -> norm of each token -> pooled token, or mean of all -> projection
+words + positions -> first norm -> blocks -> norm of each token -> pooled token, or mean of all -> projection
 """
 
 from __future__ import annotations

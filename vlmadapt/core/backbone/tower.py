@@ -75,8 +75,8 @@ class _Tower:
     def _linear(self, side: str, projection: LinearProjection | None) -> LinearProjection:
         if projection is None:
             raise BackboneError(
-                f"the {side} tower of this backbone ({self.family}) ends in no projection matrix, which this method "
-                "needs; a backbone such as ViT-B-16:openai has one, and `vlmadapt backbones` lists what runs on this one."
+                f"the {side} tower of this backbone ({self.family}) ends in no projection matrix; choose a backbone "
+                "with one such as ViT-B-16:openai."
             )
         return projection
 

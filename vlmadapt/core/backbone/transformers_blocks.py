@@ -5,6 +5,7 @@ The package is not imported here: a block that comes from it is recognised by th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class BertLayer(SeparateMaps):
         return self._block.output.LayerNorm(x)
 
 
-VIEWS: dict[str, type[SeparateMaps]] = {
+VIEWS: dict[str, Callable[[Any], BlockParts]] = {
     "CLIPEncoderLayer": ClipLayer,
     "SiglipEncoderLayer": ClipLayer,
     "AltCLIPEncoderLayer": ClipLayer,

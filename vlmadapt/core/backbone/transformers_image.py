@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from vlmadapt.core.backbone.projection import LinearProjection, joint_width, lin
 from vlmadapt.core.token_map import PATCHES
 
 
-class TransformersImage:
+class TransformersImage(ABC):
     """What both have in common; `ImageTransformer` says what each part does.
 
     Args:
@@ -38,6 +39,17 @@ class TransformersImage:
         self.width = int(self._embeddings.embed_dim)
         self.joint = joint_width(self.width, projection)
         self.image_size = int(self._embeddings.image_size)
+
+    @property
+    @abstractmethod
+    def reader(self) -> Tensor: ...
+
+    @property
+    @abstractmethod
+    def linear(self) -> LinearProjection | None: ...
+
+    @abstractmethod
+    def pool(self, tokens: Tensor) -> Tensor: ...
 
     def embed(self, images: Tensor) -> Tensor:
         return self.first_norm(self._embeddings(images))
@@ -77,7 +89,7 @@ class ClipImage(TransformersImage):
 class SiglipImage(TransformersImage):
     """SigLIP's: pools all patches with a latent query, and has no projection."""
 
-    linear: LinearProjection | None = None
+    linear = None
 
     @property
     def reader(self) -> Tensor:

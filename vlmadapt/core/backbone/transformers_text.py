@@ -5,6 +5,7 @@ They are the text towers of checkpoints of `transformers`, and those that open_c
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ BERT = {"BertModel", "RobertaModel", "XLMRobertaModel", "AltRobertaModel", "Chin
 M2M100 = {"M2M100Encoder"}
 
 
-class TransformersText:
+class TransformersText(ABC):
     """What these towers have in common; `TextTransformer` says what each part does.
 
     Args:
@@ -26,6 +27,9 @@ class TransformersText:
         projection: modules that map the pooled token to the joint space, in order.
         pool: which token is pooled.
         pad: id of padding that no token attends to; None in a tower without a mask for padding.
+
+    Attributes:
+        pad: as given.
     """
 
     causal = False
@@ -37,7 +41,7 @@ class TransformersText:
         self._trunk = trunk
         self._norm = norm
         self._projection = projection
-        self._pad = pad
+        self.pad = pad
         self.pool = pool
         self.family = type(trunk).__name__
         self.blocks = views(layers) or ()
@@ -49,9 +53,12 @@ class TransformersText:
         return linear_projection(self._places, *self._projection)
 
     @property
+    @abstractmethod
     def _places(self) -> Tensor:
         """Embeddings (context, width) of the positions."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def words(self, ids: Tensor) -> Tensor: ...
 
     def positions(self, at: Tensor | slice) -> Tensor:
         return self._places[at]
@@ -72,7 +79,7 @@ class TransformersText:
         return None
 
     def padding(self, ids: Tensor) -> Tensor | None:
-        return None if self._pad is None else ids.eq(self._pad)
+        return None if self.pad is None else ids.eq(self.pad)
 
 
 class ClipText(TransformersText):
@@ -133,7 +140,7 @@ def wrapped_encoder(text: Any) -> TransformersText | None:
     if kind in BERT:
         own = trunk.pooler if pooler == "ClsPooler" and text.pooler.use_pooler_output else None
         head = () if own is None else (own.dense, own.activation)
-        return _open(BertText(trunk, trunk.encoder.layer, nn.Identity(), (*head, text.proj), pool, pad))
+        return _open(BertText(trunk, _layers(trunk), nn.Identity(), (*head, text.proj), pool, pad))
     if kind in M2M100 and pool == "first":
         return _open(M2M100Text(trunk, trunk.layers, trunk.layer_norm, (text.proj,), pool, pad))
     return None
@@ -159,14 +166,19 @@ def altclip_text(model: Any) -> TransformersText:
     """The text transformer of an `AltCLIPModel`: XLM-R with a norm and a linear map after it."""
     text = model.text_model
     projection, pad = (text.transformation, model.text_projection), text.config.pad_token_id
-    return BertText(text.roberta, text.roberta.encoder.layer, text.pre_LN, projection, "first", pad)
+    return BertText(text.roberta, _layers(text.roberta), text.pre_LN, projection, "first", pad)
 
 
 def chinese_clip_text(model: Any) -> TransformersText:
     """The text transformer of a `ChineseCLIPModel`: BERT."""
     trunk = model.text_model
     projection, pad = (model.text_projection,), trunk.config.pad_token_id
-    return BertText(trunk, trunk.encoder.layer, nn.Identity(), projection, "first", pad)
+    return BertText(trunk, _layers(trunk), nn.Identity(), projection, "first", pad)
+
+
+def _layers(bert: Any) -> Any:
+    """The blocks of a BERT, whose encoder names them differently from model to model."""
+    return bert.encoder.layer if hasattr(bert.encoder, "layer") else bert.encoder.layers
 
 
 def _open(text: TransformersText) -> TransformersText | None:

@@ -10,7 +10,8 @@ import open_clip
 import torch
 
 from vlmadapt.core.backbone import ImageTower, TextTower
-from vlmadapt.core.loading.load import quiet, shortened
+from vlmadapt.core.loading.guard import quiet
+from vlmadapt.core.loading.load import shortened
 from vlmadapt.core.plan import works_outside
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, unknown
