@@ -57,7 +57,7 @@ TEMPLATES = ("a photo of a {}.",)
 SLOW = pytest.mark.slow
 
 
-ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE")
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R", "SigLIP of transformers")
 """One of each kind for the ordinary suite; the others differ from them in details."""
 
 
@@ -190,8 +190,11 @@ def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: 
     return backbone.model.visual.head(trunk.forward_head(trunk.norm(own)))  # type: ignore[union-attr, operator]
 
 
+TIMM = [name for name, (make, _) in FAMILIES.items() if "with_timm" in make.__code__.co_names]
+
+
 @pytest.mark.parametrize("at", [FIRST, END])
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("SigLIP", "timm", "EVA", "PE"))])
+@pytest.mark.parametrize("family", TIMM)
 def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Slot) -> None:
     backbone = families.backbone(family)
     method = Synthetic(backbone, lambda m: [inject(IMAGE, {1: m.t("a", 2, families.WIDTH)}, at=at)])
@@ -201,7 +204,10 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers"])
+HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "SigLIP of transformers")
+
+
+@pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])
 def test_a_family_runs_in_half_precision(family: str) -> None:
     """Norms of heads, rotary positions and pooling give float32 where the rest is bfloat16, as they do on a GPU."""
     backbone = families.backbone(family)

@@ -20,6 +20,7 @@ SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 2, "num_hidden_layers": DE
 VISION = {**SHAPE, "image_size": SIZE, "patch_size": 8}
 BERT = {**SHAPE, "vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "pad_token_id": 0, "type_vocab_size": 2}
 ROBERTA = {**BERT, "max_position_embeddings": CONTEXT + 2, "pad_token_id": 1, "type_vocab_size": 1}
+OPEN_CLIP_VISION = {"image_size": SIZE, "layers": DEPTH, "width": WIDTH, "patch_size": 8, "head_width": 32}
 NORMS = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
@@ -59,8 +60,7 @@ def as_siglip() -> Tokens:
 
 def wrapped(config: Any, pooler: str, projection: str | None) -> nn.Module:
     """An open_clip model whose text tower is a model of transformers."""
-    vision = {"image_size": SIZE, "layers": DEPTH, "width": WIDTH, "patch_size": 8, "head_width": 32}
-    made = open_clip.CustomTextCLIP(32, vision, {"layers": 1, "width": WIDTH, "heads": 2, "vocab_size": 8})
+    made = open_clip.CustomTextCLIP(32, OPEN_CLIP_VISION, {"layers": 1, "width": WIDTH, "heads": 2, "vocab_size": 8})
     made.text = HFTextEncoder("", 32, config=config, pooler_type=pooler, proj_type=projection)
     return made
 

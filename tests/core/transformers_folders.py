@@ -95,7 +95,7 @@ def save_open_clip(folder: Path) -> Path:
     tokenizer("<s>", "</s>", "<pad>", ["<s>", "<pad>", "</s>"]).save_pretrained(folder)
     config = {
         "embed_dim": 32,
-        "vision_cfg": {"image_size": families.SIZE, "layers": families.DEPTH, "width": families.WIDTH, "patch_size": 8, "head_width": 32},
+        "vision_cfg": families.OPEN_CLIP_VISION,
         "text_cfg": {
             "hf_model_name": str(text), "hf_tokenizer_name": str(folder), "hf_pooler_type": "mean_pooler",
             "hf_proj_type": "mlp", "context_length": families.CONTEXT,

@@ -211,7 +211,7 @@ class TextTower(_Tower):
             self._pool, self._eos = self._transformer.pool, self._transformer.eos
             self.pooled = (WORDS,) if self._pool == "mean" else ()
             contexts.append(self._transformer.context)
-        self.context = min(int(context) for context in contexts if context)
+        self.context = min((int(context) for context in contexts if context), default=0)
 
     @cached_property
     def leading(self) -> int:

@@ -20,6 +20,7 @@ from vlmadapt.text import first_few
 
 HUB = "hf:"
 CONFIG = "config.json"
+CONFIGS = (CONFIG, "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 NO_CODE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 INTERPOLATION = {2: "bilinear", 3: "bicubic"}
@@ -65,6 +66,7 @@ def load_checkpoint(spec: str, folder: Path) -> tuple[TransformersModel, Checkpo
             or texts in a way that is not supported.
     """
     family = read_family(spec, folder / CONFIG)
+    _refuse_code(spec, folder)
     if find_spec("transformers") is None:
         raise BackboneError(
             f"'{spec}' is a checkpoint of the package transformers; install it with "
@@ -79,9 +81,14 @@ def load_checkpoint(spec: str, folder: Path) -> tuple[TransformersModel, Checkpo
         transformers = import_module("transformers")
         with _no_progress_bar(transformers.utils.logging):
             model, found = getattr(transformers, FAMILIES[family].model).from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, attn_implementation="sdpa", **NO_CODE
+                folder,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told below, by name
+                attn_implementation="sdpa",
+                **NO_CODE,
             )
-        lacking = sorted({*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])})
+        lacking = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
         if lacking:
             raise BackboneError(f"'{spec}' lacks weights, or has some of another shape: {first_few(lacking)}.")
         processor = transformers.AutoImageProcessor.from_pretrained(folder, **NO_CODE)
@@ -110,7 +117,7 @@ def read_family(spec: str, config: Path) -> str:
     """The `model_type` of a checkpoint.
 
     Raises:
-        BackboneError: it is none that can be loaded, or the checkpoint brings code or quantised weights.
+        BackboneError: it is none that can be loaded, or its weights are quantised.
     """
     content = read_json(config)
     family = str(content.get("model_type"))[:60]
@@ -124,11 +131,18 @@ def read_family(spec: str, config: Path) -> str:
             f"'{spec}' is a checkpoint of type '{family}', which cannot be loaded; those that can are "
             f"{', '.join(FAMILIES)} (SigLIP 2 of a fixed resolution is a siglip)."
         )
-    for key in all_keys(content):
-        if key in ("auto_map", "quantization_config"):
-            what = "code of its own" if key == "auto_map" else "quantised weights"
-            raise BackboneError(f"'{spec}' comes with {what} (`{key}` in {CONFIG}), which is not supported.")
+    if "quantization_config" in all_keys(content):
+        raise BackboneError(
+            f"'{spec}' has quantised weights (`quantization_config` in {CONFIG}), which are not supported."
+        )
     return family
+
+
+def _refuse_code(spec: str, folder: Path) -> None:
+    """Refuse a checkpoint with code of its own; a class of transformers in its place may give other numbers."""
+    for name in CONFIGS:
+        if (folder / name).is_file() and "auto_map" in all_keys(read_json(folder / name)):
+            raise BackboneError(f"'{spec}' comes with code of its own (`auto_map` in {name}), which is never run.")
 
 
 def preprocessing(spec: str, processor: Any, image_size: int) -> dict[str, Any]:
