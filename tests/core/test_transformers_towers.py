@@ -106,11 +106,11 @@ def test_tokens_entered_into_an_image_have_no_position_and_are_not_pooled(family
 
 def test_padding_is_computed_in_no_tower_that_masks_it() -> None:
     text = families.backbone("XLM-R").text
-    names = ("cat", *[f"name of {i} words {'word ' * 9}" for i in range(40)])
+    names = ("cat", "dog", *[f"name of {i} words {'word ' * 9}" for i in range(40)])
     short, full = (ClassTexts.write(TEMPLATE, names, text, Optimizations.named(p)) for p in ("planned", "reference"))
     assert (short.map.length, full.map.length) == (20, made.CONTEXT)
     packing = pack(short.map, text.device, causal=False, by_length=True)
-    assert [bucket.shape for bucket in packing.buckets] == [(1, 8), (40, 20)]
+    assert [bucket.shape for bucket in packing.buckets] == [(2, 8), (40, 20)]
     siglip = families.backbone("SigLIP of transformers").text
     seen = ClassTexts.write(TEMPLATE, names, siglip, Optimizations.named("planned"))
     assert seen.map.length == made.CONTEXT, "SigLIP's texts see their padding"

@@ -87,9 +87,13 @@ def nllb() -> nn.Module:
         decoder_attention_heads=2, decoder_ffn_dim=96, vocab_size=VOCABULARY, max_position_embeddings=CONTEXT,
         pad_token_id=1,
     )  # fmt: skip
-    made = wrapped(transformers.BertConfig(**BERT), "cls_pooler", "linear")
-    made.text.transformer = transformers.M2M100Model(config).encoder
-    made.text.config = config
+    return with_encoder(config)
+
+
+def with_encoder(config: Any) -> nn.Module:
+    """The same with the encoder of an encoder-decoder, which open_clip takes where it knows the model by name."""
+    made = wrapped(transformers.BertConfig(**{**BERT, "hidden_size": config.d_model}), "cls_pooler", "linear")
+    made.text.transformer, made.text.config = transformers.M2M100Model(config).encoder, config
     return made
 
 
