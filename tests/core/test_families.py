@@ -27,6 +27,7 @@ from vlmadapt.core.frozen_cache import FrozenCache
 from vlmadapt.core.hooks import Slot
 from vlmadapt.core.method import Task, total
 from vlmadapt.core.plan import Optimizations, TowerPlan
+from vlmadapt.errors import BackboneError
 from vlmadapt.plugin import END, FIRST, IMAGE, Hook, Template, inject
 from vlmadapt.roles import Role
 
@@ -224,3 +225,32 @@ def test_a_family_runs_in_half_precision(family: str) -> None:
     torch.testing.assert_close(found.logits("representation").float(), logits[1], rtol=0, atol=0.03 * scale)
     total(list(method.losses(found))).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+
+WHERE_PROJECTIONS_TELL = ("SigLIP", "EVA-02", "XLM-R", "SigLIP of transformers")
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=() if f in WHERE_PROJECTIONS_TELL else SLOW) for f in FAMILIES]
+)
+@pytest.mark.parametrize("name", ["prolip", "mail", "2sfs"])
+def test_methods_of_projections_and_norms_start_as_the_model_or_name_others(family: str, name: str) -> None:
+    """A bias after the matrix, a query that pools, norms after the parts: none may change the features unseen."""
+    backbone = families.backbone(family)
+    backbone.model.float()
+    try:
+        method = build_method(name, backbone, Task(small.NAMES, TEMPLATES))
+    except BackboneError as error:
+        refused = backbone.image.pooled if name != "2sfs" else "norms after" in family
+        texts = ("XLM-R", "BERT with its own pooler", "BiomedCLIP", "AltCLIP")
+        assert refused or (name == "mail" and family in texts), error
+        assert any(other in str(error) for other in ("clip-adapter", "clip-lora")), error
+        return
+    fwd = Classifier(backbone, method, TEMPLATES).forward(images().float(), small.NAMES, torch.tensor([0, 1, 2, 3]))
+    head = "trained" if name == "prolip" else "pooled"
+    found, expected = fwd.image(head), fwd.zero_shot.image
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fwd.text(), fwd.zero_shot.text, rtol=1e-4, atol=1e-4)
+    total(list(method.losses(fwd))).backward()
+    trained = {n: p for n, p in method.named_parameters() if n != "classifier"}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.values())

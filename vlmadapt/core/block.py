@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -167,11 +167,18 @@ def _unpacked(suffix: Tensor, packing: Packing) -> Tensor | PackedSuffix:
 
 
 def _norm1(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
-    return _adapted(_with_branches(block.norm1(x), adapters, NEXT_TO_NORM1, x), adapters, NORM1)
+    normed = _norm(block.norm1, x, adapters, None if block.post_norm else NEXT_TO_NORM1)
+    return _adapted(normed, adapters, NORM1)
 
 
 def _norm2(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
-    return _adapted(_with_branches(block.norm2(x), adapters, NEXT_TO_NORM2, x), adapters, NORM2)
+    normed = _norm(block.norm2, x, adapters, None if block.post_norm else NEXT_TO_NORM2)
+    return _adapted(normed, adapters, NORM2)
+
+
+def _norm(norm: Callable[[Tensor], Tensor], x: Tensor, adapters: Sequence[BlockAdapter], site: Site | None) -> Tensor:
+    """The output of a norm with the branches next to it, which are next to the last norms in a post-norm block."""
+    return norm(x) if site is None else _with_branches(norm(x), adapters, site, x)
 
 
 def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor, Tensor]:
@@ -226,10 +233,11 @@ def _residuals(
     """Everything after the attention: output projection, residual, MLP, branches."""
     attended = block.inner_norm(attended)
     attention = _with_branches(block.output(attended), adapters, ATTENTION, attended)
-    x = block.post_norm1(x + _adapted(attention, adapters, AFTER_ATTENTION))
+    sites = (NEXT_TO_NORM1, NEXT_TO_NORM2) if block.post_norm else (None, None)
+    x = _norm(block.post_norm1, x + _adapted(attention, adapters, AFTER_ATTENTION), adapters, sites[0])
     middle = _norm2(block, x, adapters)
     mlp = _with_branches(block.mlp(middle), adapters, MLP, middle)
-    x = block.post_norm2(x + _adapted(mlp, adapters, AFTER_MLP))
+    x = _norm(block.post_norm2, x + _adapted(mlp, adapters, AFTER_MLP), adapters, sites[1])
     return _adapted(_with_branches(x, adapters, BLOCK, normed), adapters, AFTER_BLOCK)
 
 

@@ -19,12 +19,14 @@ class BlockParts(Protocol):
     Attributes:
         module: the block itself.
         heads: number of attention heads.
-        norms: the frozen modules of `norm1` and `norm2`, to be copied where a method trains them.
+        norms: the frozen modules of both norms, to be copied where a method trains them.
+        post_norm: True if these are the last ones.
     """
 
     module: nn.Module
     heads: int
     norms: tuple[nn.Module, nn.Module]
+    post_norm: bool = False
 
     def norm1(self, x: Tensor) -> Tensor:
         """The norm before attention."""

@@ -15,7 +15,8 @@ class CompiledParts:
     """
 
     def __init__(self, parts: BlockParts):
-        self.module, self.heads, self.norms = parts.module, parts.heads, parts.norms
+        self.module, self.heads = parts.module, parts.heads
+        self.norms, self.post_norm = parts.norms, parts.post_norm
         self.norm1 = torch.compile(parts.norm1, dynamic=True)
         self.query = torch.compile(parts.query, dynamic=True)
         self.key_value = torch.compile(parts.key_value, dynamic=True)

@@ -66,14 +66,16 @@ class M2M100Layer(ClipLayer):
 
 
 class BertLayer(SeparateMaps):
-    """`BertLayer` and its like: post-norm, so that both norms belong to the rows and not to what is added."""
+    """`BertLayer` and its like: post-norm."""
+
+    post_norm = True
 
     def __init__(self, block: Any):
         attention = block.attention.self
         self._block, self._attention = block, block.attention
         self.maps = attention.query, attention.key, attention.value
         self.heads: int = attention.num_attention_heads
-        self.norms: tuple[nn.Module, nn.Module] = (nn.Identity(), nn.Identity())
+        self.norms: tuple[nn.Module, nn.Module] = (block.attention.output.LayerNorm, block.output.LayerNorm)
 
     def norm1(self, x: Tensor) -> Tensor:
         return x
@@ -82,7 +84,7 @@ class BertLayer(SeparateMaps):
         return self._attention.output.dense(x)
 
     def post_norm1(self, x: Tensor) -> Tensor:
-        return self._attention.output.LayerNorm(x)
+        return self.norms[0](x)
 
     def norm2(self, x: Tensor) -> Tensor:
         return x
@@ -91,7 +93,7 @@ class BertLayer(SeparateMaps):
         return self._block.output.dense(self._block.intermediate(x))
 
     def post_norm2(self, x: Tensor) -> Tensor:
-        return self._block.output.LayerNorm(x)
+        return self.norms[1](x)
 
 
 VIEWS: dict[str, Callable[[Any], BlockParts]] = {
