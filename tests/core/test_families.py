@@ -58,7 +58,7 @@ TEMPLATES = ("a photo of a {}.",)
 SLOW = pytest.mark.slow
 
 
-ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R", "SigLIP of transformers")
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R")
 """One of each kind for the ordinary suite; the others differ from them in details."""
 
 
@@ -80,12 +80,14 @@ def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None
     untouched = TowerPlan.untouched(backbone.image)
     found = ImageEncoder(backbone.image, optimizations).encode_zero_shot(FrozenImages(pixels), untouched)
     expected = backbone.model.encode_image(pixels, normalize=False)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    # The oldest release of transformers takes the softmax of these two in single precision.
+    rtol, atol = (1e-4, 1e-6) if family in ("AltCLIP", "Chinese-CLIP") else (1e-9, 1e-9)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
     ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
     encoder = TextEncoder(backbone.text, optimizations, 2, FrozenCache())
     texts = encoder.encode_plain(small.NAMES, Template.parse(TEMPLATES[0]))
     expected = backbone.model.encode_text(ids, normalize=False)
-    torch.testing.assert_close(texts, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(texts, expected, rtol=rtol, atol=atol)
     assert found.abs().min() > 0
     assert texts.std(dim=0).min() > 1e-6, "different classes have different features"
 
@@ -227,7 +229,7 @@ def test_a_family_runs_in_half_precision(family: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
 
 
-WHERE_PROJECTIONS_TELL = ("SigLIP", "EVA-02", "XLM-R", "SigLIP of transformers")
+WHERE_PROJECTIONS_TELL = ("SigLIP", "EVA-02", "XLM-R")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,5 @@ class TransformersModel(nn.Module):
 
 
 def _features(output: Any, normalize: bool) -> Tensor:
-    """The features in what a model of `transformers` returns: an output with them, before version 5 they alone."""
-    features: Tensor = getattr(output, "pooler_output", output)
+    features: Tensor = output.pooler_output
     return F.normalize(features, dim=-1) if normalize else features

@@ -177,7 +177,7 @@ def chinese_clip_text(model: Any) -> TransformersText:
 
 
 def _layers(bert: Any) -> Any:
-    """The blocks of a BERT, whose encoder names them differently from model to model."""
+    """The blocks of a BERT, which models and versions name differently."""
     return bert.encoder.layer if hasattr(bert.encoder, "layer") else bert.encoder.layers
 
 

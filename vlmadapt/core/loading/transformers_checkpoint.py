@@ -85,7 +85,7 @@ def load_checkpoint(spec: str, folder: Path) -> tuple[TransformersModel, Checkpo
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are told below, by name
-                attn_implementation="sdpa",
+                attn_implementation="eager",  # whatever the configuration says; every model has it
                 **NO_CODE,
             )
         lacking = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
@@ -151,18 +151,19 @@ def preprocessing(spec: str, processor: Any, image_size: int) -> dict[str, Any]:
     Raises:
         BackboneError: it does something else, or gives images of another size than the model takes.
     """
-    size, crop = _sides(processor.size), _sides(processor.crop_size)
+    crops = getattr(processor, "do_center_crop", False)
+    size, crop = _sides(processor.size), _sides(processor.crop_size) if crops else {}
     interpolation = INTERPOLATION.get(int(processor.resample))
     square = {"height": image_size, "width": image_size}
-    if size == square and (not processor.do_center_crop or crop == square):
+    if size == square and crop in ({}, square):
         resize_mode = "squash"
-    elif size == {"shortest_edge": image_size} and processor.do_center_crop and crop == square:
+    elif size == {"shortest_edge": image_size} and crop == square:
         resize_mode = "shortest"
     else:
         resize_mode = None
     scales = processor.do_resize and processor.do_rescale and abs(processor.rescale_factor * 255 - 1) < 1e-6
     if not (resize_mode and interpolation and scales and processor.do_normalize):
-        found = {"size": size, "crop": crop if processor.do_center_crop else None, "resample": processor.resample}
+        found = {"size": size, "crop": crop or None, "resample": processor.resample}
         found |= {name: getattr(processor, name) for name in ("do_resize", "do_rescale", "rescale_factor")}
         raise BackboneError(
             f"'{spec}' prepares images for a model that takes {image_size} x {image_size} pixels in a way that is not "
