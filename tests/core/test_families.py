@@ -211,7 +211,8 @@ HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "S
 
 
 @pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])
-def test_a_family_runs_in_half_precision(family: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_family_runs_in_half_precision(family: str, dtype: torch.dtype) -> None:
     """Norms of heads, rotary positions and pooling give float32 where the rest is bfloat16, as they do on a GPU."""
     backbone = families.backbone(family)
     backbone.model.float()
@@ -219,8 +220,8 @@ def test_a_family_runs_in_half_precision(family: str) -> None:
     method = build_method("mmrl++", backbone, Task(small.NAMES, TEMPLATES), METHODS["mmrl++"])
     expected = ForwardPass(Engine(backbone), method, small.NAMES, template, pixels)
     logits = expected.logits().detach(), expected.logits("representation").detach()
-    backbone.hold_weights_in(torch.bfloat16)
-    half = Engine(backbone, precision=torch.bfloat16)
+    backbone.hold_weights_in(dtype)
+    half = Engine(backbone, precision=dtype)
     found = ForwardPass(half, method, small.NAMES, template, pixels, torch.tensor([0, 1, 2, 3]))
     scale = float(backbone.scale.detach())
     torch.testing.assert_close(found.logits().float(), logits[0], rtol=0, atol=0.03 * scale)

@@ -75,7 +75,7 @@ def inject_tokens(
     if entered:
         return x.rewrite(injection.name, tokens, blend)
     if layer == EMBEDDING:
-        tokens = tower.first_norm(tokens)
+        tokens = tower.first_norm(tokens).to(tokens.dtype)
     if injection.at is FIRST:
         return x.insert(tower.leading, tokens, injection.name, hidden=injection.read_only)
     return x.append(tokens, injection.name, hidden=injection.read_only)
@@ -87,7 +87,7 @@ def _fill_context(tower: TextTower, x: Sequences, tokens: Tensor, layer: int, bl
     if tokens.shape[2] != span.length:
         raise PluginError(f"the template has room for {span.length} learned vectors, {tokens.shape[2]} were given.")
     if layer == EMBEDDING:
-        tokens = tower.embed_extra(tokens, _positions(x, span))
+        tokens = tower.embed_extra(tokens, _positions(x, span)).to(tokens.dtype)
     return x.rewrite(CONTEXT_SPAN, tokens, blend)
 
 

@@ -33,7 +33,8 @@ class ClipLayer(SeparateMaps):
 
     def __init__(self, block: Any):
         attention = block.self_attn
-        self._block, self._attention = block, attention
+        self._block = self.module = block
+        self._attention = attention
         self.maps = attention.q_proj, attention.k_proj, attention.v_proj
         self.heads: int = attention.num_heads
         self.norms: tuple[nn.Module, nn.Module] = (block.layer_norm1, block.layer_norm2)
@@ -56,7 +57,8 @@ class M2M100Layer(ClipLayer):
 
     def __init__(self, block: Any):
         attention = block.self_attn
-        self._block, self._attention = block, attention
+        self._block = self.module = block
+        self._attention = attention
         self.maps = attention.q_proj, attention.k_proj, attention.v_proj
         self.heads = attention.num_heads
         self.norms = (block.self_attn_layer_norm, block.final_layer_norm)
@@ -72,7 +74,8 @@ class BertLayer(SeparateMaps):
 
     def __init__(self, block: Any):
         attention = block.attention.self
-        self._block, self._attention = block, block.attention
+        self._block = self.module = block
+        self._attention = block.attention
         self.maps = attention.query, attention.key, attention.value
         self.heads: int = attention.num_attention_heads
         self.norms: tuple[nn.Module, nn.Module] = (block.attention.output.LayerNorm, block.output.LayerNorm)
