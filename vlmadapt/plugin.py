@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlmadapt.compare.published import Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
     from vlmadapt.core.build import method_class
+    from vlmadapt.core.descriptions import Descriptions
     from vlmadapt.core.forward import ForwardPass, similarity
     from vlmadapt.core.hooks import (
         AFTER_ATTENTION,
@@ -74,6 +75,7 @@ _MODULES = {
         "TextTower",
     ),
     "vlmadapt.core.build": ("method_class",),
+    "vlmadapt.core.descriptions": ("Descriptions",),
     "vlmadapt.core.forward": (
         "ForwardPass",
         "similarity",
@@ -209,6 +211,7 @@ __all__ = [
     "DataError",
     "DataSource",
     "Dataset",
+    "Descriptions",
     "Example",
     "ForwardPass",
     "Hook",

@@ -149,6 +149,7 @@ class Run:
                     wanted |= {k: v for k, v in self.oracle.under("aux/").items() if k in known}
             for name, theirs in wanted.items():
                 method, output = self.variant(name)
+                method.eval()
                 x = self.forward(method, classes, images)
                 routed = name in ("output", *self.official.routed)
                 ours = output(method, x) if output else method.route(x, role) if routed else x.logits()
@@ -197,9 +198,18 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
 PLANS = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
 
+# With 80 texts for each class, a test without the engine's optimisations takes half a minute.
+EIGHTY_TEXTS = {"mma++": ("reference+keep-teacher",)}
+
 everywhere = pytest.mark.parametrize(
     "run",
-    [pytest.param((o, plan), id=f"{o.name}-{plan}", marks=m) for o in ORACLES for plan, m in PLANS.items()],
+    [
+        pytest.param(
+            (o, plan), id=f"{o.name}-{plan}", marks=pytest.mark.slow if plan in EIGHTY_TEXTS.get(o.run[0], ()) else m
+        )
+        for o in ORACLES
+        for plan, m in PLANS.items()
+    ],
     indirect=True,
 )
 
@@ -240,6 +250,7 @@ def train(run: Run) -> None:
     for step, (images, labels) in enumerate(run.batches()):
         if "lr_per_step" in oracle.settings:
             trainer.set_lr(oracle.settings["lr_per_step"][step])
+        run.method.train()
         run.official.before_step(run.method, oracle, step)
         epoch, place = divmod(step, oracle.settings.get("batches_per_epoch", 1))
         if run.official.epochs and place == 0:

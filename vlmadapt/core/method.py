@@ -117,6 +117,11 @@ class Method(nn.Module):
         """Whether it can score classes it was not trained on; if not, protocols with unseen classes are refused."""
         return True
 
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether it uses the sentences that describe the classes (`--descriptions`); runs without them are refused."""
+        return False
+
     def hooks(self) -> Iterable[Hook]:
         """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; for every pass."""
         return ()

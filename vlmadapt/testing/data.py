@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,20 @@ CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_
 OTHERS = ("axolotl", "tea pot", "american pit bull terrier")
 TEMPLATE = "a photo of a {}."
 SHOTS = 4
+
+
+class Described(Mapping[str, Sequence[str]]):
+    """Two or three sentences for any class name."""
+
+    def __getitem__(self, name: str) -> Sequence[str]:
+        texts = (f"a {name}.", f"{name}, which has a shape.", f"a photo of the {name} in its colour.")
+        return texts[: 2 + len(name) % 2]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*CLASSES, *OTHERS))
+
+    def __len__(self) -> int:
+        return len(CLASSES) + len(OTHERS)
 
 
 @dataclass(frozen=True)
