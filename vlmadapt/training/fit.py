@@ -18,6 +18,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
@@ -140,6 +141,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         if not resumed:
             run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
+    if settings.descriptions and not classifier.descriptions:
+        session.reporter.say(f"{settings.method} with these options reads no descriptions; the file is not used.")
     return _Job(session, settings, run, owner, inputs, splits, classifier, support)
 
 
@@ -177,7 +180,22 @@ def _classifier(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
             f"{settings.protocol} asks for others; use --protocol few-shot."
         )
-    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision)
+    descriptions = _descriptions_for(method, splits)
+    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision, descriptions)
+
+
+def _descriptions_for(method: Method, splits: Splits) -> Mapping[str, Sequence[str]]:
+    """The run's class descriptions, none for a method that reads none.
+
+    Raises:
+        DataError: the method reads them, and a class has none.
+    """
+    if not method.reads_descriptions:
+        return {}
+    described = ClassDescriptions(splits.descriptions)
+    for classes in (splits.classes, *(group.classes for group in splits.groups)):
+        described.of(classes)
+    return splits.descriptions
 
 
 def _check_backbone(run: Run, backbone: Backbone) -> None:
@@ -336,7 +354,8 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     if job.owner is not None:
         job.owner.check()
         texts = [template.text for template in classifier.templates]
-        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
+        described = classifier.descriptions
+        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts, described)
     zero_shot = job.settings.zero_shot
     predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, predictions)}
