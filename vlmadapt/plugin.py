@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.data.cache import cache_dir
     from vlmadapt.data.dataset import Dataset, Example
+    from vlmadapt.data.describing import random_descriptors, with_descriptor
     from vlmadapt.data.source import DataSource, Step
     from vlmadapt.errors import BackboneError, DataError, VlmadaptError
     from vlmadapt.files import read_json, read_text
@@ -148,6 +149,10 @@ _MODULES = {
     "vlmadapt.data.dataset": (
         "Dataset",
         "Example",
+    ),
+    "vlmadapt.data.describing": (
+        "random_descriptors",
+        "with_descriptor",
     ),
     "vlmadapt.data.source": (
         "DataSource",
@@ -247,6 +252,7 @@ __all__ = [
     "per_image",
     "per_variant",
     "prompt",
+    "random_descriptors",
     "random_tokens",
     "read_json",
     "read_text",
@@ -256,6 +262,7 @@ __all__ = [
     "teacher",
     "tokens_from_text",
     "total",
+    "with_descriptor",
     "zero_based",
 ]
 
