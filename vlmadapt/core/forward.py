@@ -111,6 +111,11 @@ class ForwardPass:
         return derive(hooks, self._engine.backbone, self._templates)
 
     @property
+    def _teacher(self) -> Teacher:
+        """Templates of the zero-shot text features; of sentences they need no plan, which may have no room for them."""
+        return _AS_WRITTEN[1] if self._whole_texts else self.plan.teacher
+
+    @property
     def image_features(self) -> dict[str, Tensor]:
         """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
         self._asked_of_images = True
@@ -273,14 +278,14 @@ class ZeroShot:
     def text(self) -> Tensor:
         """Unit text features (classes, joint) from hand-written templates."""
         with self._engine.autocast():
-            found = self._engine.text.encode_zero_shot(self._fwd.names, self._fwd.plan.teacher)
+            found = self._engine.text.encode_zero_shot(self._fwd.names, self._fwd._teacher)
         return found if self._fwd._rows is None else found.index_select(0, self._fwd._rows)
 
     @cached_property
     def template_features(self) -> Tensor:
         """Unnormalised text features (templates, classes, joint) of each hand-written template."""
         with self._engine.autocast():
-            return self._engine.text.encode_templates(self._fwd.names, self._fwd.plan.teacher)
+            return self._engine.text.encode_templates(self._fwd.names, self._fwd._teacher)
 
     @property
     def logits(self) -> Tensor:
