@@ -178,6 +178,9 @@ class Run:
             return
         size, count = self.settings["batch_size"], chosen["train_images"]["n"]
         images = tiny_clip.inputs(chosen["train_images"]["seed"], count, chosen["resolution"])
+        if "train_images_second" in chosen:
+            second = tiny_clip.inputs(chosen["train_images_second"]["seed"], count, chosen["resolution"])
+            images = torch.stack([images, second], dim=1)
         labels = torch.tensor(chosen["labels"]["values"])
         stop = start + (self.settings["steps"] if steps is None else steps)
         yield from islice(zip(images.split(size), labels.split(size), strict=True), start, stop)

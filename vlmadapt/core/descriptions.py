@@ -50,6 +50,10 @@ class Descriptions:
         drawn = (torch.rand(len(self.counts), device=device) * counts).long()
         return torch.minimum(drawn, counts - 1) + self.starts(device)
 
+    def draw_number(self, device: torch.device) -> Tensor:
+        """A random number () of a sentence, the same for all classes, for `number`; drawn on the device."""
+        return (torch.rand((), device=device) * max(self.counts)).long().clamp(max=max(self.counts) - 1)
+
     def number(self, index: Tensor) -> Tensor:
         """Index (classes,) into `sentences` of sentence `index` () of each class, from its first on if it has fewer."""
         return index % self._on("counts", index.device, self.counts) + self.starts(index.device)

@@ -68,7 +68,8 @@ class ForwardPass:
         self._templates = tuple(templates)
         self._other_hooks: tuple[Hook, ...] | None = None
         self._once: dict[Hashable, Any] = {}
-        self._frozen = images if isinstance(images, FrozenImages) else FrozenImages(images)
+        self._views = _views(images)
+        self._frozen = self._views[0]
         self._asked_of_images = False
         self.zero_shot = ZeroShot(self, engine)
 
@@ -221,12 +222,25 @@ class ForwardPass:
             labels: labels of the images kept, by default their own.
         """
         self._asked_of_images = True  # that pass may ask for them
-        images = self._frozen if keep is None else self._frozen.select(keep)
+        views = self._views if keep is None else tuple(view.select(keep) for view in self._views)
         if labels is None and self._labels is not None:
             labels = self._labels if keep is None else self._labels[keep]
         names = self.names if names is None else names
-        fwd = ForwardPass(self._engine, self._method, names, self._templates, images, labels, self._described)
+        fwd = ForwardPass(self._engine, self._method, names, self._templates, views[0], labels, self._described)
+        fwd._views = views
         fwd._other_hooks = self._other_hooks if hooks is None else tuple(hooks)
+        return fwd
+
+    def view(self, index: int) -> ForwardPass:
+        """The pass of another augmented view of the same images, counted from 0, the view of this pass.
+
+        Raises:
+            ValueError: there are fewer views; the class attribute `views_per_step` says how many a step gets.
+        """
+        if index >= len(self._views):
+            raise ValueError(f"view {index} of {len(self._views)}: set views_per_step = {index + 1} in the method.")
+        fwd = self.other()
+        fwd._frozen = self._views[index]
         return fwd
 
     def _compute_once(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -254,6 +268,13 @@ class ForwardPass:
             and self._rows is None
             and not self.plan.text_differs_by_image
         )
+
+
+def _views(images: Tensor | FrozenImages) -> tuple[FrozenImages, ...]:
+    """Views of images (B, 3, H, W), or (B, views, 3, H, W)."""
+    if isinstance(images, FrozenImages):
+        return (images,)
+    return tuple(map(FrozenImages, images.unbind(1))) if images.ndim == 5 else (FrozenImages(images),)
 
 
 class ZeroShot:

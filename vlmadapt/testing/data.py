@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,13 @@ class Shots:
         labels = torch.arange(len(names)).repeat(per_class)
         labels = labels[torch.randperm(len(labels), generator=generator)]
         return cls(names, centres[labels] + 0.5 * torch.randn(len(labels), 3, *size, generator=generator), labels)
+
+    def with_views(self, views: int) -> Shots:
+        """The same images, or with several views (N, views, 3, H, W), which differ in brightness."""
+        if views == 1:
+            return self
+        brightness = torch.linspace(1, 0.8, views)[:, None, None, None]
+        return replace(self, images=self.images[:, None] * brightness)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of at most `size` images with their labels."""

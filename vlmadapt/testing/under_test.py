@@ -80,7 +80,7 @@ class MethodUnderTest:
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
         """Labelled random images in the size of the backbone."""
-        return Shots.draw(classes, self.backbone.image.size, per_class, seed)
+        return Shots.draw(classes, self.backbone.image.size, per_class, seed).with_views(self.cls.views_per_step)
 
     def fit(
         self,

@@ -22,9 +22,9 @@ from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
-from vlmadapt.data.loader import TrainBatches
+from vlmadapt.data.loader import AnyTransform, TrainBatches
 from vlmadapt.data.splits import Splits, manifest
-from vlmadapt.data.transforms import train_transform
+from vlmadapt.data.transforms import Views, train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
 from vlmadapt.roles import SEEN
@@ -304,8 +304,13 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
 def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
-    augment = DeviceAugment if settings.augment == "device" else train_transform
-    transform = augment(job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
+    drawn = job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip
+    views = job.classifier.method.views_per_step
+    transform: AnyTransform
+    if settings.augment == "device":
+        transform = DeviceAugment(*drawn, views)
+    else:
+        transform = train_transform(*drawn) if views == 1 else Views(train_transform(*drawn), views)
     return TrainBatches(
         job.splits.train,
         transform,
