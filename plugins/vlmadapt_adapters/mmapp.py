@@ -114,9 +114,9 @@ class MMApp(Method):
 
     def branch(self, tower: str, block: str, scale: float | Tensor, x: Tensor) -> Tensor:
         """Normed block input (..., width) -> term added to the block's output (..., width)."""
-        maps = self.get_submodule(tower)
-        middle = self.dropout(F.relu(self.shared[block](F.relu(maps["down"][block](x)))))
-        return maps["up"][block](middle) * scale
+        down, up = (self.get_submodule(f"{tower}.{name}.{block}") for name in ("down", "up"))
+        out: Tensor = up(self.dropout(F.relu(self.shared[block](F.relu(down(x))))))
+        return out * scale
 
     def texts(self, fwd: ForwardPass) -> Descriptions:
         """All texts of the classes."""
