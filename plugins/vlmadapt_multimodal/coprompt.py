@@ -117,4 +117,5 @@ def adapter(joint: int, reduction: int) -> nn.Sequential:
 
 def mixed(features: Tensor, adapter: nn.Module, share: float) -> Tensor:
     """Unit mixture (..., joint) of features and their adapted form."""
-    return F.normalize((share * adapter(features) + (1 - share) * features).float(), dim=-1)
+    wide = features.to(next(adapter.parameters()).dtype)  # a tower may give half precision
+    return F.normalize(share * adapter(wide) + (1 - share) * wide, dim=-1)
