@@ -215,17 +215,15 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
 PLANS = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
 
-# With 80 texts for each class, a test without the engine's optimisations takes half a minute.
-EIGHTY_TEXTS = {"mma++": ("reference+keep-teacher",)}
+# With 80 texts for each class; the other oracle of this method has larger terms.
+SLOW = {("mmapp", "planned"), ("mmapp", "reference+keep-teacher"), ("mmapp_strong", "reference+keep-teacher")}
 
 everywhere = pytest.mark.parametrize(
     "run",
     [
-        pytest.param(
-            (o, plan), id=f"{o.name}-{plan}", marks=pytest.mark.slow if plan in EIGHTY_TEXTS.get(o.run[0], ()) else m
-        )
+        pytest.param((o, plan), id=f"{o.name}-{plan}", marks=pytest.mark.slow if (o.name, plan) in SLOW else mark)
         for o in ORACLES
-        for plan, m in PLANS.items()
+        for plan, mark in PLANS.items()
     ],
     indirect=True,
 )
