@@ -101,7 +101,7 @@ def load(
         VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
     """
     if is_shared(path):
-        return _load_shared(download(str(path)), classes, backbone, precision)
+        return _load_shared(download(str(path)), classes, backbone, precision, descriptions)
     folder = Path(path)
     trained: Sequence[str] = ()
     if (folder / CONFIG).is_file() or not folder.is_dir():
@@ -120,10 +120,16 @@ def load(
 
 
 def _load_shared(
-    shared: SharedRun, classes: Sequence[str] | None, backbone: str | None, precision: Precision | None
+    shared: SharedRun,
+    classes: Sequence[str] | None,
+    backbone: str | None,
+    precision: Precision | None,
+    descriptions: Path | None,
 ) -> Predictor:
     _check_named_backbone(shared.adapter, backbone)
-    classifier = load_classifier(shared.adapter, shared.trained, backbone, precision=precision)
+    classifier = load_classifier(
+        shared.adapter, shared.trained, backbone, precision=precision, descriptions=descriptions
+    )
     chosen = shared.classes if classes is None else classes
     return Predictor(classifier, chosen, role_of(chosen, shared.trained))
 
