@@ -22,6 +22,12 @@ def run(arguments: list[str]) -> None:
         "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    parser.add_argument(
+        "--descriptions",
+        type=str | None,
+        default=None,
+        help="file with sentences for each class, by default those of the run",
+    )
     add_precision(parser)
     parser.add_argument(
         "--explain", type=str | None, default=None, metavar="PNG", help="draw what the answer for one image rests on"
@@ -38,7 +44,8 @@ def run(arguments: list[str]) -> None:
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load
 
-    predictor = load(given.run, _classes(given.classes), given.backbone, given.precision)
+    described = Path(given.descriptions) if given.descriptions else None
+    predictor = load(given.run, _classes(given.classes), given.backbone, given.precision, described)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
     if given.explain is not None:
         from vlmadapt.deploy.explain import draw, explain

@@ -43,6 +43,8 @@ class FitSettings:
         templates: list of texts with `{}` for the class name, instead of the data set's; short: --template TEXT, once
             or more.
         classes: file with readable class names for a folder.
+        descriptions: file with sentences for each class, for methods that read them, instead of the data set's own;
+            `vlmadapt describe` writes one.
         plan: 'planned' computes only what differs from the frozen backbone, 'reference' everything; results are the
             same.
         class_chunk: number of classes whose text activations are in memory at once, the others are recomputed for the
@@ -77,6 +79,7 @@ class FitSettings:
     seed: int = 1
     templates: list[str] | None = None
     classes: str | None = None
+    descriptions: str | None = None
     plan: Literal["planned", "reference"] = "planned"
     class_chunk: int = 0
     step: Literal["eager", "captured"] | None = None
