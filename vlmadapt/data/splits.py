@@ -103,12 +103,13 @@ def make_splits(
     generator = random.Random(seed)
     drawn, underfull = sample_shots(dataset.train, shots, generator)
     val, _ = sample_shots(dataset.val, min(val_shots, shots) if shots else val_shots, generator)
+    wanted = set(trained)
     return Splits(
         classes=_names(dataset, trained),
         train=subset(drawn, trained),
         val=subset(val, trained),
         groups=groups,
-        underfull={dataset.classes[label]: count for label, count in underfull.items() if label in trained},
+        underfull={dataset.classes[label]: count for label, count in underfull.items() if label in wanted},
     )
 
 

@@ -30,6 +30,8 @@ def evaluate(
     *,
     data: str | None = None,
     classes: Path | None = None,
+    recursive: bool = False,
+    columns: str | None = None,
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
     data_root: Path | None = None,
@@ -44,6 +46,8 @@ def evaluate(
         data: other data, whose test images, or all images if they have no parts of their own, are one group; images
             the run was trained on are left out. By default the test images that the run's `data.json` lists.
         classes: file with readable class names for a folder of images.
+        recursive: read nested folders of other data (see `read_folder`).
+        columns: other names of the columns of a table of other data (see `read_table`).
         backbone: current name or path of the backbone.
         options: options of the method that differ from training.
         data_root: folder with the registered data sets.
@@ -65,13 +69,17 @@ def evaluate(
     for note in run.place_notes():
         session.reporter.say(note)
     if protocol is not None:
-        groups = _groups_of(protocol, run, trained, data, classes, data_root)
+        changes = {"data": data, "recursive": recursive, "columns": columns} if data else {}
+        groups = _groups_of(protocol, run, trained, changes, classes, data_root)
     elif data is None:
         recorded = _recorded(run, classes, data_root)
         groups, notes = recorded.groups, recorded.notes
     else:
         described = read_config(run.adapter).templates
-        other, notes = _untrained(load_data(data, classes=classes, root=data_root, default=described), run)
+        given = load_data(
+            data, classes=classes, root=data_root, default=described, recursive=recursive, columns=columns
+        )
+        other, notes = _untrained(given, run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
     skip = data is None and protocol is not None and run.settings().skip_corrupt
     groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
@@ -103,16 +111,21 @@ def _untrained(data: Dataset, run: Run) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def _groups_of(
-    protocol: Protocol, run: Run, trained: Sequence[str], data: str | None, classes: Path | None, root: Path | None
+    protocol: Protocol,
+    run: Run,
+    trained: Sequence[str],
+    changes: Mapping[str, Any],
+    classes: Path | None,
+    root: Path | None,
 ) -> tuple[ClassGroup, ...]:
-    """The groups that another protocol tests, on the run's data or on other data."""
+    """The groups that another protocol tests, on the run's data or, with other settings of data, on these."""
     settings = run.settings()
     changed = replace(
         settings,
         protocol=protocol,
         targets=None,
-        data=data or settings.data,
         data_root=str(root) if root else settings.data_root,
+        **changes,
     ).resolved()
     inputs = Inputs.read(changed, classes)
     names, groups = inputs.groups()

@@ -43,6 +43,8 @@ class FitSettings:
         templates: list of texts with `{}` for the class name, instead of the data set's; short: --template TEXT, once
             or more.
         classes: file with readable class names for a folder.
+        recursive: read nested folders: each folder with images is a class, named by its path (`animals/cat`).
+        columns: names of a table's columns where they are not path, label and split, like path=image,label=species.
         plan: 'planned' computes only what differs from the frozen backbone, 'reference' everything; results are the
             same.
         class_chunk: number of classes whose text activations are in memory at once, the others are recomputed for the
@@ -71,6 +73,8 @@ class FitSettings:
     seed: int = 1
     templates: list[str] | None = None
     classes: str | None = None
+    recursive: bool = False
+    columns: str | None = None
     plan: Literal["planned", "reference"] = "planned"
     class_chunk: int = 0
     step: Literal["eager", "captured"] | None = None
