@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vlmadapt.core.method import Method as Method
     from vlmadapt.errors import VlmadaptError as VlmadaptError
     from vlmadapt.evaluation.evaluate import evaluate as evaluate
-    from vlmadapt.evaluation.predict import Predictor as Predictor
     from vlmadapt.evaluation.predict import load as load
+    from vlmadapt.evaluation.predictor import Predictor as Predictor
     from vlmadapt.runs.settings import FitSettings as FitSettings
     from vlmadapt.training.fit import FitResult as FitResult
     from vlmadapt.training.fit import fit as fit
@@ -32,7 +32,7 @@ _WHERE = {
     "FitResult": "vlmadapt.training.fit",
     "FitSettings": "vlmadapt.runs.settings",
     "Method": "vlmadapt.core.method",
-    "Predictor": "vlmadapt.evaluation.predict",
+    "Predictor": "vlmadapt.evaluation.predictor",
     "VlmadaptError": "vlmadapt.errors",
     "evaluate": "vlmadapt.evaluation.evaluate",
     "fit": "vlmadapt.training.fit",
@@ -59,3 +59,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'vlmadapt' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -149,7 +149,10 @@ def test_columns_may_have_other_names(here: Path) -> None:
     file = csv(here, "Image ,species,fold,label", "img/a.png,x,train,9", "img/b.png,y,train,9", "img/c.png,y,test,9")
     columns = "path=image, label=Species,split=fold"
     assert load_data(str(file), columns=columns) == expected
-    records = [{"image": f"img/{n}.png", "species": s, "fold": f} for n, s, f in (("a", "x", "train"), ("b", "y", "train"), ("c", "y", "test"))]
+    records = [
+        {"image": f"img/{n}.png", "species": s, "fold": f}
+        for n, s, f in (("a", "x", "train"), ("b", "y", "train"), ("c", "y", "test"))
+    ]
     assert read_table(jsonl(here, *records), columns) == expected
 
 

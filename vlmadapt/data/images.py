@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from vlmadapt.cores import usable_cores
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.image_formats import advice, formats
 from vlmadapt.errors import DataError
@@ -108,9 +108,13 @@ def broken_images(examples: Sequence[Example], progress: Progress | None = None)
     return broken
 
 
-def decoders() -> ThreadPoolExecutor:
-    """A pool of threads for decoding, which Pillow does without holding the interpreter lock."""
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+def decoders(workers: int | None = None) -> ThreadPoolExecutor:
+    """A pool of threads for decoding, which Pillow does without holding the interpreter lock.
+
+    Args:
+        workers: number of threads; None for one on each core, 8 at most.
+    """
+    return ThreadPoolExecutor(workers or min(8, usable_cores()))
 
 
 def _problem(example: Example) -> str | None:

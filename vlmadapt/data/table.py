@@ -54,7 +54,9 @@ def column_names(given: str | None) -> dict[str, str]:
     for pair in (given or "").split(",") if given else ():
         name, equals, column = (text.strip().lower() for text in pair.partition("="))
         if not equals or name not in names or not column:
-            raise DataError(f"columns '{given}' are not understood; write for example path=image,label=species,split=fold.")
+            raise DataError(
+                f"columns '{given}' are not understood; write for example path=image,label=species,split=fold."
+            )
         names[name] = column
     return names
 

@@ -25,8 +25,8 @@ class Reporter:
             self.console.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[None]:
-        """Show a bar while the context is open; `advance` and `update` move it."""
+    def bar(self, title: str, total: int | None) -> Iterator[None]:
+        """Show a bar while the context is open; `advance` and `update` move it. The total may not be known."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

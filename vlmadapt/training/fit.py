@@ -26,6 +26,9 @@ from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
+from vlmadapt.evaluation.calibration import calibrate
+from vlmadapt.evaluation.predict import predictor_of
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
@@ -63,6 +66,11 @@ class FitResult:
     folder: Path
     numbers: dict[str, Any]
     classifier: Classifier
+
+    @property
+    def predictor(self) -> Predictor:
+        """The trained method, ready to predict images, as `load` gives it for the folder."""
+        return predictor_of(Run.open(self.folder), self.classifier)
 
 
 @dataclass(frozen=True)
@@ -327,11 +335,13 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         texts = [template.text for template in classifier.templates]
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
     predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
+    calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
     numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
     if job.owner is not None:
         job.owner.check()
         run.write_metrics(progress.history)
         run.write_answers([p.to_json() for p in predictions])
+        run.write_calibration(calibration.to_json() if calibration else None)
         numbers = run.write_result(numbers)
     session.accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)
