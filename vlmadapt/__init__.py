@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vlmadapt.runs.settings import FitSettings as FitSettings
     from vlmadapt.training.fit import FitResult as FitResult
     from vlmadapt.training.fit import fit as fit
+    from vlmadapt.training.fit_images import fit_images as fit_images
 
 _WHERE = {
     "Backbone": "vlmadapt.core.backbone",
@@ -36,6 +37,7 @@ _WHERE = {
     "VlmadaptError": "vlmadapt.errors",
     "evaluate": "vlmadapt.evaluation.evaluate",
     "fit": "vlmadapt.training.fit",
+    "fit_images": "vlmadapt.training.fit_images",
     "load": "vlmadapt.evaluation.predict",
     "load_backbone": "vlmadapt.core.loading",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "VlmadaptError",
     "evaluate",
     "fit",
+    "fit_images",
     "load",
     "load_backbone",
 ]

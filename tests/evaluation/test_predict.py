@@ -112,7 +112,7 @@ def test_one_image_gives_one_answer_and_many_give_many(run: FitResult, images: l
     ):
         assert list(predictor.predict(given)) == expected
     for image in (images[0], str(images[0]), opened[0], arrays[0], tensors[0]):
-        assert predictor.predict(image) == list(predictor.predict([images[0]]))[0]
+        assert predictor.predict(image) == next(predictor.predict([images[0]]))
     lazy = Image.open(images[0])  # decoded in several threads, but read once
     assert {best[0][0] for best in predictor.predict([lazy] * 20)} == {expected[0][0][0]}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from vlmadapt.cli.parsing import add_data_root, add_reading, new_parser, parse
+from vlmadapt.cli.parsing import add_data_root, new_parser, parse
 from vlmadapt.errors import DataError, VlmadaptError, unknown
 from vlmadapt.text import counted
 

@@ -173,8 +173,8 @@ def _value(file: Path, line: int, record: Mapping[str, Any], name: str) -> str:
     if value is None or not str(value).strip():
         columns = " ".join(", ".join(record).split()) or "none"
         raise DataError(
-            f"line {line} of '{file}' has no {name}; needed are path and label, the columns are: {columns}. Columns with "
-            "other names: --columns path=NAME,label=NAME,split=NAME."
+            f"line {line} of '{file}' has no {name}; needed are path and label, the columns are: {columns}. For other "
+            "names: --columns path=NAME,label=NAME,split=NAME."
         )
     if isinstance(value, dict | list):
         raise DataError(f"line {line} of '{file}' has a {name} that is no text.")

@@ -75,10 +75,11 @@ def fit_calibration(scores: Tensor, labels: Tensor) -> Calibration:
 
 
 def fit_temperature(scores: Tensor, labels: Tensor) -> float:
-    """The temperature with the smallest cross entropy (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
+    """The temperature with the smallest cross entropy on validation images.
 
-    Cross entropy is convex in `b = 1 / temperature`; its derivative is `E[sum_c (p_c - t_c) s_c]` with probabilities `p`
-    at `b`, scores `s` and targets `t`. Targets are smoothed by 1 / (N + 2), as in Platt scaling, so that validation
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017. Cross entropy is convex in
+    `b = 1 / temperature`; its derivative is `E[sum_c (p_c - t_c) s_c]` with scores `s`, probabilities `p` at `b` and
+    targets `t`. Targets are smoothed by 1 / (N + 2), as in Platt scaling, so that validation
     images that are all classified correctly do not give a temperature of zero.
 
     Args:

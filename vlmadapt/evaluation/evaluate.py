@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.core.adapter import read_config
+from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.recipe import Precision
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
@@ -60,7 +61,8 @@ def evaluate(
         One accuracy for each group of classes, and their summary.
 
     Raises:
-        VlmadaptError: the run or the data cannot be read, or the protocol trains on other classes.
+        VlmadaptError: the run or the data cannot be read, the protocol trains on other classes, or there is nothing to
+            test.
     """
     run = Run.open(folder)
     session = Session.join()
@@ -74,6 +76,8 @@ def evaluate(
     elif data is None:
         recorded = _recorded(run, classes, data_root)
         groups, notes = recorded.groups, recorded.notes
+        if not groups:
+            raise DataError(f"'{run.folder}' was trained without tests (train-only); name data to test with --data.")
     else:
         described = read_config(run.adapter).templates
         given = load_data(
@@ -81,16 +85,29 @@ def evaluate(
         )
         other, notes = _untrained(given, run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
-    skip = data is None and protocol is not None and run.settings().skip_corrupt
-    groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
+    if data is None and protocol is not None and run.settings().skip_corrupt:
+        groups = tuple(replace(group, examples=check_images(group.examples, skip=True)) for group in groups)
     for note in notes:
         session.reporter.say(note)
     classifier = load_classifier(
         run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
     )
     with ended_with_peers():
-        accuracies = [evaluate_group(classifier, group, session) for group in groups]
+        accuracies = [_tested(classifier, group, session) for group in groups]
     return accuracies, summary(accuracies)
+
+
+def _tested(classifier: Classifier, group: ClassGroup, session: Session) -> Accuracy:
+    """Accuracy on a group. Images are decoded once; only if one cannot be read are all checked, to name each of them.
+
+    Raises:
+        DataError: images cannot be read.
+    """
+    try:
+        return evaluate_group(classifier, group, session)
+    except DataError:
+        check_images(group.examples)
+        raise
 
 
 def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:

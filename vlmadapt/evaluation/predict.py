@@ -17,7 +17,6 @@ from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
 from vlmadapt.evaluation.calibration import Calibration
 from vlmadapt.evaluation.predictor import Predictor
-from vlmadapt.roles import Role
 from vlmadapt.runs.run import CONFIG, Run
 
 

@@ -252,7 +252,7 @@ def _parse_manifest(text: str) -> dict[str, Any]:
 
 def _parse_result(text: str) -> dict[str, Any]:
     content = _shaped(text, ResultFile)
-    if not content["accuracy"]:
+    if not content["accuracy"] and content.get("groups") != []:
         raise ValueError("it has no accuracies")
     if content.get("format", 1) not in READABLE_FORMATS:
         raise ValueError(f"it has format {content['format']}; this version reads up to {FORMAT}")
