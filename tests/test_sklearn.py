@@ -19,9 +19,7 @@ from tests.world import World
 from vlmadapt.errors import DataError
 from vlmadapt.sklearn import VLMClassifier
 
-
 CHECKS = (
-    "do_not_raise_errors_in_init_or_set_param",
     "estimator_cloneable",
     "estimator_repr",
     "estimator_tags_renamed",

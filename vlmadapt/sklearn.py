@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class VLMClassifier(ClassifierMixin, BaseEstimator):
+class VLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A method on a backbone, trained on images and labels.
 
     `X` is a list or array of images: paths, PIL images, arrays (H, W, 3) or tensors (3, H, W) of uint8.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +43,25 @@ def check_image(path: Path) -> None:
 
 
 def _read(path: Path, smallest: bool = False) -> Image.Image:
+    with open_image(path) as image:
+        if smallest:
+            image.draft(None, (1, 1))
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image file that is open; whatever goes wrong with it in the block is told in one sentence.
+
+    Raises:
+        DataError: the file is missing, truncated, corrupt, no regular file, or of a format that is not read.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise DataError(f"image '{path}' is not a regular file.")
         with Image.open(path, formats=formats()) as image:
-            if smallest:
-                image.draft(None, (1, 1))
-            image.load()
-            return to_rgb(image)
+            yield image
     except DataError:
         raise
     except FileNotFoundError:
