@@ -63,6 +63,17 @@ def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
     assert "12 images" not in said.out
 
 
+def test_own_photographs_on_the_default_backbone_are_told_of_another(
+    capsys: Capture, world: World, tmp_path: Path
+) -> None:
+    given = ("fit", "--method", "clip", "--shots", "1", "--out")
+    said = call(capsys, *given, str(tmp_path / "own"), "--data", str(world.pictures))
+    assert said.err.count("the default backbone, tiny, has only seen drawings") == 1
+    assert "--backbone ViT-B-16:openai" in said.err
+    said = call(capsys, *given, str(tmp_path / "other"), "--data", str(world.pictures), "--backbone", str(world.clip))
+    assert "drawings" not in said.err
+
+
 @pytest.mark.parametrize(("method", "said"), [("mmrl", True), ("clip", False)])
 def test_epochs_that_are_all_warm_up_are_named_if_something_is_trained(
     capsys: Capture, world: World, tmp_path: Path, method: str, said: bool

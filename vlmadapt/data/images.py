@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from vlmadapt.cores import usable_cores
 from vlmadapt.data.dataset import Example
@@ -74,7 +74,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image as 8-bit RGB: upright by its EXIF orientation, on white where it is transparent, 16 bits scaled to 8."""
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # which would copy an upright image
     if image.mode.startswith(("I", "F")):
         image = _to_8_bit(image)
     if image.has_transparency_data:

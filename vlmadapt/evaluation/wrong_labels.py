@@ -30,8 +30,8 @@ def wrong_labels(
 
     Probabilities of each image come from a logistic regression on the features of others, in `FOLDS` folds. A label is
     doubted by the rule of confident learning (Northcutt et al., JAIR 2021): of the classes whose probability reaches
-    the mean that it has for images labelled so, the most probable is another one. Classes with fewer than `FOLDS` images
-    are left out.
+    the mean that it has for images labelled so, the most probable is another one. Classes with fewer than `FOLDS`
+    images are left out.
 
     Args:
         examples: images that can be read.

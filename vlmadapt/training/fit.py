@@ -21,6 +21,7 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
+from vlmadapt.data.load import is_registered
 from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import train_transform
@@ -51,6 +52,11 @@ from vlmadapt.training.trainer import StepTrainer
 
 _ONE_AT_A_TIME = threading.RLock()
 """One run at a time: start values and dropout draw from torch's global generator, which two runs would share."""
+
+DRAWINGS_ONLY = (
+    f"the default backbone, {FitSettings.backbone}, has only seen drawings; for photographs name another one, which is "
+    "downloaded once: --backbone ViT-B-16:openai"
+)
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         run.check_method()
         for note in run.place_notes():
             session.reporter.say(note)
+    if settings.backbone == FitSettings.backbone and not is_registered(settings.data):
+        session.reporter.say(DRAWINGS_ONLY)
     splits, inputs = _data(settings, run if resumed else None, session.reporter)
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     if resumed:
