@@ -66,7 +66,7 @@ class Drawing:
 
 LAYERS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("cli", "one file per command; tables"),),
-    (("testing", "conformance kit"), ("report", "HTML page, charts")),
+    (("testing", "conformance kit"), ("report", "HTML pages, charts"), ("sklearn", "a classifier")),
     (("plugin", "the public plugin API"),),
     (("compare", "grid of runs, tables, statistics"),),
     (("training", "fit, loop, step, checkpoints"),),

@@ -135,6 +135,8 @@ def _copies(inputs: Inputs, splits: Splits) -> Iterator[str]:
         return
     used = {example.path for example in _used(splits)}
     data = inputs.data
+    if inputs.settings.protocol == "train-only":
+        data = replace(data, train=data.examples, val=(), test=())
     kinds = {path: kind for path, kind in kinds_of(data.train, data.val, data.test).items() if path in used}
     count = sum(map(len, conflicting(kinds)))
     if count:
