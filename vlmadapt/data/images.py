@@ -121,13 +121,14 @@ def broken_images(examples: Sequence[Example], progress: Progress | None = None)
     return broken
 
 
-def decoders(workers: int | None = None) -> ThreadPoolExecutor:
+def decoders(workers: int | None = None, initializer: Callable[[], None] | None = None) -> ThreadPoolExecutor:
     """A pool of threads for decoding, which Pillow does without holding the interpreter lock.
 
     Args:
         workers: number of threads; None for one on each core, 8 at most.
+        initializer: called once in each thread.
     """
-    return ThreadPoolExecutor(workers or min(8, usable_cores()))
+    return ThreadPoolExecutor(workers or min(8, usable_cores()), initializer=initializer)
 
 
 def _problem(example: Example) -> str | None:

@@ -226,23 +226,29 @@ class Predictor:
         return below
 
     def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:
-        """Decoded batches; the next one is decoded while the caller works on one."""
-        with decoders(workers) as pool:
+        """Decoded batches, the next one being decoded while the caller works on one, if other cores are free for that.
+
+        Threads of torch wait for each other actively, which takes the cores from threads that decode. So where torch
+        computes on several cores, all cores decode a batch, and then all of them compute.
+        """
+        threads = torch.get_num_threads()
+        ahead = 0 if self.classifier.device.type == "cpu" and threads > 1 else 1
+        with decoders(workers, initializer=_use_one_core) as pool:
             waiting: deque[list[tuple[ImageInput, Future[Tensor]]]] = deque()
             for some in _cut(images):
                 for image in some:
                     if isinstance(image, Image.Image):
                         image.load()  # here, because the same image may come twice and its file can be read by one only
                 waiting.append([(image, pool.submit(self._load, image)) for image in some])
-                if len(waiting) > 1:
-                    yield self._finished(waiting.popleft())
+                if len(waiting) > ahead:
+                    yield self._finished(waiting.popleft(), threads)
             while waiting:
-                yield self._finished(waiting.popleft())
+                yield self._finished(waiting.popleft(), threads)
 
     def _load(self, image: ImageInput) -> Tensor:
         return self._transform(as_rgb(image))
 
-    def _finished(self, loading: list[tuple[ImageInput, Future[Tensor]]]) -> _Batch:
+    def _finished(self, loading: list[tuple[ImageInput, Future[Tensor]]], threads: int) -> _Batch:
         images: list[ImageInput] = []
         pixels: list[Tensor] = []
         broken: list[Broken] = []
@@ -253,8 +259,14 @@ class Predictor:
                 broken.append(Broken(image, str(error)))
             else:
                 images.append(image)
+        torch.set_num_threads(threads)  # parts of that setting are the process's, and `_use_one_core` has changed them
         stacked = torch.stack(pixels).to(self.classifier.device) if pixels else torch.empty(0)
         return _Batch(images, stacked, broken)
+
+
+def _use_one_core() -> None:
+    """Let torch's operations in this thread use this thread alone: as many others decode as there are cores."""
+    torch.set_num_threads(1)
 
 
 def _cut(images: Iterable[T]) -> Iterator[list[T]]:
