@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def test_a_finished_run_tests_as_it_did(world: World, tmp_path: Path, method: st
     fitted = world.fit(tmp_path / "run", method, protocol=protocol)
     accuracies, numbers = evaluate(fitted.folder)
     assert numbers == fitted.numbers["accuracy"]
-    again = [{name: value for name, value in asdict(a).items() if name != "seconds"} for a in accuracies]
+    again = [{name: value for name, value in a.to_json().items() if name != "seconds"} for a in accuracies]
     assert again == result(fitted.folder)["groups"]
 
 
@@ -208,6 +207,10 @@ def test_accuracy_by_class_is_of_its_own_images_and_none_without_any(run: FitRes
     for i, name in enumerate(names):
         right = sum(label == i for label in labels[1:])
         assert accuracy.classes[name] == (right / labels.count(i) if i in labels else None)
+    expected: dict[str, dict[str, int]] = {name: {} for name in names}
+    for label, answer in zip(labels, answers, strict=True):
+        expected[names[label]][answer] = expected[names[label]].get(answer, 0) + 1
+    assert accuracy.confusion == expected
 
 
 @pytest.mark.parametrize(("a", "b", "mean"), [(80, 40, 160 / 3), (0, 50, 0), (0, 0, 0), (70, 70, 70)])
@@ -230,6 +233,7 @@ def test_no_batch_is_waited_for(run: FitResult, world: World, monkeypatch: pytes
 
     monkeypatch.setattr(accuracy, "BATCH", 1)
     predict_group(classifier, group, session)
-    waits = host_waits(lambda: predict_group(classifier, group, session))
+    waits = host_waits(lambda: predict_group(classifier, group, session, zero_shot=True))
     reads = [w.place.function for w in waits if w.what == READS and "/data/" not in w.place.file]
-    assert reads == ["_predict_all", "predict_group"], "once for this process, once for all"
+    # On the host it is then looked at whether all are finite.
+    assert reads == ["_predict_all", "_predict_all", "predict_group"], "once for this process, once for all"

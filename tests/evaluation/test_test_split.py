@@ -44,7 +44,7 @@ def test_training_needs_no_test_image(
             spoilt.append(example.path)
         return splits, inputs
 
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise Trained
 
     read = workflow._data

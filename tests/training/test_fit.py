@@ -86,6 +86,13 @@ def test_base_to_novel_trains_on_one_half_and_tests_both(base_to_novel: FitResul
     assert base_to_novel.numbers["accuracy"]["harmonic_mean"] == pytest.approx(mean, abs=1e-3)
 
 
+def test_chance_and_zero_shot_are_next_to_the_accuracy(world: World, base_to_novel: FitResult, tmp_path: Path) -> None:
+    zero_shot = world.fit(tmp_path / "clip", "clip", protocol="base-to-novel", zero_shot=False).numbers
+    assert base_to_novel.numbers["zero_shot"] == zero_shot["accuracy"]
+    assert base_to_novel.numbers["chance"] == {"base": 50.0, "novel": 50.0, "harmonic_mean": 50.0}
+    assert "zero_shot" not in zero_shot
+
+
 def test_the_adapter_says_what_it_is_and_what_it_fits(world: World, few_shot: FitResult) -> None:
     config = json.loads((few_shot.folder / "adapter" / "adapter_config.json").read_text())
     assert config["method"] == "mmrl"

@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> None:
         options=given.method.as_dict() if "method" in given else None,
     )
     if is_main_process():
-        accuracy_table(accuracies, numbers, as_json=given.json)
+        accuracy_table(accuracies, numbers, as_json=given.json, by_class=given.by == "class")
 
 
 def _parser(folder: str | None) -> ArgumentParser:
@@ -66,7 +66,13 @@ def _parser(folder: str | None) -> ArgumentParser:
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     add_precision(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--by",
+        type=Literal["class"] | None,
+        default=None,
+        help="class: also print precision, recall and F1 of each class, and what it is taken for",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table, with each class")
     if folder is not None:
         settings = check_resumable(Path(folder))
         add_method_options(parser, settings.method)

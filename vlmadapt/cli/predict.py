@@ -47,14 +47,16 @@ def run(arguments: list[str]) -> None:
     """Parse, classify, write or print."""
     given = parse(_parser(), arguments)
     _check(given)
-    if not Path(given.run).is_dir():
+    if not (given.run.startswith("hf:") or Path(given.run).is_dir()):
         Run.open(Path(given.run))  # raises before torch is imported
     images, total = _images(given)
+    if given.explain is not None and total != 1:
+        raise DataError(f"--explain takes one image, not {'a list' if total is None else total}.")
     classes = _classes(given.classes)
     from vlmadapt.evaluation.predict import load
     from vlmadapt.runs.progress import Reporter
 
-    predictor = load(Path(given.run), classes, given.backbone, given.precision)
+    predictor = load(given.run, classes, given.backbone, given.precision)
     reject = _threshold(given, predictor)
     reporter = Reporter()
     answers = predictor.answers(images, given.top, raw=given.raw, reject=reject, workers=given.workers)
@@ -65,12 +67,22 @@ def run(arguments: list[str]) -> None:
             summary.classes[prediction.name] += 1
             for sink in sinks:
                 sink(prediction)
+    if given.explain is not None:
+        _explain(predictor, Path(next(iter(images))), Path(given.explain))
     _finish(given, summary)
+
+
+def _explain(predictor: Predictor, image: Path, out: Path) -> None:
+    """Draw what the answer for an image rests on."""
+    from vlmadapt.deploy.explain import draw, explain
+
+    draw(predictor, image, explain(predictor, image), out)
+    print(f"why: {out}", file=sys.stderr)
 
 
 def _parser() -> ArgumentParser:
     parser = new_parser("predict", DESCRIPTION)
-    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("run", type=str, help="run folder, or hf:OWNER/NAME")
     parser.add_argument(
         "images",
         type=str,
@@ -85,6 +97,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     add_precision(parser)
     parser.add_argument("--out", type=Path | None, default=None, metavar="FILE", help="write a .csv or .jsonl file")
+    parser.add_argument(
+        "--explain", type=str | None, default=None, metavar="PNG", help="draw what the answer for one image rests on"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     parser.add_argument(
         "--sort_into", type=Path | None, default=None, metavar="DIR", help="link each image into a folder of its class"

@@ -30,7 +30,7 @@ TRAINED_LIKE = {
 }
 """Protocols that train like others and differ in what they test."""
 
-IRRELEVANT = ("out", "workers", "data_root")
+IRRELEVANT = ("out", "workers", "data_root", "zero_shot", "track")
 """Settings that results do not depend on."""
 
 
@@ -173,6 +173,7 @@ def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, see
         shots=shots,
         val_shots=settings.val_shots,
         seed=seed,
+        zero_shot=False,  # zero-shot CLIP is a method of its own here, and test times are compared
         skip_corrupt=settings.skip_corrupt,
         workers=settings.workers,
         out="run",

@@ -12,7 +12,7 @@ from torch import Tensor
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.forward import ForwardPass, similarity
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
@@ -96,6 +96,26 @@ class Classifier:
 
         Raises:
             DataError: such a method is given other classes.
+        """
+        return self.route(images, names, role)
+
+    @torch.inference_mode()
+    def scores_and_zero_shot(self, images: Tensor, names: Sequence[str], role: Role) -> tuple[Tensor, Tensor]:
+        """`scores`, and the logits (B, classes) of the frozen backbone with the data set's templates.
+
+        Both share the blocks of the image tower below the first that the method touches.
+        """
+        frozen = FrozenImages(images)
+        scores = self.route(frozen, names, role)
+        fwd = self.forward(frozen, names)
+        text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none
+        return scores, self.backbone.logits(similarity(fwd.zero_shot.image, text)).float()
+
+    def route(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
+        """`scores` outside inference mode, so with gradients where the caller wants them.
+
+        Raises:
+            DataError: see `scores`.
         """
         self.method.eval()
         if self.method.answers_unseen:

@@ -17,6 +17,7 @@ from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
 from vlmadapt.evaluation.calibration import Calibration
 from vlmadapt.evaluation.predictor import Predictor
+from vlmadapt.evaluation.shared import SharedRun, download, is_shared
 from vlmadapt.runs.run import CONFIG, Run
 
 
@@ -29,7 +30,7 @@ def load(
     """Load a trained adapter for prediction.
 
     Args:
-        path: a run folder, or an adapter folder, which needs `classes`.
+        path: a run folder, `hf:OWNER/NAME` for a run shared on the Hub, or an adapter folder, which needs `classes`.
         classes: class names to choose from; by default all classes of the run's data.
         backbone: current name or path of the backbone, if it has changed since training.
         precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
@@ -37,6 +38,8 @@ def load(
     Raises:
         VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
     """
+    if is_shared(path):
+        return _load_shared(download(str(path)), classes, backbone, precision)
     folder = Path(path)
     if (folder / CONFIG).is_file() or not folder.is_dir():
         run = Run.open(folder)
@@ -54,6 +57,15 @@ def predictor_of(run: Run, classifier: Classifier, classes: Sequence[str] | None
     trained, known = trained_and_known_classes(run)
     chosen, found = known if classes is None else classes, run.calibration()
     return Predictor(classifier, chosen, role_of(chosen, trained), Calibration(**found) if found else None)
+
+
+def _load_shared(
+    shared: SharedRun, classes: Sequence[str] | None, backbone: str | None, precision: Precision | None
+) -> Predictor:
+    _check_named_backbone(shared.adapter, backbone)
+    classifier = load_classifier(shared.adapter, shared.trained, backbone, precision=precision)
+    chosen = shared.classes if classes is None else classes
+    return Predictor(classifier, chosen, role_of(chosen, shared.trained))
 
 
 def _check_named_backbone(adapter: Path, backbone: str | None) -> None:

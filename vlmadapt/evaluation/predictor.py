@@ -131,8 +131,12 @@ class Predictor:
 
     def predict_proba(self, images: ImageInput | Iterable[ImageInput], *, raw: bool = False) -> Array:
         """Probabilities (N, classes) in the order of `classes_`; arguments and errors are those of `predict`."""
-        found = [self._probabilities(self._scores(batch.pixels), raw) for batch in self._readable(images)]
+        found = [self.probabilities(batch.pixels, raw) for batch in self._readable(images)]
         return torch.cat([torch.empty(0, len(self.classes), dtype=torch.float64), *found]).numpy()
+
+    def probabilities(self, pixels: Tensor, raw: bool = False) -> Tensor:
+        """Probabilities (B, classes) of images (B, 3, H, W) that the backbone's test transform has prepared."""
+        return self._probabilities(self._scores(pixels), raw)
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Array:
         """Unit features (N, joint) of the adapted image tower; for arguments and errors see `predict`."""

@@ -69,6 +69,15 @@ class EnvironmentFile(TypedDict):
     paths: NotRequired[dict[str, str]]
 
 
+class ClassResult(TypedDict):
+    """Scores of a class, see `vlmadapt.evaluation.by_class`."""
+
+    images: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
 class GroupResult(TypedDict):
     """Accuracy on a group of classes."""
 
@@ -76,12 +85,17 @@ class GroupResult(TypedDict):
     correct: int
     total: int
     classes: dict[str, float | None]
+    confusion: NotRequired[dict[str, dict[str, int]]]
+    by_class: NotRequired[dict[str, ClassResult]]
 
 
 class ResultFile(TypedDict):
-    """`result.json`: the final numbers of a run."""
+    """`result.json`: the final numbers of a run; accuracies are in percent by group."""
 
     accuracy: dict[str, float]
+    chance: NotRequired[dict[str, float]]
+    zero_shot: NotRequired[dict[str, float]]
+    selected_epoch: NotRequired[int]
     trainable_parameters: int
     steps: int
     seconds_per_step: float | None
@@ -116,6 +130,7 @@ class Epoch(TypedDict):
     epoch: int
     loss: NotRequired[float]
     train_accuracy: NotRequired[float]
+    val_accuracy: NotRequired[float]
 
 
 def check_data(content: Any) -> None:

@@ -26,7 +26,7 @@ from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
-from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
+from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
 from vlmadapt.evaluation.calibration import calibrate
 from vlmadapt.evaluation.predict import predictor_of
 from vlmadapt.evaluation.predictor import Predictor
@@ -47,7 +47,9 @@ from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
 from vlmadapt.training.progress import TrainingProgress
+from vlmadapt.training.select import BestEpoch, best_epoch, check_selectable
 from vlmadapt.training.support import SupportSet
+from vlmadapt.training.track import Tracking, check_trackers, log_test, tracking
 from vlmadapt.training.trainer import StepTrainer
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -117,12 +119,14 @@ def fit(
 
 
 def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
-    session = Session.join(settings.workers)
     folder = resume or Path(settings.out or "run")
+    check_trackers(settings.tracker_names)
+    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking")
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
         job = _start(settings, session, run, owner, resumed=resume is not None)
-        return _finish(job, _train(job))
+        with tracking(session.accelerator, settings):
+            return _finish(job, _train(job))
 
 
 def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> _Job:
@@ -137,7 +141,11 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     if resumed:
         _check_backbone(run, classifier.backbone)
-    support = SupportSet(classifier, splits, settings)
+    if settings.select == "best":
+        recipe = settings.recipe
+        trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
+        check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
+    support = SupportSet(classifier, splits, settings, session.reporter)
     if not run.state.is_file():
         with torch.no_grad():
             classifier.method.prepare(support)
@@ -271,6 +279,8 @@ def _run_loop(job: _Job) -> TrainingProgress:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
         if requests:
             raise Interrupted(job.run.folder, epochs, steps, steps)
+    if progress.best:
+        job.classifier.method.load_state_dict(progress.best)
     return progress
 
 
@@ -281,7 +291,8 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     encoded = job.support.views > 0
     batches = _encoded_batches(job, trainer) if encoded else _batches(job, trainer)
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
-    observers = (ProgressBar(job.session.reporter), checkpoints)
+    selection = (BestEpoch(job.support),) if settings.select == "best" else ()
+    observers = (ProgressBar(job.session.reporter), *selection, checkpoints, Tracking(job.session.accelerator))
     captured = _captured(settings.step, classifier.device)
     return TrainingLoop(
         classifier, job.splits.classes, batches, recipe, trainer, job.support, observers, captured, encoded
@@ -342,9 +353,11 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         job.owner.check()
         texts = [template.text for template in classifier.templates]
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
-    predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
+    zero_shot = job.settings.zero_shot
+    predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
+    numbers = {**_identity(job), **_numbers(job, progress, predictions)}
     calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
-    numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
+    log_test(session.accelerator, numbers, progress.epoch)
     if job.owner is not None:
         job.owner.check()
         run.write_metrics(progress.history)
@@ -371,12 +384,18 @@ def _identity(job: _Job) -> dict[str, Any]:
     }
 
 
-def _numbers(job: _Job, progress: TrainingProgress, accuracies: Sequence[Accuracy]) -> dict[str, Any]:
-    """Accuracies and costs."""
+def _numbers(job: _Job, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
+    """Accuracies, what to compare them with, and costs."""
+    accuracies = [p.accuracy() for p in predictions]
     tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
+    zero_shot = {a.name: p.zero_shot_percent for a, p in zip(accuracies, predictions, strict=True)}
+    known = {name: percent for name, percent in zero_shot.items() if percent is not None}
     return {
         "accuracy": summary(accuracies),
-        "groups": [vars(a) for a in accuracies],
+        "chance": with_means({a.name: a.chance for a in accuracies}),
+        **({"zero_shot": with_means(known)} if known else {}),
+        "groups": [a.to_json() for a in accuracies],
+        **({"selected_epoch": best_epoch(progress)} if progress.best else {}),
         "steps": progress.steps,
         "seconds_per_step": progress.seconds / progress.steps if progress.steps else None,
         "test_images_per_second": tested,
