@@ -81,6 +81,17 @@ def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
     assert "12 images" not in said.out
 
 
+def test_own_photographs_on_the_default_backbone_are_told_of_another(
+    capsys: Capture, world: World, tmp_path: Path
+) -> None:
+    given = ("fit", "--method", "clip", "--shots", "1", "--out")
+    said = call(capsys, *given, str(tmp_path / "own"), "--data", str(world.pictures))
+    assert said.err.count("the default backbone, tiny, has only seen drawings") == 1
+    assert "--backbone ViT-B-16:openai" in said.err
+    said = call(capsys, *given, str(tmp_path / "other"), "--data", str(world.pictures), "--backbone", str(world.clip))
+    assert "drawings" not in said.err
+
+
 @pytest.mark.parametrize(("method", "said"), [("mmrl", True), ("clip", False)])
 def test_epochs_that_are_all_warm_up_are_named_if_something_is_trained(
     capsys: Capture, world: World, tmp_path: Path, method: str, said: bool
@@ -160,6 +171,12 @@ def test_templates_are_given_one_by_one(capsys: Capture) -> None:
     assert yaml.safe_load(said.out)["templates"] == ["{} texture.", "a: {}"]
 
 
+def test_a_yes_or_no_option_needs_no_value(capsys: Capture) -> None:
+    given = ("fit", "--method", "clip", "--recursive", "--skip_corrupt", "--compile", "false", "--print_config")
+    printed = yaml.safe_load(call(capsys, *given).out)
+    assert (printed["recursive"], printed["skip_corrupt"], printed["compile"]) == (True, True, False)
+
+
 def test_variables_of_the_environment_are_no_options(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SHOTS", "VLMADAPT_SHOTS", "VLMADAPT_FIT_SHOTS", "JSONARGPARSE_SHOTS"):
         monkeypatch.setenv(name, "3")
@@ -231,6 +248,21 @@ def test_evaluate_takes_other_data_and_names_for_its_folders(
     assert said.code == 0, said.err
     (group,) = json.loads(said.out)["groups"]
     assert (group["name"], group["role"], list(group["classes"])) == ("others", "unseen", ["beagle", "crow"])
+
+
+def test_evaluate_reads_nested_folders_and_tables_with_other_columns(
+    capsys: Capture, base_to_novel: FitResult, tmp_path: Path
+) -> None:
+    for name in ("wild/crow", "wild/fox", "beagle"):
+        class_folder(tmp_path / "others" / name, 4)
+    evaluate = ("evaluate", str(base_to_novel.folder), "--json")
+    (group,) = json.loads(call(capsys, *evaluate, "--data", str(tmp_path / "others"), "--recursive").out)["groups"]
+    assert (group["total"], list(group["classes"])) == (12, ["beagle", "wild/crow", "wild/fox"])
+    rows = [f"{path};{path.parent.name}" for path in sorted((tmp_path / "others").rglob("*.png"))]
+    (tmp_path / "list.csv").write_text("\n".join(["image;species", *rows]))
+    given = ("--data", str(tmp_path / "list.csv"), "--columns", "path=image,label=species")
+    (group,) = json.loads(call(capsys, *evaluate, *given).out)["groups"]
+    assert (group["total"], list(group["classes"])) == (12, ["beagle", "crow", "fox"])
 
 
 def test_evaluate_may_change_an_option_of_the_method(capsys: Capture, base_to_novel: FitResult) -> None:

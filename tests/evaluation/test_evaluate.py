@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -108,6 +109,21 @@ def test_corrupt_images_of_other_data_are_named(run: FitResult, tmp_path: Path) 
         (tmp_path / "others" / name / "more.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"images cannot be read: .*more.png"):
         evaluate(run.folder, data=str(tmp_path / "others"))
+
+
+def test_each_image_is_decoded_once(run: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("beagle", "crow"):
+        class_folder(tmp_path / "others" / name, 3)
+    opened: list[str] = []
+    plain = Image.open
+
+    def counting(path: Path, *args: Any, **options: Any) -> Image.Image:
+        opened.append(f"{path.parent.name}/{path.name}")
+        return plain(path, *args, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
+    evaluate(run.folder, data=str(tmp_path / "others"))
+    assert sorted(opened) == [f"{name}/0{i}.png" for name in ("beagle", "crow") for i in range(3)]
 
 
 def test_data_without_test_images_are_refused(run: FitResult, tmp_path: Path) -> None:

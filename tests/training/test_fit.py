@@ -36,6 +36,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_repeat_and_to_use_it(few_shot:
         "data.json",
         "metrics.jsonl",
         "answers.json",
+        "calibration.json",
         "result.json",
         "state.safetensors",
         "adapter/adapter_config.json",

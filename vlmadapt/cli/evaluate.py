@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from vlmadapt.cli.method_options import add_method_options
-from vlmadapt.cli.parsing import add_config, add_data_root, add_precision, new_parser, parse, take_config
+from vlmadapt.cli.parsing import add_config, add_data_root, add_precision, add_reading, new_parser, parse, take_config
 from vlmadapt.cli.prechecks import check_data_exists, check_resumable
 
 DESCRIPTION = """Test a finished run again, on its own classes or on other data. `RUN --help` shows the options of its
@@ -30,6 +30,8 @@ def run(arguments: list[str]) -> None:
         Path(given.run),
         data=given.data,
         classes=_path(given.classes),
+        recursive=given.recursive,
+        columns=given.columns,
         backbone=given.backbone,
         data_root=_path(given.data_root),
         role=given.role,
@@ -55,6 +57,7 @@ def _parser(folder: str | None) -> ArgumentParser:
         default=None,
         help="file with sentences for each class, by default those of the run",
     )
+    add_reading(parser)
     add_data_root(parser)
     parser.add_argument(
         "--role",

@@ -111,6 +111,8 @@ class CompareSettings:
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise VlmadaptError(f"--{name} names '{twice[0]}' twice.")
+        if self.protocol == "train-only":
+            raise VlmadaptError("protocol 'train-only' tests nothing, so that there is nothing to compare.")
         for path in self.method_configs:
             if method_name(Path(path)) not in self.methods:
                 raise VlmadaptError(f"'{path}' is for '{method_name(Path(path))}', which is not among --methods.")

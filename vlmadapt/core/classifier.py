@@ -129,6 +129,37 @@ class Classifier:
         found = self.method.route(self.forward(images, self.method.trained_classes), role).float()
         return found if columns == list(range(found.shape[1])) else found[:, columns]
 
+    @torch.inference_mode()
+    def embed_images(self, images: Tensor, names: Sequence[str]) -> Tensor:
+        """Unit features (B, joint) of the adapted image tower for images (B, 3, H, W), next to classes of these names.
+
+        Raises:
+            DataError: the method describes an image by several vectors.
+        """
+        self.method.eval()
+        return self._vectors(self.forward(images, names).image(), "an image")
+
+    @torch.inference_mode()
+    def embed_texts(self, names: Sequence[str]) -> Tensor:
+        """Unit features (classes, joint) of class names in the method's prompt.
+
+        Raises:
+            DataError: the method's prompt depends on the image, or it describes a class by several vectors.
+        """
+        self.method.eval()
+        blank = torch.zeros(1, 3, *self.backbone.image.size, device=self.device)
+        fwd = self.forward(blank, names)
+        if fwd.plan.text_differs_by_image:
+            raise DataError(
+                f"{type(self.method).__name__} has no features of class names alone: they depend on the image."
+            )
+        return self._vectors(fwd.text(), "a class")
+
+    def _vectors(self, features: Tensor, what: str) -> Tensor:
+        if features.ndim != 2:
+            raise DataError(f"{type(self.method).__name__} describes {what} by several vectors, not by one.")
+        return features.float()
+
     def _trained_columns(self, names: Sequence[str], role: Role) -> list[int]:
         """Column of each class among the classes trained on."""
         trained = {name: i for i, name in enumerate(self.method.trained_classes)}

@@ -27,6 +27,8 @@ def load_data(
     classes: Path | None = None,
     root: Path | None = None,
     default: Sequence[str] = DEFAULT_TEMPLATES,
+    recursive: bool = False,
+    columns: str | None = None,
 ) -> Dataset:
     """Load the data set `spec`; a folder with a registered name is written `./name`.
 
@@ -37,6 +39,8 @@ def load_data(
         classes: file with readable class names instead of the data set's own (see `read_class_file`).
         root: folder of the registered data sets, by default `$VLMADAPT_DATA`.
         default: templates for data without their own: folders, tables, the Hub.
+        recursive: read nested folders (see `read_folder`).
+        columns: other names of a table's columns (see `read_table`).
 
     Raises:
         DataError: there is no such data set or folder, or it has a mistake.
@@ -50,10 +54,10 @@ def load_data(
 
         dataset = read_hub(spec.removeprefix(HUB))
     elif Path(spec).suffix.lower() in SUFFIXES and not (exists(Path(spec)) and Path(spec).is_dir()):
-        dataset = read_table(Path(spec).expanduser())
+        dataset = read_table(Path(spec).expanduser(), columns)
     else:
         # The user's file replaces the folder's own classes.txt, which need not even be readable.
-        dataset, classes = read_folder(_folder(spec, names), classes=classes), None
+        dataset, classes = read_folder(_folder(spec, names), classes=classes, recursive=recursive), None
     if classes:
         dataset = _renamed(dataset, classes)
     own = dataset.templates if spec in names else default

@@ -12,7 +12,8 @@ from vlmadapt.data.images import read_image
 from vlmadapt.deploy.neighbours import Neighbours
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.accuracy import role_of
-from vlmadapt.evaluation.predict import Predictor, load, trained_and_known_classes
+from vlmadapt.evaluation.predict import load, trained_and_known_classes
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
 

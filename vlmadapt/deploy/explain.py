@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vlmadapt.data.images import read_image
 from vlmadapt.data.transforms import test_transform
-from vlmadapt.evaluation.predict import Predictor
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.files import replacing
 
 GRID = 14
@@ -48,10 +48,10 @@ def explain(predictor: Predictor, image: Path) -> Explanation:
     """
     classifier = predictor.classifier
     pixels = test_transform(classifier.backbone.preprocess_config)(read_image(image)).to(classifier.device)
-    (whole,) = _probabilities(predictor, pixels[None])
+    (whole,) = predictor.probabilities(pixels[None])
     chosen = int(whole.argmax())
     hidden = occlusions(*pixels.shape[1:]).to(pixels.device)
-    found = [_probabilities(predictor, pixels * ~part[:, None])[:, chosen] for part in hidden.split(BATCH)]
+    found = [predictor.probabilities(pixels * ~part[:, None])[:, chosen] for part in hidden.split(BATCH)]
     drops = whole[chosen] - torch.cat(found)
     return Explanation(predictor.classes[chosen], float(whole[chosen]), _by_place(drops.cpu(), hidden.cpu()))
 
@@ -74,11 +74,6 @@ def _by_place(drops: Tensor, hidden: Tensor) -> Tensor:
     y, x = (((torch.arange(GRID) + 0.5) * length / GRID).long() for length in (height, width))
     covers = hidden[:, y[:, None], x[None, :]].float()
     return (drops[:, None, None] * covers).sum(dim=0) / covers.sum(dim=0)
-
-
-def _probabilities(predictor: Predictor, images: Tensor) -> Tensor:
-    scores = predictor.classifier.scores(images, predictor.classes, predictor.role)
-    return scores.softmax(dim=-1)
 
 
 def draw(predictor: Predictor, image: Path, explanation: Explanation, out: Path) -> None:

@@ -19,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 
 from vlmadapt.core.adapter import read_config
 from vlmadapt.errors import VlmadaptError
-from vlmadapt.evaluation.predict import Predictor
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.files import as_json, replacing
 from vlmadapt.text import first_line
 

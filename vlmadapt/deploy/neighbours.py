@@ -12,7 +12,7 @@ from vlmadapt.data.dataset import Example
 from vlmadapt.data.images import read_image
 from vlmadapt.data.loader import eval_batches
 from vlmadapt.data.transforms import test_transform
-from vlmadapt.evaluation.predict import Predictor
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.runs.inputs import Inputs
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run

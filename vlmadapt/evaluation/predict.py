@@ -1,16 +1,12 @@
-"""Predict images with a trained adapter."""
+"""Load trained adapters for prediction."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from PIL import Image
 
 from vlmadapt.core.adapter import load_adapter, read_config
 from vlmadapt.core.backbone.precision import DTYPES
@@ -18,67 +14,12 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
 from vlmadapt.core.recipe import Precision
 from vlmadapt.data.descriptions import read_descriptions
-from vlmadapt.data.images import decoders, read_image, to_rgb
-from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
+from vlmadapt.evaluation.calibration import Calibration
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.evaluation.shared import SharedRun, download, is_shared
-from vlmadapt.roles import Role
 from vlmadapt.runs.run import CONFIG, Run
-
-BATCH = 64
-
-T = TypeVar("T")
-
-
-class Predictor:
-    """A classifier bound to a list of classes.
-
-    Attributes:
-        classifier: the method on its backbone.
-        classes: class names to choose from.
-        role: role of these classes, given to the inference router.
-    """
-
-    def __init__(self, classifier: Classifier, classes: Sequence[str], role: Role):
-        if not classes:
-            raise DataError("there are no classes to choose from.")
-        self.classifier = classifier
-        self.classes = tuple(classes)
-        self.role = role
-        self._transform = test_transform(classifier.backbone.preprocess_config)
-
-    def predict(self, images: Iterable[Path | str | Image.Image], top: int = 5) -> Iterator[list[tuple[str, float]]]:
-        """The `top` classes of each image with their probabilities, best first.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
-        with decoders() as pool:
-            loading: deque[list[Future[torch.Tensor]]] = deque()
-            for batch in _batches(images):
-                loading.append([pool.submit(self._load, image) for image in batch])
-                if len(loading) > 1:  # the next batch is decoded while this one is classified
-                    yield from self._predict(loading.popleft(), top)
-            while loading:
-                yield from self._predict(loading.popleft(), top)
-
-    def _load(self, image: Path | str | Image.Image) -> torch.Tensor:
-        decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
-        return self._transform(decoded)
-
-    def _predict(self, images: list[Future[torch.Tensor]], top: int) -> Iterator[list[tuple[str, float]]]:
-        batch = torch.stack([image.result() for image in images]).to(self.classifier.device)
-        probabilities = self.classifier.scores(batch, self.classes, self.role).softmax(dim=-1).cpu()
-        best = probabilities.topk(min(top, len(self.classes)), dim=-1)
-        for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            yield [(self.classes[i], value) for i, value in zip(indices, values, strict=True)]
-
-
-def _batches(images: Iterable[T]) -> Iterator[list[T]]:
-    source = iter(images)
-    while batch := list(islice(source, BATCH)):
-        yield batch
 
 
 def load(
@@ -103,20 +44,24 @@ def load(
     if is_shared(path):
         return _load_shared(download(str(path)), classes, backbone, precision, descriptions)
     folder = Path(path)
-    trained: Sequence[str] = ()
     if (folder / CONFIG).is_file() or not folder.is_dir():
         run = Run.open(folder)
-        trained, known = trained_and_known_classes(run)
-        classes = known if classes is None else classes
-        precision = precision or usual_precision(run)
-        backbone = backbone or run.settings().backbone
-        folder = run.adapter
-    else:
-        _check_named_backbone(folder, backbone)
+        backbone, precision = backbone or run.settings().backbone, precision or usual_precision(run)
+        trained, _ = trained_and_known_classes(run)
+        classifier = load_classifier(run.adapter, trained, backbone, None, precision, descriptions)
+        return predictor_of(run, classifier, classes)
+    _check_named_backbone(folder, backbone)
     if classes is None:
         raise DataError(f"'{folder}' is an adapter without a run; say which classes to choose from.")
-    classifier = load_classifier(folder, trained or classes, backbone, precision=precision, descriptions=descriptions)
-    return Predictor(classifier, classes, role_of(classes, trained))
+    classifier = load_classifier(folder, classes, backbone, None, precision, descriptions)
+    return Predictor(classifier, classes, role_of(classes, ()))
+
+
+def predictor_of(run: Run, classifier: Classifier, classes: Sequence[str] | None = None) -> Predictor:
+    """The predictor of a run whose adapter is loaded, for these classes or all classes of its data."""
+    trained, known = trained_and_known_classes(run)
+    chosen, found = known if classes is None else classes, run.calibration()
+    return Predictor(classifier, chosen, role_of(chosen, trained), Calibration(**found) if found else None)
 
 
 def _load_shared(

@@ -9,7 +9,7 @@ from typing import Any
 from vlmadapt.runs.places import PLACES
 from vlmadapt.runs.settings import FitSettings
 
-IRRELEVANT = ("out", "workers", "zero_shot", "track", *PLACES)
+IRRELEVANT = ("out", "workers", "recursive", "columns", "zero_shot", "track", *PLACES)
 """Settings that say where things are, or that results do not depend on; data and weights are identified by hash."""
 
 LATER = {"select": "last"}

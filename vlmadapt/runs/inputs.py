@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vlmadapt.data.class_split import ClassSplit, read_class_split
@@ -45,8 +46,9 @@ class Inputs:
         """
         names = classes or (Path(settings.classes) if settings.classes else None)
         root = Path(settings.data_root) if settings.data_root else None
-        data = load_data(settings.data, templates=settings.templates, classes=names, root=root)
-        targets = (load_data(name, root=root, default=data.templates) for name in settings.target_names)
+        read = partial(load_data, root=root, recursive=settings.recursive, columns=settings.columns)
+        data = read(settings.data, templates=settings.templates, classes=names)
+        targets = (read(name, default=data.templates) for name in settings.target_names)
         return cls(settings, data, tuple(targets))
 
     def splits(self) -> Splits:
@@ -141,6 +143,8 @@ def _copies(inputs: Inputs, splits: Splits) -> Iterator[str]:
         return
     used = {example.path for example in _used(splits)}
     data = inputs.data
+    if inputs.settings.protocol == "train-only":
+        data = replace(data, train=data.examples, val=(), test=())
     kinds = {path: kind for path, kind in kinds_of(data.train, data.val, data.test).items() if path in used}
     count = sum(map(len, conflicting(kinds)))
     if count:

@@ -45,6 +45,8 @@ class FitSettings:
         classes: file with readable class names for a folder.
         descriptions: file with sentences for each class, for methods that read them, instead of the data set's own;
             `vlmadapt describe` writes one.
+        recursive: read nested folders: each folder with images is a class, named by its path (`animals/cat`).
+        columns: names of a table's columns where they are not path, label and split, like path=image,label=species.
         plan: 'planned' computes only what differs from the frozen backbone, 'reference' everything; results are the
             same.
         class_chunk: number of classes whose text activations are in memory at once, the others are recomputed for the
@@ -80,6 +82,8 @@ class FitSettings:
     templates: list[str] | None = None
     classes: str | None = None
     descriptions: str | None = None
+    recursive: bool = False
+    columns: str | None = None
     plan: Literal["planned", "reference"] = "planned"
     class_chunk: int = 0
     step: Literal["eager", "captured"] | None = None

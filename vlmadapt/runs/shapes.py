@@ -117,6 +117,15 @@ class GroupAnswers(TypedDict):
     confidence: list[float]
 
 
+class CalibrationFile(TypedDict):
+    """`calibration.json`, see `vlmadapt.evaluation.calibration.Calibration`."""
+
+    temperature: float
+    images: int
+    probability: list[float]
+    energy: list[float]
+
+
 class Epoch(TypedDict):
     """Logged numbers of an epoch; more keys are losses by name."""
 

@@ -22,11 +22,15 @@ from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
+from vlmadapt.data.load import is_registered
 from vlmadapt.data.loader import AnyTransform, TrainBatches
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.data.transforms import Views, train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
+from vlmadapt.evaluation.calibration import calibrate
+from vlmadapt.evaluation.predict import predictor_of
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
@@ -52,6 +56,11 @@ from vlmadapt.training.trainer import StepTrainer
 _ONE_AT_A_TIME = threading.RLock()
 """One run at a time: start values and dropout draw from torch's global generator, which two runs would share."""
 
+DRAWINGS_ONLY = (
+    f"the default backbone, {FitSettings.backbone}, has only seen drawings; for photographs name another one, which is "
+    "downloaded once: --backbone ViT-B-16:openai"
+)
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -66,6 +75,11 @@ class FitResult:
     folder: Path
     numbers: dict[str, Any]
     classifier: Classifier
+
+    @property
+    def predictor(self) -> Predictor:
+        """The trained method, ready to predict images, as `load` gives it for the folder."""
+        return predictor_of(Run.open(self.folder), self.classifier)
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         run.check_method()
         for note in run.place_notes():
             session.reporter.say(note)
+    if settings.backbone == FitSettings.backbone and not is_registered(settings.data):
+        session.reporter.say(DRAWINGS_ONLY)
     splits, inputs = _data(settings, run if resumed else None, session.reporter)
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     if resumed:
@@ -364,11 +380,13 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     zero_shot = job.settings.zero_shot
     predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, predictions)}
+    calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
     log_test(session.accelerator, numbers, progress.epoch)
     if job.owner is not None:
         job.owner.check()
         run.write_metrics(progress.history)
         run.write_answers([p.to_json() for p in predictions])
+        run.write_calibration(calibration.to_json() if calibration else None)
         numbers = run.write_result(numbers)
     session.accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)

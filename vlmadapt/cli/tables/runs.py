@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,23 +123,6 @@ def _score_cells(scores: ClassScores) -> Iterator[str]:
     yield f"{scores.images:,}"
     for value in (scores.recall, scores.precision, scores.f1):
         yield "" if value is None else f"{100 * value:.1f} %"
-
-
-def prediction_table(files: Sequence[Path], answers: Iterable[list[tuple[str, float]]], *, as_json: bool) -> None:
-    """Print the best classes of each image."""
-    if as_json:
-        for file, best in zip(files, answers, strict=True):
-            print(json.dumps({"image": str(file), "classes": [{"name": n, "probability": p} for n, p in best]}))
-        return
-    table = Table()
-    for name in ("image", "class", "probability"):
-        table.add_column(name, justify="right" if name == "probability" else "left", overflow="fold")
-    for file, best in zip(files, answers, strict=True):
-        for place, (name, probability) in enumerate(best):
-            table.add_row(
-                "" if place else str(file), name, f"{100 * probability:.1f} %", end_section=place == len(best) - 1
-            )
-    console().print(table)
 
 
 def methods_table(methods: Sequence[MethodInfo], architecture: str, *, as_json: bool) -> None:
