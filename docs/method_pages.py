@@ -27,11 +27,25 @@ from vlmadapt.text import counted
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 NAV = "Methods"
-README_ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<what>[^|]*) \| (?P<trained>[^|]*) \| (?P<compared>[^|]*) \|$", re.M)
+README_ROW = re.compile(
+    r"^\| `(?P<name>[^`]+)` \| (?P<what>[^|]*) \| (?P<trained>[^|]*) \| (?P<compared>[^|]*) \|$", re.M
+)
 """A row of the README's table of methods, which has four columns."""
 
 HEAD = re.compile(r"\A# (?P<about>.*?)  (?P<command>vlmadapt .*)\n")
 """First line of a settings file: what it is for, two spaces, and a command that uses it."""
+
+INTRODUCTION = """\
+Each page has the method's equation and notes on its official code, its options and training settings with their
+published defaults, its settings files, and published numbers where they are built in. A method that works inside no
+tower needs the features alone and runs with every [backbone](../backbones.md)."""
+
+OPTIONS = "Options of the method, on the command line `--method.NAME`:"
+SETTINGS = """\
+Defaults of the method, on the command line `--train.NAME`; the others are those of
+[`Recipe`][vlmadapt.plugin.Recipe]:"""
+CLASS = "options: {show_root_heading: false, show_root_toc_entry: false, members: false, show_source: true}"
+"""What mkdocstrings shows of a method's class: docstring and source."""
 
 Rows = Sequence[Sequence[object]]
 
@@ -77,13 +91,6 @@ def index() -> str:
     return f"# Methods\n\n{INTRODUCTION}\n\n{table(titles, rows)}\n"
 
 
-INTRODUCTION = (
-    "Each page has the method's equation and notes on its official code, its options and training settings with their "
-    "published defaults, its settings files, and published numbers where they are built in. A method that works inside "
-    "no tower needs the features alone and runs with every [backbone](../backbones.md)."
-)
-
-
 def page(name: str) -> str:
     """The page of a method, in Markdown."""
     return "\n\n".join((f"# {name}", *sections(name))) + "\n"
@@ -92,21 +99,17 @@ def page(name: str) -> str:
 def sections(name: str) -> Iterator[str]:
     """Parts of a method's page; a part without content is left out."""
     target = find(name).target
-    yield f"::: {target.replace(':', '.')}\n    options: {{show_root_heading: false, show_root_toc_entry: false, members: false, show_source: true}}"
+    yield f"::: {target.replace(':', '.')}\n    {CLASS}"
     yield "\n".join(f"- {line}" for line in facts(name))
     yield f"```bash\nvlmadapt fit --method {name}\nvlmadapt fit --method {name} --help\n```"
-    config, _ = method_options(name)
-    if options := list(option_rows(config)):
-        yield f"## Options\n\nOf the command line as `--method.NAME`:\n\n{table(('name', 'default', 'meaning'), options)}"
+    if options := list(option_rows(method_options(name)[0])):
+        yield f"## Options\n\n{OPTIONS}\n\n{table(('name', 'default', 'meaning'), options)}"
     if recipe := recipe_rows(target):
-        yield (
-            "## Training settings\n\nDefaults of the method; the others are those of [`Recipe`][vlmadapt.plugin.Recipe]. "
-            f"On the command line as `--train.NAME`:\n\n{table(('name', 'default'), recipe)}"
-        )
+        yield f"## Training settings\n\n{SETTINGS}\n\n{table(('name', 'default'), recipe)}"
     if files := settings_files(name):
-        yield f"## Settings files\n\nIn `configs/{name}/`:\n\n" + "\n\n".join(files)
+        yield "\n\n".join(("## Settings files", f"In `configs/{name}/`:", *files))
     if published := list(published_tables(name)):
-        yield "## Published numbers\n\n" + "\n\n".join(published)
+        yield "\n\n".join(("## Published numbers", *published))
 
 
 def facts(name: str) -> Iterator[str]:

@@ -50,12 +50,16 @@ def site_link(link: re.Match[str], source: Path, place: Path) -> str:
         A link to a page, or the text alone, as code, where the site has no such page.
     """
     target = Path(os.path.normpath(source / link["path"]))
-    if target.is_relative_to(DOCS):
-        page = target
-    elif target.parent == ROOT and target.name in ROOT_PAGES:
-        page = DOCS / target.name
-    elif target == ROOT / "README.md":
-        page = DOCS / "index.md"
-    else:
+    address = site_address(target, link["anchor"] or "")
+    if address is None:
         return link["text"] if "`" in link["text"] else f"`{link['text']}`"
-    return f"[{link['text']}]({Path(os.path.relpath(page, place)).as_posix()}{link['anchor'] or ''})"
+    return f"[{link['text']}]({Path(os.path.relpath(DOCS, place)).as_posix()}/{address})"
+
+
+def site_address(file: Path, anchor: str) -> str | None:
+    """Page and anchor, relative to the site's root, for a file of the repository; None if the site does not have it."""
+    if file == ROOT / "README.md":
+        return "methods/index.md" if anchor == "#methods" else "index.md"
+    if file.is_relative_to(DOCS):
+        return file.relative_to(DOCS).as_posix() + anchor
+    return file.name + anchor if file.parent == ROOT and file.name in ROOT_PAGES else None
