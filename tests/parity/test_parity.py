@@ -195,7 +195,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
-PLANS = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
+PLANS: dict[str, Any] = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
 
 everywhere = pytest.mark.parametrize(
     "run",
