@@ -203,7 +203,7 @@ class Hoards(Good):
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         for name, weight, value in super().losses(fwd):
             self.__dict__.setdefault("history", []).append(value)
-            yield name, weight, value
+            yield LossTerm(name, weight, value)
 
 
 class Crashes(Good):
@@ -224,14 +224,14 @@ class OneHook(Good):
     """It returns a hook where a list is expected."""
 
     def hooks(self) -> Iterable[Hook]:
-        return adapt(IMAGE, self.config.layer, self.vector.expand_as, MLP)
+        return adapt(IMAGE, self.config.layer, self.vector.expand_as, MLP)  # type: ignore[return-value]
 
 
 class NoHook(Good):
     """It yields its tokens instead of saying where they go."""
 
     def hooks(self) -> Iterable[Hook]:
-        yield self.vector
+        yield self.vector  # type: ignore[misc]
 
 
 class WideBranch(Good):

@@ -201,7 +201,8 @@ class Predictor:
         return self.classifier.method.trained_classes
 
     @property
-    def _temperature(self) -> float:
+    def temperature(self) -> float:
+        """What scores are divided by before the softmax; 1 for a run without validation images."""
         return self.calibration.temperature if self.calibration else 1.0
 
     def _best(self, images: Iterable[ImageInput], top: int, raw: bool) -> Iterator[Best]:
@@ -221,12 +222,12 @@ class Predictor:
         return self.classifier.scores(pixels, self.classes, self.role).cpu()
 
     def _probabilities(self, scores: Tensor, raw: bool) -> Tensor:
-        return probabilities(scores, 1.0 if raw else self._temperature)
+        return probabilities(scores, 1.0 if raw else self.temperature)
 
     def _rejected(self, scores: Tensor, reject: Threshold | None) -> list[bool]:
         if reject is None:
             return [False] * len(scores)
-        below: list[bool] = (certainty(scores, reject.by, self._temperature) < reject.value).tolist()
+        below: list[bool] = (certainty(scores, reject.by, self.temperature) < reject.value).tolist()
         return below
 
     def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:
