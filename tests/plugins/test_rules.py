@@ -49,7 +49,7 @@ def outcome(subject: MethodUnderTest, method: Method, plan: str, scale: float = 
     """
     classifier = subject.classifier(method.eval(), plan)
     shots = subject.shots()
-    found = {"scores": classifier.scores(shots.images[:4], shots.names, SEEN)}
+    found = {"scores": subject.scores(classifier)}
     parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
     if parameters:
         loss = total(method.losses(classifier.forward(shots.images[:4], shots.names, shots.labels[:4])))

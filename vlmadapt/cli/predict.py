@@ -23,6 +23,12 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     add_precision(parser)
+    parser.add_argument(
+        "--stream",
+        type=str | None,
+        default=None,
+        help="file with the state of a stream (tda): it is continued if the file exists, and saved there afterwards",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     given = parse(parser, arguments)
     if given.top < 1:
@@ -33,8 +39,13 @@ def run(arguments: list[str]) -> None:
     from vlmadapt.cli.tables.runs import prediction_table
     from vlmadapt.evaluation.predict import load
 
-    predictor = load(Path(given.run), _classes(given.classes), given.backbone, given.precision)
+    stream = Path(given.stream) if given.stream else None
+    predictor = load(Path(given.run), _classes(given.classes), given.backbone, given.precision, stream)
+    if stream is not None and not exists(stream):
+        print(f"'{stream}' does not exist; a new stream starts.", file=sys.stderr)
     prediction_table(files, predictor.predict(files, given.top), as_json=given.json)
+    if stream is not None:
+        predictor.save_stream(stream)
 
 
 def _files(given: list[str]) -> list[Path]:

@@ -30,7 +30,7 @@ Scorer = Callable[[Tensor], Tensor]
 
 def scorer(classifier: Classifier, names: Sequence[str], role: Role) -> Scorer:
     """The fastest way to score many batches against the same classes, for use in `classifier.unchanged()`."""
-    if classifier.device.type == "cuda":
+    if classifier.device.type == "cuda" and not classifier.method.streams:  # whose state changes with every batch
         return CapturedScores(classifier, names, role)
     return lambda images: classifier.scores(images, names, role)
 

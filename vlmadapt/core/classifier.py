@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,7 +16,7 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
-from vlmadapt.errors import DataError
+from vlmadapt.errors import AdapterError, DataError
 from vlmadapt.roles import UNSEEN, Role
 from vlmadapt.text import first_few
 
@@ -46,6 +46,7 @@ class Classifier:
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
         self._settings = plan, class_chunk, precision
+        self._stream: tuple[tuple[str, ...], Role] | None = None
         self._engine = Engine(backbone, Optimizations.named(plan), class_chunk, precision)
         derive(method.hooks(), backbone, self.templates)
 
@@ -87,17 +88,65 @@ class Classifier:
         """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
         self._engine.clear()
 
-    @torch.inference_mode()
     def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
-        """The inference router's scores (B, classes) for classes of a role, in inference mode, without gradients.
+        """The inference router's scores (B, classes) for classes of a role, without gradients.
 
         A method that knows only the classes it was trained on scores those in its own order; the columns are then put
-        in the order of `names`.
+        in the order of `names`. Images that a method with `streams` is given continue its stream of these classes; if
+        there is none, one starts.
+
+        Args:
+            images: (B, 3, H, W), or (B, views, 3, H, W) for a method with `test_views`.
+            names: class names.
+            role: of these classes.
 
         Raises:
-            DataError: such a method is given other classes.
+            DataError: a method that knows only its classes is given others.
         """
         self.method.eval()
+        if not self.method.streams:
+            with torch.inference_mode():
+                return self._scores(images, names, role)
+        if self._stream != (tuple(names), role):
+            self.start_stream(names, role)
+        with torch.no_grad():  # in inference mode the method could not allow gradients for itself
+            return self._scores(images, names, role)
+
+    @torch.no_grad()
+    def start_stream(self, names: Sequence[str], role: Role) -> None:
+        """Let a method with `streams` begin with a new stream of images of these classes; other methods have none."""
+        if self.method.streams:
+            self.method.stream_start(names if self.method.answers_unseen else self.method.trained_classes, role)
+            self.method.to(self.device)
+            self._stream = tuple(names), role
+
+    def stream_state(self) -> dict[str, Tensor]:
+        """What the stream so far has left in the method: all parameters and buffers, by name."""
+        return {name: t.detach() for name, t in (*self.method.named_parameters(), *self.method.named_buffers())}
+
+    @torch.no_grad()
+    def continue_stream(self, state: Mapping[str, Tensor], names: Sequence[str], role: Role) -> None:
+        """Continue a stream of images of these classes from a state.
+
+        Raises:
+            AdapterError: it is the state of a stream of other classes, or of another method.
+        """
+        self.start_stream(names, role)
+        own = self.stream_state()
+        wrong = [n for n in own.keys() | state.keys() if n not in own or n not in state or own[n].shape != state[n].shape]
+        if wrong:
+            raise AdapterError(
+                f"this is not the state of a stream of {len(names)} classes with {type(self.method).__name__}; what "
+                f"differs: {first_few(sorted(wrong))}."
+            )
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def _scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
+        if self.method.test_views > 1:
+            if images.ndim != 5 or images.shape[1] != self.method.test_views:
+                raise ValueError(f"{self.method.test_views} views of each image are needed, not {tuple(images.shape)}.")
+            images = images.flatten(0, 1)
         if self.method.answers_unseen:
             return self.method.route(self.forward(images, names), role).float()
         columns = self._trained_columns(names, role)

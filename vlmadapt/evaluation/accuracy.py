@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ from vlmadapt.core.captured_scores import scorer
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.feed import Feed
-from vlmadapt.data.loader import Batch, eval_batches
+from vlmadapt.data.loader import Batch, derived_seed, eval_batches
 from vlmadapt.data.splits import ClassGroup, group_sha256
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.evaluation.independence import Independence
 from vlmadapt.roles import Role
 from vlmadapt.runs.session import Session
 
@@ -91,30 +93,53 @@ class Predictions:
         return {"name": self.group.name, "chosen": self.predicted.tolist(), "confidence": confidence}
 
 
-def evaluate_group(classifier: Classifier, group: ClassGroup, session: Session) -> Accuracy:
-    """Accuracy on all test images of a group."""
-    return predict_group(classifier, group, session).accuracy()
+def evaluate_group(classifier: Classifier, group: ClassGroup, session: Session, seed: int = 0) -> Accuracy:
+    """Accuracy on all test images of a group; `seed` as in `predict_group`."""
+    return predict_group(classifier, group, session, seed).accuracy()
 
 
-def predict_group(classifier: Classifier, group: ClassGroup, session: Session) -> Predictions:
-    """Predict every test image of a group once, spread over the processes; each process gets all predictions."""
+def predict_group(classifier: Classifier, group: ClassGroup, session: Session, seed: int = 0) -> Predictions:
+    """Predict every test image of a group once, spread over the processes; each process gets all predictions.
+
+    A method with `streams` is given all images in each process, one after another: what it answers must not depend on
+    the number of processes. The answers of the main process count.
+
+    Args:
+        classifier: a method on a backbone.
+        group: classes and images.
+        session: this process.
+        seed: of the order of a stream, and of random views of test images.
+
+    Raises:
+        PluginError: answers depend on the images before, and the method does not say so.
+    """
     began = time.perf_counter()
     if group.templates is not None:
         classifier = classifier.with_templates(group.templates)
-    accelerator = session.accelerator
-    batches = eval_batches(
-        group.examples,
-        test_transform(classifier.backbone.preprocess_config),
-        BATCH * accelerator.num_processes,
-        accelerator.process_index,
-        accelerator.num_processes,
-        session.workers,
-    )
+    classifier.start_stream(group.classes, group.role)
+    batches = _batches(classifier, group, session, seed)
     with session.reporter.bar(f"testing {group.name}", len(group.examples)):
         found = _predict_all(classifier, group, batches, session)
+    if classifier.method.streams and not session.main:
+        found.zero_()
     # Each image is predicted by one process; its columns are zero in all others.
-    predicted, confidence = accelerator.reduce(found.to(accelerator.device), "sum").cpu()
+    predicted, confidence = session.accelerator.reduce(found.to(classifier.device), "sum").cpu()
     return Predictions(group, predicted.long(), confidence, time.perf_counter() - began)
+
+
+def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: int) -> Iterator[Batch]:
+    """This process's share of the test images, in batches; indices are those of the group's examples."""
+    method, accelerator = classifier.method, session.accelerator
+    rank, world = accelerator.process_index, accelerator.num_processes
+    order = range(len(group.examples))
+    if method.streams:  # data sets list their images by class
+        rank, world = 0, 1
+        order = torch.randperm(len(order), generator=torch.Generator().manual_seed(derived_seed(seed))).tolist()
+    examples = [group.examples[i] for i in order]
+    transform = test_transform(classifier.backbone.preprocess_config, method.test_views)
+    size = max(BATCH // method.test_views, 1) * world
+    for batch in eval_batches(examples, transform, size, rank, world, session.workers, seed=seed):
+        yield batch._replace(indices=torch.tensor(order)[batch.indices])
 
 
 def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session) -> Tensor:
@@ -127,15 +152,18 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
     """
     found: list[Tensor] = []
     places: list[Tensor] = []
-    with classifier.unchanged():
+    independence = Independence(classifier, group)
+    with nullcontext() if classifier.method.streams else classifier.unchanged():
         score = scorer(classifier, group.classes, group.role)
         for batch in Feed(classifier.device)(batches):
             if len(batch.indices):
                 scores = score(batch.images)
+                independence.note(batch.images, scores)
                 confidence = scores.softmax(dim=-1).amax(dim=-1)
                 found.append(torch.stack((scores.argmax(dim=-1).double(), confidence.double())))
                 places.append(batch.indices)
             session.reporter.advance(batch.total)
+    independence.check()
     whole = torch.zeros(2, len(group.examples), dtype=torch.float64)
     if found:
         whole[:, torch.cat(places)] = torch.cat(found, dim=1).cpu()

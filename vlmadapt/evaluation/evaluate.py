@@ -81,7 +81,7 @@ def evaluate(
         run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
     )
     with ended_with_peers():
-        accuracies = [evaluate_group(classifier, group, session) for group in groups]
+        accuracies = [evaluate_group(classifier, group, session, run.settings().seed) for group in groups]
     return accuracies, summary(accuracies)
 
 

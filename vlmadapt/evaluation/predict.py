@@ -17,10 +17,14 @@ from vlmadapt.core.backbone.precision import DTYPES
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
 from vlmadapt.core.recipe import Precision
+from vlmadapt.data.generators import DrawFrom
 from vlmadapt.data.images import decoders, read_image, to_rgb
+from vlmadapt.data.loader import derived_seed
 from vlmadapt.data.transforms import test_transform
-from vlmadapt.errors import AdapterError, BackboneError, DataError
+from vlmadapt.errors import AdapterError, BackboneError, DataError, VlmadaptError
 from vlmadapt.evaluation.accuracy import role_of
+from vlmadapt.evaluation.stream import continue_stream, save_stream
+from vlmadapt.files import exists
 from vlmadapt.roles import Role
 from vlmadapt.runs.run import CONFIG, Run
 
@@ -32,19 +36,35 @@ T = TypeVar("T")
 class Predictor:
     """A classifier bound to a list of classes.
 
+    For a method with `streams` all images that it is given are one stream.
+
+    Args:
+        classifier: the method on its backbone.
+        classes: class names to choose from.
+        role: role of these classes, given to the inference router.
+        stream: file with the state of a stream, which is continued if the file exists.
+
     Attributes:
         classifier: the method on its backbone.
         classes: class names to choose from.
         role: role of these classes, given to the inference router.
+
+    Raises:
+        VlmadaptError: there are no classes, or the stream cannot be continued.
     """
 
-    def __init__(self, classifier: Classifier, classes: Sequence[str], role: Role):
+    def __init__(self, classifier: Classifier, classes: Sequence[str], role: Role, stream: Path | None = None):
         if not classes:
             raise DataError("there are no classes to choose from.")
         self.classifier = classifier
         self.classes = tuple(classes)
         self.role = role
-        self._transform = test_transform(classifier.backbone.preprocess_config)
+        self._transform = test_transform(classifier.backbone.preprocess_config, classifier.method.test_views)
+        self._seen = 0
+        classifier.start_stream(self.classes, role)
+        if stream is not None:
+            self._refuse_stateless()
+            self._seen = continue_stream(stream, classifier, self.classes, role) if exists(stream) else 0
 
     def predict(self, images: Iterable[Path | str | Image.Image], top: int = 5) -> Iterator[list[tuple[str, float]]]:
         """The `top` classes of each image with their probabilities, best first.
@@ -54,16 +74,32 @@ class Predictor:
         """
         with decoders() as pool:
             loading: deque[list[Future[torch.Tensor]]] = deque()
-            for batch in _batches(images):
-                loading.append([pool.submit(self._load, image) for image in batch])
+            for batch in _batches(images, max(BATCH // self.classifier.method.test_views, 1)):
+                loading.append([pool.submit(self._load, image, self._seen + i) for i, image in enumerate(batch)])
+                self._seen += len(batch)
                 if len(loading) > 1:  # the next batch is decoded while this one is classified
                     yield from self._predict(loading.popleft(), top)
             while loading:
                 yield from self._predict(loading.popleft(), top)
 
-    def _load(self, image: Path | str | Image.Image) -> torch.Tensor:
+    def save_stream(self, path: Path) -> None:
+        """Write the state of the stream of all images so far, for `load(..., stream=path)`.
+
+        Raises:
+            VlmadaptError: the method's answers do not depend on earlier images.
+        """
+        self._refuse_stateless()
+        save_stream(path, self.classifier, self.classes, self.role, self._seen)
+
+    def _refuse_stateless(self) -> None:
+        if not self.classifier.method.streams:
+            name = type(self.classifier.method).__name__
+            raise VlmadaptError(f"{name} answers for each image on its own; there is no stream to continue or to save.")
+
+    def _load(self, image: Path | str | Image.Image, place: int) -> torch.Tensor:
         decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
-        return self._transform(decoded)
+        with DrawFrom(torch.Generator().manual_seed(derived_seed(0, 0, place))):  # for random views
+            return self._transform(decoded)
 
     def _predict(self, images: list[Future[torch.Tensor]], top: int) -> Iterator[list[tuple[str, float]]]:
         batch = torch.stack([image.result() for image in images]).to(self.classifier.device)
@@ -73,9 +109,9 @@ class Predictor:
             yield [(self.classes[i], value) for i, value in zip(indices, values, strict=True)]
 
 
-def _batches(images: Iterable[T]) -> Iterator[list[T]]:
+def _batches(images: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(images)
-    while batch := list(islice(source, BATCH)):
+    while batch := list(islice(source, size)):
         yield batch
 
 
@@ -84,6 +120,7 @@ def load(
     classes: Sequence[str] | None = None,
     backbone: str | None = None,
     precision: Precision | None = None,
+    stream: Path | str | None = None,
 ) -> Predictor:
     """Load a trained adapter for prediction.
 
@@ -92,6 +129,7 @@ def load(
         classes: class names to choose from; by default all classes of the run's data.
         backbone: current name or path of the backbone, if it has changed since training.
         precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
+        stream: file that `Predictor.save_stream` writes; its stream is continued if it exists.
 
     Raises:
         VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
@@ -110,7 +148,7 @@ def load(
     if classes is None:
         raise DataError(f"'{folder}' is an adapter without a run; say which classes to choose from.")
     classifier = load_classifier(folder, trained or classes, backbone, precision=precision)
-    return Predictor(classifier, classes, role_of(classes, trained))
+    return Predictor(classifier, classes, role_of(classes, trained), None if stream is None else Path(stream))
 
 
 def _check_named_backbone(adapter: Path, backbone: str | None) -> None:

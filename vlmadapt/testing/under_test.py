@@ -135,6 +135,22 @@ class MethodUnderTest:
     def scores(
         self, classifier: Classifier, classes: Sequence[str] = CLASSES, role: Role = SEEN, images: int = 4
     ) -> Tensor:
-        """Scores (images, classes) of the first test images; the images are the same at every call."""
-        shots = self.shots(CLASSES, seed=2)
-        return classifier.scores(shots.images[:images], classes, role)
+        """Scores (images, classes) of the first test images, the same at every call, as a stream of their own."""
+        classifier.start_stream(classes, role)
+        return classifier.scores(self.test_images(classifier.method)[:images], classes, role)
+
+    def answers(self, classifier: Classifier, rank: int = 0, world: int = 1) -> Tensor:
+        """Scores (n, classes) of a process's share of the test images, in batches; every process has a whole stream."""
+        images = self.test_images(classifier.method)
+        share = images if classifier.method.streams else images.tensor_split(world)[rank]
+        classifier.start_stream(CLASSES, SEEN)
+        return torch.cat([classifier.scores(batch, CLASSES, SEEN) for batch in share.split(3)])
+
+    def test_images(self, method: Method) -> Tensor:
+        """Test images (N, 3, H, W), or as many views of each (N, views, 3, H, W) as the method asks for."""
+        images, views = self.shots(CLASSES, seed=2).images, method.test_views
+        if views == 1:
+            return images
+        noise = torch.randn(views, *images.shape[1:], generator=torch.Generator().manual_seed(3))
+        noise[0] = 0.0
+        return images[:, None] + 0.5 * noise

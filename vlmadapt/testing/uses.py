@@ -18,6 +18,8 @@ PROMPTS = {Prompt: "its own prompt template", Teacher: "its own zero-shot templa
 OVERRIDES = {
     "losses": "losses",
     "route": "inference router",
+    "stream_start": "a stream of test images",
+    "test_views": "views of test images",
     "prepare": "prepare",
     "training_step": "training_step",
     "cycle_start": "cycle_start",

@@ -22,10 +22,11 @@ from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import TrainBatches
-from vlmadapt.data.splits import Splits, manifest
+from vlmadapt.data.splits import ClassGroup, Splits, manifest
 from vlmadapt.data.transforms import train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
-from vlmadapt.evaluation.accuracy import Accuracy, predict_group, summary
+from vlmadapt.evaluation.accuracy import Accuracy, Predictions, predict_group, summary
+from vlmadapt.evaluation.stream import save_stream
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
@@ -326,7 +327,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         job.owner.check()
         texts = [template.text for template in classifier.templates]
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
-    predictions = [predict_group(classifier, group, session) for group in job.splits.groups]
+    predictions = [_predicted(job, group) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
     if job.owner is not None:
         job.owner.check()
@@ -335,6 +336,15 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         numbers = run.write_result(numbers)
     session.accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)
+
+
+def _predicted(job: _Job, group: ClassGroup) -> Predictions:
+    """Predictions of a group of classes; the state in which a stream ends is saved."""
+    found = predict_group(job.classifier, group, job.session, job.settings.seed)
+    if job.owner is not None and job.classifier.method.streams:
+        path = job.run.folder / "streams" / f"{group.name.replace('/', '-')}.safetensors"
+        save_stream(path, job.classifier, group.classes, group.role, len(group.examples))
+    return found
 
 
 def _identity(job: _Job) -> dict[str, Any]:
