@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,9 +58,9 @@ class TDA(Method):
         z + a+ sum_j exp(-b+ (1 - f . k_j)) v_j - a- sum_j exp(-b- (1 - f . k_j)) v_j.
 
     Official code (kdiAAA/TDA) divides a natural logarithm by one to base 2, so that the relative entropy is at most
-    0.69; it takes 100 for CLIP's scale and stores caches in half precision. It has 63 views from AugMix for the variants
-    of ImageNet, of which the most confident tenth is averaged; here further views are random crops without AugMix's
-    colour operations. The order of the images is drawn by the seed, as there.
+    0.69; it takes 100 for CLIP's scale and stores caches in half precision. For the variants of ImageNet it has 63
+    more views from AugMix, of which the most confident tenth is averaged; here further views are random crops without
+    AugMix's colour operations. The order of the images is drawn by the seed, as there.
     """
 
     Config = TDAConfig
@@ -68,10 +69,13 @@ class TDA(Method):
     paper = "Karmanov et al., Efficient Test-Time Adaptation of Vision-Language Models, CVPR 2024"
     touches = ()
     streams = True
-    limitations = {"added-class": "the entropy over all classes decides what the caches keep"}
+    limitations: ClassVar[dict[str, str]] = {"added-class": "the entropy over all classes decides what the caches keep"}
 
-    positive: Tensor
-    negative: Tensor
+    positive_keys: Tensor
+    positive_entropies: Tensor
+    negative_keys: Tensor
+    negative_entropies: Tensor
+    negative_values: Tensor
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """There is nothing to train.

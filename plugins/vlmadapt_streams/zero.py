@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ class Zero(Method):
     recipe = Recipe(epochs=0)
     paper = "Farina et al., Frustratingly Easy Test-Time Adaptation of Vision-Language Models, NeurIPS 2024"
     touches = ()
-    limitations = {"added-class": "the entropy over all classes decides which views vote"}
+    limitations: ClassVar[dict[str, str]] = {"added-class": "the entropy over all classes decides which views vote"}
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """There is nothing to train.

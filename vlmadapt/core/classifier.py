@@ -133,7 +133,9 @@ class Classifier:
         """
         self.start_stream(names, role)
         own = self.stream_state()
-        wrong = [n for n in own.keys() | state.keys() if n not in own or n not in state or own[n].shape != state[n].shape]
+        wrong = [
+            n for n in own.keys() | state.keys() if n not in own or n not in state or own[n].shape != state[n].shape
+        ]
         if wrong:
             raise AdapterError(
                 f"this is not the state of a stream of {len(names)} classes with {type(self.method).__name__}; what "

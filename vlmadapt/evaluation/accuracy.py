@@ -131,7 +131,7 @@ def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: 
     """This process's share of the test images, in batches; indices are those of the group's examples."""
     method, accelerator = classifier.method, session.accelerator
     rank, world = accelerator.process_index, accelerator.num_processes
-    order = range(len(group.examples))
+    order = list(range(len(group.examples)))
     if method.streams:  # data sets list their images by class
         rank, world = 0, 1
         order = torch.randperm(len(order), generator=torch.Generator().manual_seed(derived_seed(seed))).tolist()
@@ -149,6 +149,7 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
 
     Raises:
         VlmadaptError: scores are not finite.
+        PluginError: answers depend on the images before, and the method does not say so.
     """
     found: list[Tensor] = []
     places: list[Tensor] = []
@@ -163,7 +164,6 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
                 found.append(torch.stack((scores.argmax(dim=-1).double(), confidence.double())))
                 places.append(batch.indices)
             session.reporter.advance(batch.total)
-    independence.check()
     whole = torch.zeros(2, len(group.examples), dtype=torch.float64)
     if found:
         whole[:, torch.cat(places)] = torch.cat(found, dim=1).cpu()
@@ -172,6 +172,7 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
             f"scores of the images of '{group.name}' are not finite numbers, so no class can be chosen; in fp16 a "
             "backbone may overflow: use --precision fp32 (of `fit`: --train.precision fp32)."
         )
+    independence.check()
     return whole
 
 

@@ -26,7 +26,7 @@ class Independence:
     def __init__(self, classifier: Classifier, group: ClassGroup):
         self._classifier = classifier
         self._group = group
-        self._state = MethodState(classifier.method).copy()
+        self._state = MethodState(classifier.method.eval()).copy()
         self._first: tuple[Tensor, Tensor] | None = None
 
     def note(self, images: Tensor, scores: Tensor) -> None:

@@ -193,10 +193,15 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
     Raises:
         VlmadaptError: a class name is longer than the context, or the method cannot score these classes.
     """
-    blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
+    method = classifier.method
+    views = () if method.test_views == 1 else (method.test_views,)
+    blank = torch.zeros(1, *views, 3, *classifier.backbone.image.size, device=classifier.device)
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()} if method.streams else None
     for group in splits.groups:
         described = classifier if group.templates is None else classifier.with_templates(group.templates)
         described.scores(blank, group.classes, group.role)
+    if before is not None:  # this was a stream
+        method.load_state_dict(before)
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:

@@ -10,7 +10,9 @@ from vlmadapt.testing.result import CheckFailed
 from vlmadapt.testing.under_test import MethodUnderTest
 
 HOOKS = tuple(
-    name for name, value in vars(Method).items() if not name.startswith("_") and isinstance(value, FunctionType | property)
+    name
+    for name, value in vars(Method).items()
+    if not name.startswith("_") and isinstance(value, FunctionType | property)
 )
 """Methods and properties that vlmadapt calls or reads."""
 

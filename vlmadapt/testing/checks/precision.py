@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from vlmadapt.roles import SEEN
 from vlmadapt.testing.checks.compare import scores_of
 from vlmadapt.testing.data import CLASSES
 from vlmadapt.testing.result import CheckFailed
