@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
     from vlmadapt.core.transport import sinkhorn
+    from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
     from vlmadapt.data.dataset import Dataset, Example
     from vlmadapt.data.source import DataSource, Step
@@ -142,6 +143,10 @@ _MODULES = {
         "readable",
     ),
     "vlmadapt.core.transport": ("sinkhorn",),
+    "vlmadapt.core.wrapper": (
+        "Wrapper",
+        "WrapperConfig",
+    ),
     "vlmadapt.data.cache": ("cache_dir",),
     "vlmadapt.data.dataset": (
         "Dataset",
@@ -231,6 +236,8 @@ __all__ = [
     "Tokenizer",
     "Trainer",
     "VlmadaptError",
+    "Wrapper",
+    "WrapperConfig",
     "adapt",
     "assign",
     "cache_dir",

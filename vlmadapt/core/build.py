@@ -14,6 +14,7 @@ from vlmadapt.validation import validated
 if TYPE_CHECKING:  # settings refer to methods and must be readable without torch
     from vlmadapt.core.backbone import Backbone
     from vlmadapt.core.method import Method, Task
+    from vlmadapt.core.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class MethodSpec:
     def options(self) -> dict[str, Any]:
         """Plain values by option name, for files."""
         return asdict(self.config)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The published training settings with these options."""
+        return method_class(self.name).recipe_for(self.config)
 
     def build(self, backbone: Backbone, task: Task) -> Method:
         """Build the method, on the backbone's device.

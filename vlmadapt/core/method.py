@@ -112,6 +112,11 @@ class Method(nn.Module):
         self.trained_classes = task.classes
         self.build(backbone, task)
 
+    @classmethod
+    def recipe_for(cls, config: Any) -> Recipe:
+        """The published training settings with these options: `recipe`, unless they depend on the options."""
+        return cls.recipe
+
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the trainable parameters."""
 

@@ -58,7 +58,7 @@ class MethodUnderTest:
     @property
     def recipe(self) -> Recipe:
         """The published settings, cut to a few small steps at the full learning rate."""
-        published = self.cls.recipe
+        published = self.cls.recipe_for(self.config)
         return replace(
             published,
             epochs=EPOCHS if published.epochs or published.steps_per_shot else 0,

@@ -32,7 +32,7 @@ def card(tested: MethodUnderTest) -> None:
     for name, (read, real) in stated.items():
         if read != real:
             raise CheckFailed(f"`{name}` reads {read!r} in the source, but is {real!r}.")
-    for side in sorted(_touched(tested) - set(cls.touches)):
+    for side in sorted(_touched(tested) - set(tested.trained.method.touches)):
         raise CheckFailed(
             f"it works inside the {side} tower and does not say so.",
             f"put {side.upper()} into `touches`: a backbone without access to that tower is then refused at once.",
