@@ -52,7 +52,15 @@ if TYPE_CHECKING:
         teacher,
     )
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
-    from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
+    from vlmadapt.core.parts import (
+        LowRank,
+        TrainedCopy,
+        clone_linear,
+        cosine_distance,
+        random_tokens,
+        tokens_from_text,
+        zero_based,
+    )
     from vlmadapt.core.recipe import Recipe
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
@@ -119,6 +127,7 @@ _MODULES = {
     ),
     "vlmadapt.core.parts": (
         "LowRank",
+        "TrainedCopy",
         "clone_linear",
         "cosine_distance",
         "random_tokens",
@@ -234,6 +243,7 @@ __all__ = [
     "TextTower",
     "TokenizedTexts",
     "Tokenizer",
+    "TrainedCopy",
     "Trainer",
     "VlmadaptError",
     "Wrapper",

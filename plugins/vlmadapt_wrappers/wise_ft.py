@@ -34,8 +34,8 @@ class WiSEFT(Wrapper):
         theta = (1 - alpha) theta_0 + alpha theta_1.
 
     Published for CLIP's own weights, which is what `prolip` (the image projection) and `2sfs` and `mail` (norms) train;
-    theta_0 then is zero-shot CLIP. Around a method with parameters of its own (prompts, low-rank factors) it is the same
-    mean of those, whose start need not be zero-shot CLIP. Official code (mlfoundations/wise-ft) averages all weights of
+    theta_0 then is zero-shot CLIP. Around a method with parameters of its own (prompts, low-rank factors) it is the
+    same mean of those, whose start need not be zero-shot CLIP. Official code (mlfoundations/wise-ft) averages all weights of
     the image encoder and of a linear classifier that starts at the text features.
     """
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "fit": "train a method on a data set or a folder of images, and test it",
     "evaluate": "test a finished run again, on its own classes or on other data",
     "predict": "classify images with a finished run",
+    "merge": "write an open_clip checkpoint with a finished run's adapter in its weights",
     "data": "list, check and download data sets",
     "compare": "compare methods over data sets and seeds, with the published numbers",
     "report": "write an HTML page of runs or of a comparison",
