@@ -35,8 +35,8 @@ class WiSEFT(Wrapper):
 
     Published for CLIP's own weights, which is what `prolip` (the image projection) and `2sfs` and `mail` (norms) train;
     theta_0 then is zero-shot CLIP. Around a method with parameters of its own (prompts, low-rank factors) it is the
-    same mean of those, whose start need not be zero-shot CLIP. Official code (mlfoundations/wise-ft) averages all weights of
-    the image encoder and of a linear classifier that starts at the text features.
+    same mean of those, whose start need not be zero-shot CLIP. Official code (mlfoundations/wise-ft) averages all
+    weights of the image encoder and of a linear classifier that starts at the text features.
     """
 
     Config = WiSEFTConfig
