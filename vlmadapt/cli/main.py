@@ -19,7 +19,7 @@ COMMANDS = {
     "methods": "list installed methods",
     "backbones": "list architectures, what of them can be touched, and which methods run",
     "plugins": "list, describe and check installed plugins",
-    "new": "write the package of a new method, ready to run",
+    "new": "write the package of a new method, data set or backbone, ready to run",
 }
 
 HELP = f"""usage: vlmadapt COMMAND [options]

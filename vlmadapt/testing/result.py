@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -117,6 +118,49 @@ class CheckResult:
         """Deprecated: `ok`."""
         warn_deprecated("CheckResult.good", "CheckResult.ok")
         return self.ok
+
+
+@dataclass(frozen=True)
+class PluginCheck:
+    """One requirement on data sets or backbones.
+
+    Attributes:
+        name: identifier.
+        function: raises if the plugin does not comply.
+        hint: how to fix a failure that does not say so itself.
+        basic: whether all later checks build on it: they are left out if it fails.
+        slow: whether it takes long for large data.
+    """
+
+    name: str
+    function: Callable[[Any], None]
+    hint: str
+    basic: bool = False
+    slow: bool = False
+
+    def result(self, tested: Any) -> CheckResult:
+        """Check a plugin."""
+        began = time.perf_counter()
+        status, message = Status.PASSED, ""
+        try:
+            self.function(tested)
+        except NotApplicable as reason:
+            status, message = Status.SKIPPED, str(reason)
+        except CheckFailed as failure:
+            status, message = Status.FAILED, str(CheckFailed(failure.problem, failure.hint or self.hint))
+        except Exception as error:
+            status, message = Status.FAILED, str(CheckFailed(first_line(error), self.hint))
+        what = (self.function.__doc__ or "").partition("\n")[0]
+        return CheckResult(self.name, what, status, message, time.perf_counter() - began)
+
+
+def results_of(checks: Sequence[PluginCheck], tested: Any) -> Iterator[CheckResult]:
+    """Results one by one; they end with a failed check that all others build on."""
+    for check in checks:
+        result = check.result(tested)
+        yield result
+        if check.basic and not result.ok:
+            return
 
 
 def _same(error: Exception, other: Exception) -> bool:
