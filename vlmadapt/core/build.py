@@ -81,10 +81,10 @@ def method_class(name: str) -> type[Method]:
     found = plugin.load()
     from vlmadapt.core.method import Method
 
-    if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(getattr(found, "Config", None))):
-        raise PluginError(
-            f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method with a dataclass `Config`."
-        )
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise PluginError(f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method.")
+    if not is_dataclass(getattr(found, "Config", None)):
+        raise PluginError(f"{plugin} is broken: it has no `Config`; make it a dataclass of the options, if only empty.")
     plugin.check_api(found.api_version)
     plugin.warn_outdated(found.api_version)
     return found

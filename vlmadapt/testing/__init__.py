@@ -9,8 +9,9 @@ In a test suite, one test for each check:
         check()
 
 On the command line, `vlmadapt plugins check my-method`; from Python, `run_checks(MethodUnderTest("my-method"))`.
-Everything runs on a small random CLIP made in memory. `check_dataset` and `check_backbone` check the other plugins. A check that a method cannot pass is named, with the reason, in
-its class attribute `limitations`, or in `expected_failures` if it depends on options.
+Everything runs on a small random CLIP made in memory. A check that a method cannot pass is named, with the reason, in
+its class attribute `limitations`, or in `expected_failures` if it depends on options. `check_dataset` and
+`check_backbone` check the other plugins.
 """
 
 from vlmadapt.deprecated import deprecated_names

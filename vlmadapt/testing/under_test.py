@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from vlmadapt.core.build import make_config, method_class
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Method, Task
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.errors import PluginError
 from vlmadapt.roles import SEEN, Role
 from vlmadapt.testing.data import CLASSES, TEMPLATE, Shots
 from vlmadapt.testing.tiny import tiny_clip
@@ -45,6 +46,10 @@ class MethodUnderTest:
     ):
         self.name = method if isinstance(method, str) else None
         self.cls = method_class(method) if isinstance(method, str) else method
+        if not is_dataclass(getattr(self.cls, "Config", None)):
+            raise PluginError(
+                f"{self.cls.__name__} has no `Config`; make it a dataclass of the options, if only empty."
+            )
         self.options = dict(options or {})
         self.config = make_config(self.cls, self.options)
         self._backbone = backbone

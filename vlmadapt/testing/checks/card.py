@@ -5,8 +5,9 @@ from __future__ import annotations
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import POOLED
 from vlmadapt.core.side import IMAGE, TEXT
+from vlmadapt.errors import PluginError
 from vlmadapt.registry import API_VERSION
-from vlmadapt.registry.source_info import read_source_info
+from vlmadapt.registry.source_info import SourceInfo, read_source_info
 from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.under_test import MethodUnderTest
 
@@ -14,7 +15,7 @@ from vlmadapt.testing.under_test import MethodUnderTest
 def card(tested: MethodUnderTest) -> None:
     """Its source states what listings show: summary, plugin API version, and every tower it works inside."""
     cls = tested.cls
-    info = read_source_info(f"{cls.__module__}:{cls.__qualname__}") if "<locals>" not in cls.__qualname__ else None
+    info = _stated(cls)
     if info is None:
         raise NotApplicable("its source cannot be read")
     if not info.summary:
@@ -37,6 +38,22 @@ def card(tested: MethodUnderTest) -> None:
             f"it works inside the {side} tower and does not say so.",
             f"put {side.upper()} into `touches`: a backbone without access to that tower is then refused at once.",
         )
+
+    for side in sorted(set(cls.touches) - _touched(tested)):
+        if not tested.options and tested.trained.method.touches is cls.touches:
+            raise CheckFailed(
+                f"it says that it works inside the {side} tower and does not.",
+                f"leave {side.upper()} out of `touches`: backbones are refused for it without need.",
+            )
+
+
+def _stated(cls: type[Method]) -> SourceInfo | None:
+    if "<locals>" in cls.__qualname__:
+        return None
+    try:
+        return read_source_info(f"{cls.__module__}:{cls.__qualname__}")
+    except PluginError:  # a class of a script or a notebook
+        return None
 
 
 def _touched(tested: MethodUnderTest) -> set[str]:
