@@ -31,7 +31,7 @@ class Independence:
 
     def note(self, images: Tensor, scores: Tensor) -> None:
         """Remember the first batch and its scores."""
-        self._first = self._first or (images, scores)
+        self._first = self._first or (images, scores.clone())  # a replayed graph writes over its scores
 
     def check(self) -> None:
         """Answer the first batch again.
