@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlmadapt.core.method import Method
-from vlmadapt.core.plan import POOLED
+from vlmadapt.core.plan import POOLED, TowerPlan
 from vlmadapt.core.side import IMAGE, TEXT
 from vlmadapt.errors import PluginError
 from vlmadapt.registry import API_VERSION
@@ -59,4 +59,9 @@ def _stated(cls: type[Method]) -> SourceInfo | None:
 def _touched(tested: MethodUnderTest) -> set[str]:
     plan = tested.trained.forward(tested.shots().images[:1], ("cat",)).plan
     towers = ((TEXT, plan.text, tested.backbone.text), (IMAGE, plan.image, tested.backbone.image))
-    return {side for side, tower, frozen in towers if tower.first < frozen.depth or set(tower.heads) - {POOLED}}
+    return {side for side, tower, frozen in towers if tower.first < frozen.depth or _reads_inside(tower)}
+
+
+def _reads_inside(tower: TowerPlan) -> bool:
+    """Whether a head reads or projects other than the tower itself does."""
+    return bool(set(tower.heads) - {POOLED}) or tower.heads[POOLED].project is not None
