@@ -66,7 +66,12 @@ class Drawing:
 
 LAYERS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("cli", "one file per command; tables"),),
-    (("testing", "conformance kit"), ("report", "HTML page, charts")),
+    (
+        ("testing", "conformance kit"),
+        ("report", "HTML pages"),
+        ("deploy", "export, Hub, demo"),
+        ("sklearn", "classifier"),
+    ),
     (("plugin", "the public plugin API"),),
     (("compare", "grid of runs, tables, statistics"),),
     (("training", "fit, loop, step, checkpoints"),),

@@ -21,21 +21,23 @@ if TYPE_CHECKING:
     from vlmadapt.core.method import Method as Method
     from vlmadapt.errors import VlmadaptError as VlmadaptError
     from vlmadapt.evaluation.evaluate import evaluate as evaluate
-    from vlmadapt.evaluation.predict import Predictor as Predictor
     from vlmadapt.evaluation.predict import load as load
+    from vlmadapt.evaluation.predictor import Predictor as Predictor
     from vlmadapt.runs.settings import FitSettings as FitSettings
     from vlmadapt.training.fit import FitResult as FitResult
     from vlmadapt.training.fit import fit as fit
+    from vlmadapt.training.fit_images import fit_images as fit_images
 
 _WHERE = {
     "Backbone": "vlmadapt.core.backbone",
     "FitResult": "vlmadapt.training.fit",
     "FitSettings": "vlmadapt.runs.settings",
     "Method": "vlmadapt.core.method",
-    "Predictor": "vlmadapt.evaluation.predict",
+    "Predictor": "vlmadapt.evaluation.predictor",
     "VlmadaptError": "vlmadapt.errors",
     "evaluate": "vlmadapt.evaluation.evaluate",
     "fit": "vlmadapt.training.fit",
+    "fit_images": "vlmadapt.training.fit_images",
     "load": "vlmadapt.evaluation.predict",
     "load_backbone": "vlmadapt.core.loading",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "VlmadaptError",
     "evaluate",
     "fit",
+    "fit_images",
     "load",
     "load_backbone",
 ]
@@ -59,3 +62,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'vlmadapt' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

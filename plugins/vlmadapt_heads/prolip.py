@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vlmadapt.plugin import (
     IMAGE,
     Backbone,
+    BackboneError,
     ForwardPass,
     Hook,
     LossTerm,
@@ -73,9 +74,19 @@ class ProLIP(Method):
     weight: Tensor
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create a copy of CLIP's projection (width, joint), and lambda."""
+        """Create a copy of CLIP's projection (width, joint), and lambda.
+
+        Raises:
+            BackboneError: the image tower has no projection matrix.
+        """
         self.image = backbone.image
-        self.projection = nn.Parameter(backbone.image.projection.detach().clone().float())
+        try:
+            start = backbone.image.projection
+        except BackboneError as error:
+            raise BackboneError(
+                f"ProLIP trains a projection, but {error} clip-adapter and taskres need none."
+            ) from error
+        self.projection = nn.Parameter(start.detach().clone().float())
         self.register_buffer("weight", torch.tensor(float(self.config.penalty)))
 
     def prepare(self, support: Support) -> None:
@@ -86,7 +97,11 @@ class ProLIP(Method):
 
     def hooks(self) -> Iterable[Hook]:
         """A head with the trained projection."""
-        yield head(IMAGE, "trained", project=self.projection)
+        yield head(IMAGE, "trained", project=self.project)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Normed tokens (..., width) -> features (..., joint); what the frozen projection adds stays as it is."""
+        return F.linear(tokens, self.projection.T, self.image.projection_bias)
 
     def logits(self, fwd: ForwardPass) -> Tensor:
         """scale * cosine of the image with the frozen text features, (B, classes)."""

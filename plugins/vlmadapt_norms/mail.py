@@ -18,14 +18,17 @@ from vlmadapt.plugin import (
     NORM2,
     TEXT,
     Backbone,
+    BackboneError,
     DataError,
     ForwardPass,
     Hook,
+    ImageTower,
     LossTerm,
     Method,
     Recipe,
     Side,
     Task,
+    TextTower,
     adapt,
     cosine_distance,
     head,
@@ -126,6 +129,8 @@ class MAIL(Method):
         if min(c.start, c.rank) < 1:
             raise DataError(f"start ({c.start}) and rank ({c.rank}) have to be 1 or more; blocks are counted from 1.")
         self.towers = {side: backbone.tower(side) for side in (TEXT, IMAGE)}
+        for tower in self.towers.values():
+            self.check(tower)
         down = self.start_of_coupling(backbone.text.width)
         depth = max(tower.depth for tower in self.towers.values())
         for place in SITES:
@@ -137,6 +142,20 @@ class MAIL(Method):
             self.projections = nn.ParameterDict(
                 {side.value: nn.Parameter(tower.projection.detach().clone()) for side, tower in self.towers.items()}
             )
+
+    def check(self, tower: TextTower | ImageTower) -> None:
+        """Refuse a tower without the places that agents and trained projections take.
+
+        Raises:
+            BackboneError: there is more than one linear map after the last norm: for a trained projection, or with a
+                pooling of many tokens in between.
+        """
+        if self.config.projections or tower.pooled:
+            try:
+                _ = tower.projection
+            except BackboneError as error:
+                other = "mmrl++ and clip-lora need none" + ("" if tower.pooled else ", nor mail without `projections`")
+                raise BackboneError(f"MAIL acts before and after the projection, but {error} {other}.") from error
 
     def start_of_coupling(self, width: int) -> Tensor:
         """Start value of D (text width, rank), drawn from N(0, 1) / sqrt(text width)."""
@@ -172,7 +191,11 @@ class MAIL(Method):
     def project(self, side: Side, x: Tensor) -> Tensor:
         """Normed tokens (..., width) -> features (..., joint), through both agents and the tower's projection."""
         x = self.last_norm(side, x)
-        x = x @ self.projections[side.value] if self.config.projections else self.towers[side].project(x)
+        tower = self.towers[side]
+        if self.config.projections:
+            x = F.linear(x, self.projections[side.value].T, tower.projection_bias)
+        else:
+            x = tower.project(x)
         return self.projected(side, x)
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:

@@ -17,6 +17,7 @@ from vlmadapt.plugin import (
     NEXT_TO_NORM2,
     TEXT,
     Backbone,
+    BackboneError,
     DataError,
     ForwardPass,
     Hook,
@@ -165,7 +166,10 @@ def _norms(tower: TextTower | ImageTower, start: int, trained: bool) -> nn.Modul
     if not 1 <= start <= max(tower.depth, 1):
         raise DataError(f"the first block whose norms are trained is {start}; it has to be from 1 to {tower.depth}.")
     layers = range(start - 1, tower.depth) if trained else ()
-    return nn.ModuleDict({str(layer): nn.ModuleList(tower.norm_copies(layer)) for layer in layers})
+    try:
+        return nn.ModuleDict({str(layer): nn.ModuleList(tower.norm_copies(layer)) for layer in layers})
+    except BackboneError as error:
+        raise BackboneError(f"2SFS trains norms, but {error} clip-lora and mmrl++ need none.") from error
 
 
 def _encoded(names: Sequence[str]) -> Tensor:

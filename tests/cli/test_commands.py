@@ -20,6 +20,7 @@ from tests.data.pictures import class_folder
 from tests.world import CLASSES, OPTIONS, World, outcome
 from vlmadapt import FitResult, load
 from vlmadapt.cli.main import main
+from vlmadapt.cli.tables.runs import fit_table
 from vlmadapt.errors import VlmadaptWarning
 from vlmadapt.runs.run import Run
 
@@ -39,18 +40,35 @@ def test_fit_does_what_its_options_say(capsys: Capture, world: World, base_to_no
     assert outcome(tmp_path / "run") == outcome(base_to_novel.folder)
 
 
-def test_fit_prints_one_table_and_where_the_run_is(capsys: Capture, world: World, tmp_path: Path) -> None:
+def test_fit_prints_whether_it_worked_what_it_cost_and_where_the_run_is(
+    capsys: Capture, world: World, tmp_path: Path
+) -> None:
     said = call(capsys, *world.arguments(tmp_path / "run", "mmrl", "--protocol", "base-to-novel"))
     numbers = Run.open(tmp_path / "run").result()
     assert numbers is not None
-    heading = ("base (seen)", "novel (unseen)", "harmonic mean", "trainable parameters", "time per step", "peak memory")
-    assert all(said.out.count(name) == 1 for name in heading)
-    for name in ("base", "novel", "harmonic_mean"):
-        assert f"{numbers['accuracy'][name]:.2f} %" in said.out
-    assert f"{numbers['trainable_parameters']:,}" in said.out
-    assert re.search(r"\d+ ms", said.out)
-    assert re.search(r"\d\.\d\d GiB", said.out)
+    assert all(heading in said.out for heading in ("classes", "images", "chance", "zero-shot", "mmrl", "gain"))
+    for title, name in (("base (seen)", "base"), ("novel (unseen)", "novel"), ("harmonic mean", "harmonic_mean")):
+        (row,) = [line for line in said.out.splitlines() if title in line]
+        percents = [float(value) for value in re.findall(r"([\d.]+) %", row)]
+        assert percents == [round(numbers[kind][name], 2) for kind in ("chance", "zero_shot", "accuracy")]
+    assert f"{numbers['trainable_parameters']:,} trainable parameters" in said.out
+    assert re.search(r"\d+ ms per step, peak memory \d\.\d\d GiB", said.out)
     assert said.out.endswith(f"run folder: {tmp_path / 'run'}\n")
+
+
+def test_fit_names_the_best_and_the_worst_classes(capsys: Capture) -> None:
+    shares = {"a": 1.0, "b": 0.9, "c": 0.8, "d": 0.7, "e": 0.5, "f": 0.3, "g": 0.1, "h": None}
+    rows: dict[str, dict[str, int]] = {name: {} for name in shares} | {"g": {"g": 1, "a": 6, "b": 3}}
+    group = {"name": "all", "total": 70, "classes": shares, "confusion": rows}
+    numbers = {"method": "coop", "data": "x", "protocol": "few-shot", "shots": 1, "seed": 1, "accuracy": {"all": 60.0},
+               "groups": [group], "trainable_parameters": 1, "seconds_per_step": None,
+               "peak_memory_bytes": 2**30}  # fmt: skip
+    fit_table(numbers, Path("run"))
+    said = capsys.readouterr().out
+    assert "best classes: a 100 %, b 90 %, c 80 %\n" in said
+    assert "worst classes: g 10 % (6 of 10 taken for a), f 30 %, e 50 %\n" in said
+    assert "\n1 trainable parameter, peak memory 1.00 GiB\n" in said
+    assert "zero-shot" not in said
 
 
 def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
@@ -61,6 +79,17 @@ def test_remarks_are_on_standard_error_and_there_is_no_bar_where_nobody_looks(
         f"mmrl on {world.clip}: 6,432 trainable parameters, 12 images of 4 classes, 3 epochs of batches of 4\n"
     )
     assert "12 images" not in said.out
+
+
+def test_own_photographs_on_the_default_backbone_are_told_of_another(
+    capsys: Capture, world: World, tmp_path: Path
+) -> None:
+    given = ("fit", "--method", "clip", "--shots", "1", "--out")
+    said = call(capsys, *given, str(tmp_path / "own"), "--data", str(world.pictures))
+    assert said.err.count("the default backbone, tiny, has only seen drawings") == 1
+    assert "--backbone ViT-B-16:openai" in said.err
+    said = call(capsys, *given, str(tmp_path / "other"), "--data", str(world.pictures), "--backbone", str(world.clip))
+    assert "drawings" not in said.err
 
 
 @pytest.mark.parametrize(("method", "said"), [("mmrl", True), ("clip", False)])
@@ -142,6 +171,12 @@ def test_templates_are_given_one_by_one(capsys: Capture) -> None:
     assert yaml.safe_load(said.out)["templates"] == ["{} texture.", "a: {}"]
 
 
+def test_a_yes_or_no_option_needs_no_value(capsys: Capture) -> None:
+    given = ("fit", "--method", "clip", "--recursive", "--skip_corrupt", "--compile", "false", "--print_config")
+    printed = yaml.safe_load(call(capsys, *given).out)
+    assert (printed["recursive"], printed["skip_corrupt"], printed["compile"]) == (True, True, False)
+
+
 def test_variables_of_the_environment_are_no_options(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SHOTS", "VLMADAPT_SHOTS", "VLMADAPT_FIT_SHOTS", "JSONARGPARSE_SHOTS"):
         monkeypatch.setenv(name, "3")
@@ -190,6 +225,18 @@ def test_evaluate_prints_what_the_run_found(capsys: Capture, base_to_novel: FitR
     assert [group["correct"] for group in as_json["groups"]] == [g["correct"] for g in base_to_novel.numbers["groups"]]
 
 
+def test_evaluate_prints_scores_of_each_class(capsys: Capture, base_to_novel: FitResult) -> None:
+    said = call(capsys, "evaluate", str(base_to_novel.folder), "--by", "class")
+    assert said.code == 0
+    scores = [(name, s) for group in base_to_novel.numbers["groups"] for name, s in group["by_class"].items()]
+    assert len(scores) == len(CLASSES)
+    for name, found in scores:
+        shown = [f"{100 * found[key]:.1f} %" for key in ("recall", "precision", "f1") if found[key] is not None]
+        (row,) = [line for line in said.out.splitlines() if line[2:].startswith(f"{name} ")]
+        assert re.findall(r"[\d.]+ %", row) == shown
+    assert said.out.count("mean over classes") == 2
+
+
 def test_evaluate_takes_other_data_and_names_for_its_folders(
     capsys: Capture, base_to_novel: FitResult, tmp_path: Path
 ) -> None:
@@ -201,6 +248,21 @@ def test_evaluate_takes_other_data_and_names_for_its_folders(
     assert said.code == 0, said.err
     (group,) = json.loads(said.out)["groups"]
     assert (group["name"], group["role"], list(group["classes"])) == ("others", "unseen", ["beagle", "crow"])
+
+
+def test_evaluate_reads_nested_folders_and_tables_with_other_columns(
+    capsys: Capture, base_to_novel: FitResult, tmp_path: Path
+) -> None:
+    for name in ("wild/crow", "wild/fox", "beagle"):
+        class_folder(tmp_path / "others" / name, 4)
+    evaluate = ("evaluate", str(base_to_novel.folder), "--json")
+    (group,) = json.loads(call(capsys, *evaluate, "--data", str(tmp_path / "others"), "--recursive").out)["groups"]
+    assert (group["total"], list(group["classes"])) == (12, ["beagle", "wild/crow", "wild/fox"])
+    rows = [f"{path};{path.parent.name}" for path in sorted((tmp_path / "others").rglob("*.png"))]
+    (tmp_path / "list.csv").write_text("\n".join(["image;species", *rows]))
+    given = ("--data", str(tmp_path / "list.csv"), "--columns", "path=image,label=species")
+    (group,) = json.loads(call(capsys, *evaluate, *given).out)["groups"]
+    assert (group["total"], list(group["classes"])) == (12, ["beagle", "crow", "fox"])
 
 
 def test_evaluate_may_change_an_option_of_the_method(capsys: Capture, base_to_novel: FitResult) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 from unittest import mock
 
@@ -80,7 +81,7 @@ def with_timm(name: str, pool: str, proj: str | None, text: dict[str, Any], join
 
 Make = Callable[[], Any]
 
-FAMILIES: dict[str, tuple[Make, type | None]] = {
+FAMILIES: dict[str, tuple[Make, Make | None]] = {
     "CLIP": (clip, None),
     "CLIPA": (
         lambda: clip(
@@ -119,6 +120,10 @@ FAMILIES: dict[str, tuple[Make, type | None]] = {
         lambda: with_timm("vit_pe_core_gigantic_patch14_448", "map", None, {}, attn_pool_num_heads=2), None
     ),
 }  # fmt: skip
+if find_spec("transformers") is not None:
+    from tests.core.transformers_families import FAMILIES as TRANSFORMERS
+
+    FAMILIES |= TRANSFORMERS
 
 
 def backbone(family: str) -> Backbone:
@@ -127,9 +132,9 @@ def backbone(family: str) -> Backbone:
     torch.manual_seed(0)
     made = make().double()
     for name, parameter in made.named_parameters():
-        if parameter.ndim < 2 and name not in ("logit_scale", "logit_bias"):
+        if parameter.ndim < 2 and "logit" not in name:
             parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
-        elif "positional" in name or "pos_embed" in name or "token" in name or "latent" in name:
+        elif any(part in name for part in ("positional", "pos_embed", "token", "latent", "embeddings", "probe")):
             parameter.data = 0.3 * torch.randn_like(parameter)
     tokens = tokenizer() if tokenizer else open_clip.SimpleTokenizer(context_length=CONTEXT)
     found = Backbone(family, made, tokens)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests import small
 from tests.parity import tiny_clip
 from vlmadapt import Backbone, load_backbone
-from vlmadapt.core.backbone import image_transformers, tower
+from vlmadapt.core.backbone import image_transformers, text_transformers
 from vlmadapt.core.backbone.tower import ImageTower
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
@@ -210,14 +210,14 @@ def test_towers_give_what_open_clip_gives(backbone: Backbone) -> None:
 
 def test_a_tower_that_is_misunderstood_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageTower, "norm", lambda self, tokens: tokens)
-    with pytest.raises(BackboneError, match="does not give what open_clip gives"):
+    with pytest.raises(BackboneError, match="does not give what the model itself gives"):
         load_backbone(str(folder))
 
 
 @pytest.fixture
 def opaque(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """The same model with blocks of an unsupported class."""
-    for module in (tower, image_transformers):
+    for module in (text_transformers, image_transformers):
         monkeypatch.setattr(module, "views", lambda blocks: None)
     return load_backbone(str(folder))
 

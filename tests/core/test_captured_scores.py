@@ -81,6 +81,17 @@ def test_replayed_scores_are_the_eager_ones() -> None:
     assert made[0].replays == len(whole) - WARM_UP, "the last batch is smaller, the trial is one replay"
 
 
+def test_zero_shot_logits_are_replayed_next_to_the_scores() -> None:
+    classifier, names, images = classifier_of()
+    with classifier.unchanged():
+        expected = [classifier.scores_and_zero_shot(batch, names, SEEN) for batch in batches(images)]
+        score = CapturedScores(classifier, names, SEEN, Recorded, zero_shot=True)
+        found = [score(batch).clone() for batch in batches(images)]
+    assert score.reason is None
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, torch.cat(other, dim=1))
+
+
 @pytest.mark.parametrize(
     ("kind", "said"), [(Wrong, "differ from eager ones"), (Refusing, "operation not permitted when stream")]
 )

@@ -28,7 +28,8 @@ OUTPUT_ONLY = {"convnext", "RN", "fastvit", "MobileCLIP2-S", "MobileCLIP-S", "sw
         ("ViT-SO400M-14-SigLIP", ("VisionTransformer", 27, 1152), ("TextTransformer", 27, 1152), 1152),
         ("EVA02-B-16", ("Eva", 12, 768), ("TextTransformer", 12, 512), 512),
         ("RN50", ("ModifiedResNet", 0, 0), ("CLIP", 12, 512), 1024),
-        ("xlm-roberta-base-ViT-B-32", ("VisionTransformer", 12, 768), ("HFTextEncoder", 0, 0), 512),
+        ("xlm-roberta-base-ViT-B-32", ("VisionTransformer", 12, 768), ("XLMRobertaModel", 12, 768), 512),
+        ("mt5-base-ViT-B-32", ("VisionTransformer", 12, 768), ("HFTextEncoder", 0, 0), 512),
     ],
 )
 def test_an_architecture_tells_its_towers(
@@ -42,10 +43,11 @@ def test_an_architecture_tells_its_towers(
 
 
 def test_methods_run_where_the_towers_they_work_inside_open() -> None:
-    every, resnet, xlm = (set(architecture_info(n).methods) for n in ("ViT-B-32", "RN50", "xlm-roberta-base-ViT-B-32"))
-    assert {"clip", "coop", "provp", "mmrl++"} <= every
+    names = ("ViT-B-32", "RN50", "mt5-base-ViT-B-32", "xlm-roberta-base-ViT-B-32")
+    every, resnet, mt5, xlm_r = (set(architecture_info(name).methods) for name in names)
+    assert {"clip", "coop", "provp", "mmrl++"} <= every == xlm_r
     assert resnet & {"clip", "coop", "provp", "mmrl++"} == {"clip", "coop"}
-    assert xlm & {"clip", "coop", "provp", "mmrl++"} == {"clip", "provp"}
+    assert mt5 & {"clip", "coop", "provp", "mmrl++"} == {"clip", "provp"}
 
 
 def test_architectures_are_found_by_a_part_of_their_name() -> None:
@@ -75,7 +77,7 @@ def test_weights_are_cached_where_the_hub_left_them(tmp_path: Path, monkeypatch:
 @pytest.mark.slow
 def test_most_architectures_open() -> None:
     found = list(list_architectures())
-    assert sum(info.opens for info in found) >= 105
+    assert sum(info.opens for info in found) >= 113
     closed = {info.name for info in found if not info.image.depth}
     assert all(any(name.startswith(part) for part in OUTPUT_ONLY) for name in closed), closed
 
@@ -117,6 +119,29 @@ def test_an_architecture_in_its_own_widths_is_exact(name: str) -> None:
     found = Backbone(name, model, open_clip.SimpleTokenizer(context_length=context))
     assert found.image.depth
     assert found.text.depth == 2
+    check_towers(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", catalog.HUB_TEXT)
+def test_a_text_tower_of_transformers_opens_in_the_listed_width(name: str) -> None:
+    """Two blocks; the rest of the shape follows from the width as in the published configurations."""
+    transformers = pytest.importorskip("transformers")
+    from tests.core import transformers_families as made
+
+    listed, ids = catalog.HUB_TEXT[name], {"vocab_size": 1000, "pad_token_id": 1}
+    width = listed.width
+    if listed.family == "M2M100Encoder":
+        model = made.with_encoder(transformers.M2M100Config(d_model=width, encoder_layers=2, decoder_layers=1, **ids))
+    else:
+        kind = getattr(transformers, listed.family.replace("Model", "Config"))
+        config = kind(
+            hidden_size=width, num_attention_heads=width // 64, intermediate_size=4 * width, num_hidden_layers=2,
+            max_position_embeddings=514, type_vocab_size=1, **ids
+        )  # fmt: skip
+        model = made.wrapped(config, "mean_pooler", "linear")
+    found = Backbone(name, model, made.as_roberta())
+    assert (found.text.family, found.text.depth, found.text.width) == (listed.family, 2, width)
     check_towers(found)
 
 

@@ -1,4 +1,4 @@
-"""A tower that, run block by block, does not give what open_clip gives is refused when it is loaded."""
+"""A tower that, run block by block, does not give what the model itself gives is refused when it is loaded."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ PARTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_a_block_that_is_misunderstood_is_refused(backbone: Backbone, side: str, fault: str) -> None:
     spoil(getattr(backbone, side), *PARTS[fault])
     message = refusal(backbone)
-    assert f"the {side} tower of '{backbone.name}', run block by block, does not give what open_clip gives" in message
+    assert (
+        f"the {side} tower of '{backbone.name}', run block by block, does not give what the model itself gives"
+        in message
+    )
     assert "this kind of model is not supported" in message
 
 
@@ -117,5 +120,5 @@ def test_the_largest_difference_allowed_is_a_thousandth_of_the_largest_value(dif
     if right:
         check._compare("name", "text", found, expected)
     else:
-        with pytest.raises(BackboneError, match="does not give what open_clip gives"):
+        with pytest.raises(BackboneError, match="does not give what the model itself gives"):
             check._compare("name", "text", found, expected)

@@ -23,6 +23,7 @@ class Tower(Words):
 
     device = torch.device("cpu")
     causal = True
+    pooled = ()
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return torch.stack([ids, torch.arange(ids.shape[1]).expand_as(ids)], dim=-1).float()

@@ -16,7 +16,7 @@ from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task
 from vlmadapt.errors import DataError, PluginError
-from vlmadapt.plugin import IMAGE, MLP, adapt, prompt
+from vlmadapt.plugin import IMAGE, MLP, adapt, prompt, teacher
 from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN
 
 KNOWING = {"coop": {"per_class": True, "tokens": 2}, "linear-probe": {}, "tip-adapter": {}, "tip-adapter-f": {}}
@@ -107,3 +107,25 @@ def test_other_templates_describe_the_same_method(small_clip: Backbone) -> None:
 def test_hooks_that_cannot_be_are_refused_before_any_work(small_clip: Backbone) -> None:
     with pytest.raises(PluginError, match="no tokens go to CONTEXT"):
         Classifier(small_clip, Synthetic(small_clip, lambda m: [prompt("[2] {}.")]), TEMPLATES)
+
+
+@pytest.mark.parametrize("method", ["coop", "tip-adapter"])
+def test_zero_shot_scores_are_those_of_the_frozen_backbone(method: str) -> None:
+    """Whatever classes the method knows, and next to its own scores, which do not change."""
+    classifier, images = knowing_its_classes(method)
+    names = small.NAMES[::-1]
+    plain = build_method("clip", backbone(), Task(small.NAMES, (TEMPLATE,)), {})
+    expected = Classifier(backbone(), plain, (TEMPLATE,)).scores(images, names, SEEN)
+    scores, zero_shot = classifier.scores_and_zero_shot(images, names, SEEN)
+    torch.testing.assert_close(zero_shot, expected)
+    torch.testing.assert_close(scores, classifier.scores(images, names, SEEN))
+
+
+def test_zero_shot_scores_leave_out_the_hooks_and_the_teacher_of_the_method(small_clip: Backbone) -> None:
+    declared = Synthetic(small_clip, lambda m: [*first_in_both(m), teacher("a sketch of {}.")]).float()
+    classifier, images = Classifier(small_clip, declared, TEMPLATES), inputs(1, 3, 16)
+    plain = Synthetic(small_clip, lambda m: []).float()
+    expected = Classifier(small_clip, plain, TEMPLATES).scores(images, small.NAMES, SEEN)
+    scores, zero_shot = classifier.scores_and_zero_shot(images, small.NAMES, SEEN)
+    torch.testing.assert_close(zero_shot, expected)
+    assert not torch.allclose(scores, expected)

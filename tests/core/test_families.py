@@ -27,6 +27,7 @@ from vlmadapt.core.frozen_cache import FrozenCache
 from vlmadapt.core.hooks import Slot
 from vlmadapt.core.method import Task, total
 from vlmadapt.core.plan import Optimizations, TowerPlan
+from vlmadapt.errors import BackboneError
 from vlmadapt.plugin import END, FIRST, IMAGE, Hook, Template, inject
 from vlmadapt.roles import Role
 
@@ -57,7 +58,7 @@ TEMPLATES = ("a photo of a {}.",)
 SLOW = pytest.mark.slow
 
 
-ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE")
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R")
 """One of each kind for the ordinary suite; the others differ from them in details."""
 
 
@@ -79,12 +80,14 @@ def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None
     untouched = TowerPlan.untouched(backbone.image)
     found = ImageEncoder(backbone.image, optimizations).encode_zero_shot(FrozenImages(pixels), untouched)
     expected = backbone.model.encode_image(pixels, normalize=False)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    # The oldest release of transformers takes the softmax of these two in single precision.
+    rtol, atol = (1e-4, 1e-6) if family in ("AltCLIP", "Chinese-CLIP") else (1e-9, 1e-9)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
     ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
     encoder = TextEncoder(backbone.text, optimizations, 2, FrozenCache())
     texts = encoder.encode_plain(small.NAMES, Template.parse(TEMPLATES[0]))
     expected = backbone.model.encode_text(ids, normalize=False)
-    torch.testing.assert_close(texts, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(texts, expected, rtol=rtol, atol=atol)
     assert found.abs().min() > 0
     assert texts.std(dim=0).min() > 1e-6, "different classes have different features"
 
@@ -190,8 +193,11 @@ def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: 
     return backbone.model.visual.head(trunk.forward_head(trunk.norm(own)))  # type: ignore[union-attr, operator]
 
 
+TIMM = [name for name, (make, _) in FAMILIES.items() if "with_timm" in make.__code__.co_names]
+
+
 @pytest.mark.parametrize("at", [FIRST, END])
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("SigLIP", "timm", "EVA", "PE"))])
+@pytest.mark.parametrize("family", TIMM)
 def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Slot) -> None:
     backbone = families.backbone(family)
     method = Synthetic(backbone, lambda m: [inject(IMAGE, {1: m.t("a", 2, families.WIDTH)}, at=at)])
@@ -201,8 +207,12 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers"])
-def test_a_family_runs_in_half_precision(family: str) -> None:
+HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "SigLIP of transformers")
+
+
+@pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_family_runs_in_half_precision(family: str, dtype: torch.dtype) -> None:
     """Norms of heads, rotary positions and pooling give float32 where the rest is bfloat16, as they do on a GPU."""
     backbone = families.backbone(family)
     backbone.model.float()
@@ -210,11 +220,40 @@ def test_a_family_runs_in_half_precision(family: str) -> None:
     method = build_method("mmrl++", backbone, Task(small.NAMES, TEMPLATES), METHODS["mmrl++"])
     expected = ForwardPass(Engine(backbone), method, small.NAMES, template, pixels)
     logits = expected.logits().detach(), expected.logits("representation").detach()
-    backbone.hold_weights_in(torch.bfloat16)
-    half = Engine(backbone, precision=torch.bfloat16)
+    backbone.hold_weights_in(dtype)
+    half = Engine(backbone, precision=dtype)
     found = ForwardPass(half, method, small.NAMES, template, pixels, torch.tensor([0, 1, 2, 3]))
     scale = float(backbone.scale.detach())
     torch.testing.assert_close(found.logits().float(), logits[0], rtol=0, atol=0.03 * scale)
     torch.testing.assert_close(found.logits("representation").float(), logits[1], rtol=0, atol=0.03 * scale)
     total(list(method.losses(found))).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+
+WHERE_PROJECTIONS_TELL = ("SigLIP", "EVA-02", "XLM-R")
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=() if f in WHERE_PROJECTIONS_TELL else SLOW) for f in FAMILIES]
+)
+@pytest.mark.parametrize("name", ["prolip", "mail", "2sfs"])
+def test_methods_of_projections_and_norms_start_as_the_model_or_name_others(family: str, name: str) -> None:
+    """A bias after the matrix, a query that pools, norms after the parts: none may change the features unseen."""
+    backbone = families.backbone(family)
+    backbone.model.float()
+    try:
+        method = build_method(name, backbone, Task(small.NAMES, TEMPLATES))
+    except BackboneError as error:
+        refused = backbone.image.pooled if name != "2sfs" else "norms after" in family
+        texts = ("XLM-R", "BERT with its own pooler", "BiomedCLIP", "AltCLIP")
+        assert refused or (name == "mail" and family in texts), error
+        assert any(other in str(error) for other in ("clip-adapter", "clip-lora")), error
+        return
+    fwd = Classifier(backbone, method, TEMPLATES).forward(images().float(), small.NAMES, torch.tensor([0, 1, 2, 3]))
+    head = "trained" if name == "prolip" else "pooled"
+    found, expected = fwd.image(head), fwd.zero_shot.image
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fwd.text(), fwd.zero_shot.text, rtol=1e-4, atol=1e-4)
+    total(list(method.losses(fwd))).backward()
+    trained = {n: p for n, p in method.named_parameters() if n != "classifier"}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.values())

@@ -62,7 +62,7 @@ def test_an_image_is_embedded_as_its_transformer_receives_it(plain: Any, image: 
 
 def test_appended_tokens_get_the_first_norm_and_no_position(plain: Any, image: ImageTower) -> None:
     tokens = torch.randn(3, 64)
-    assert torch.equal(image.embed_extra(tokens, slice(5, 8)), plain.visual.ln_pre(tokens))
+    assert torch.equal(image.first_norm(tokens), plain.visual.ln_pre(tokens))
 
 
 def test_the_leading_token_is_a_copy_without_position(plain: Any, image: ImageTower) -> None:
@@ -92,7 +92,9 @@ def test_a_token_read_alone_is_projected_as_the_mean_of_one() -> None:
     tower, token = project_alone({"pool_type": "avg", "final_ln_after_pool": True})
     visual = tower._visual
     torch.testing.assert_close(tower.project(tower.norm(token)), visual.ln_post(token) @ visual.proj)
-    with pytest.raises(BackboneError, match="has no projection matrix; use `project`"):
+    with pytest.raises(
+        BackboneError, match=r"the image tower of this backbone \(VisionTransformer\) ends in no projection matrix"
+    ):
         _ = tower.projection
 
 
@@ -172,10 +174,12 @@ def test_a_text_projection_is_a_matrix(kind: type) -> None:
     torch.testing.assert_close(x @ tower.projection, tower.project(x))
 
 
-def test_a_text_projection_with_a_bias_is_no_matrix() -> None:
-    tower = TextTower(model(open_clip.CustomTextCLIP, text={"proj_bias": True}), tokenizer())
-    with pytest.raises(BackboneError, match="text projection is no matrix"):
-        _ = tower.projection
+def test_a_text_projection_with_a_bias_is_a_matrix_and_what_is_added() -> None:
+    made = model(open_clip.CustomTextCLIP, text={"proj_bias": True})
+    torch.nn.init.normal_(made.text.text_projection.bias)
+    tower, x = TextTower(made, tokenizer()), torch.randn(3, 64)
+    assert tower.projection_bias is not None
+    torch.testing.assert_close(x @ tower.projection + tower.projection_bias, tower.project(x))
 
 
 def test_a_text_tower_of_clip_sees_earlier_tokens_alone(text: TextTower) -> None:

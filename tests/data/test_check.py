@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.pictures import class_folder
+from tests.data.test_near_duplicates import photograph
+from tests.world import World
 from vlmadapt.cli.main import main
 from vlmadapt.data.check import ClassCount, check_data
 
@@ -58,7 +60,7 @@ def test_the_command_prints_all_of_it_and_fails(pets: Path, capsys: pytest.Captu
         "largest class: 'dog [bold]' with 14 images",
         "class 'dog [bold]': folder '02'",
         f"broken: image '{pets / 'train' / '02' / '03.png'}' cannot be read",
-        f"equal files: {pets / 'train' / '01' / '00.png'}, {pets / 'train' / '02' / 'copy.png'}",
+        f"equal files in 2 classes (cat, dog [bold]): {pets}/train/01/00.png, {pets}/train/02/copy.png",
         "note: not read in the class folders of 'pets': 1 .cr2.",
     ):
         assert line in told.out
@@ -68,3 +70,37 @@ def test_the_command_prints_all_of_it_and_fails(pets: Path, capsys: pytest.Captu
     assert content["classes"][0] == {"name": "cat", "folder": "01", "train": 3, "val": 0, "test": 2}
     assert list(content["broken"]) == [str(pets / "train" / "02" / "03.png")]
     assert len(content["copies"][0]) == 2
+
+
+def test_duplicates_sizes_and_labels_are_reported_and_shown_on_a_page(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "wild"
+    for seed in range(12):
+        kind = ("cat", "dog")[seed % 2]
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        photograph(seed).save(root / kind / f"{seed:02}.jpg")
+    photograph(0).resize((200, 160)).save(root / "dog" / "again.png")
+    photograph(1).resize((20, 16)).save(root / "dog" / "small.png")
+    shutil.copy(root / "dog" / "03.jpg", root / "dog" / "copy.jpg")
+    page = tmp_path / "check.html"
+    main(["data", "check", str(root), "--backbone", str(world.clip), "--html", str(page), "--json"])
+    content = json.loads(capsys.readouterr().out)
+    files = [[Path(path).name for path in group["paths"]] for group in content["duplicates"]]
+    assert sorted(map(sorted, files)) == [["00.jpg", "again.png"], ["03.jpg", "copy.jpg"]]
+    across = next(group for group in content["duplicates"] if not group["exact"])
+    assert (across["classes"], across["conflict"]) == (["cat", "dog"], True)
+    assert content["tiny"] == {str(root / "dog" / "small.png"): [20, 16]}
+    assert content["imbalance"] == 9 / 6
+    assert content["labels"]["images"] == 15
+    html = page.read_text()
+    for text in ("look the same; cat and dog", "20 x 16 pixels", "dog/again.png", "The same image in two classes"):
+        assert text in html
+    assert html.count("<img") >= 5
+    assert "http" not in html
+
+
+def test_nested_folders_are_checked(tmp_path: Path) -> None:
+    for name in ("a/b", "a/c"):
+        class_folder(tmp_path / "deep" / name, 2)
+    assert [c.name for c in check_data(str(tmp_path / "deep"), recursive=True).classes] == ["a/b", "a/c"]

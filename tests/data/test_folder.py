@@ -157,10 +157,12 @@ def test_folders_inside_class_folders_are_noted(flat: Path, cut: Path) -> None:
     class_folder(flat / "beagle" / "puppies", 2)
     data = read_folder(flat)
     assert (data.train, data.val, data.test) == (before.train, before.val, before.test)
-    assert data.notes == ("folders inside the class folders of 'pets' are not read: beagle/puppies.",)
+    assert data.notes == (
+        "folders inside the class folders of 'pets' are not read: beagle/puppies; with --recursive they are classes.",
+    )
     class_folder(cut / "test" / "a" / "more", 1)
     class_folder(cut / "train" / "a" / "more", 1)
-    assert read_folder(cut).notes[0].endswith("not read: test/a/more and 1 more.")
+    assert read_folder(cut).notes[0].endswith("not read: test/a/more and 1 more; with --recursive they are classes.")
 
 
 def test_images_one_folder_too_deep(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_hidden_files_and_what_file_managers_leave_are_ignored(flat: Path) -> No
     expected = read_folder(flat)
     class_folder(flat / ".thumbnails", 2)
     picture(flat / "beagle" / ".hidden.png")
-    for name in ("Thumbs.db", ".DS_Store", "._00.png", "desktop.ini"):
+    for name in ("Thumbs.db", ".DS_Store", "._00.png", "desktop.ini", "Icon\r"):
         (flat / "beagle" / name).touch()
     class_folder(flat / "__MACOSX" / "beagle", 2)
     (flat / "README.md").write_text("pets")
@@ -369,6 +371,57 @@ def test_folder_names_that_are_not_utf8_are_a_sentence(flat: Path) -> None:
         read_folder(flat)
 
 
+def test_nested_folders_are_classes_named_by_their_path_below_the_part(tmp_path: Path) -> None:
+    for part in ("Train", "Test"):
+        for name in ("animals/cat", "animals/cat/kittens", "cars"):
+            class_folder(tmp_path / part / name, 2)
+    data = read_folder(tmp_path, recursive=True)
+    assert data.classes == ("animals/cat", "animals/cat/kittens", "cars")
+    assert [(e.path.relative_to(tmp_path).as_posix(), e.label) for e in data.test] == [
+        (f"Test/{name}/0{i}.png", label) for label, name in enumerate(data.classes) for i in range(2)
+    ]
+    assert data.notes == ()
+
+
+def test_nested_folders_without_parts_are_split_by_their_path(tmp_path: Path) -> None:
+    for name in ("animals/cat", "animals/dog", "cars"):
+        class_folder(tmp_path / name, 6)
+    data = read_folder(tmp_path, recursive=True)
+    assert data.classes == ("animals/cat", "animals/dog", "cars")
+    assert len(data.examples) == 18
+    assert {per_class(data.train, data)[label] > 0 for label in range(3)} == {True}
+
+
+def test_a_link_to_a_folder_above_is_no_endless_tree(flat: Path) -> None:
+    (flat / "beagle" / "loop").symlink_to(flat)
+    with pytest.raises(DataError, match=r"loop' is a link to a folder above it"):
+        read_folder(flat, recursive=True)
+
+
+def test_the_current_folder_is_split_like_any_other(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {path.relative_to(flat): part for path, part in parts(read_folder(flat)).items()}
+    monkeypatch.chdir(flat)
+    assert parts(read_folder(Path())) == expected
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_each_folder_is_listed_once(flat: Path, cut: Path, monkeypatch: pytest.MonkeyPatch, recursive: bool) -> None:
+    """Whatever the number of images; nothing else looks at the files."""
+    listed: list[Path] = []
+    entries = scan._entries
+
+    def counting(folder: Path) -> Iterator[os.DirEntry[str]]:
+        listed.append(folder)
+        return entries(folder)
+
+    monkeypatch.setattr(scan, "_entries", counting)
+    read_folder(flat, recursive=recursive)
+    assert sorted(listed) == sorted([flat, *(flat / name for name in ("axolotl", "beagle", "tabby_cat"))])
+    listed.clear()
+    read_folder(cut, recursive=recursive)
+    assert len(listed) == len(set(listed)) == 10
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_files_in_ten_thousand_classes_take_seconds(tmp_path: Path) -> None:
     for label in range(10_000):
@@ -378,4 +431,4 @@ def test_a_hundred_thousand_files_in_ten_thousand_classes_take_seconds(tmp_path:
     start = time.perf_counter()
     data = read_folder(tmp_path)
     assert (len(data.classes), len(data.examples)) == (10_000, 100_000)
-    assert time.perf_counter() - start < 20
+    assert time.perf_counter() - start < 10

@@ -144,6 +144,31 @@ def test_separators_header_case_blanks_back_slashes_and_byte_order_mark(here: Pa
     assert read_table(here / "list.csv") == expected
 
 
+def test_columns_may_have_other_names(here: Path) -> None:
+    expected = read_table(csv(here, "path,label,split", "img/a.png,x,train", "img/b.png,y,train", "img/c.png,y,test"))
+    file = csv(here, "Image ,species,fold,label", "img/a.png,x,train,9", "img/b.png,y,train,9", "img/c.png,y,test,9")
+    columns = "path=image, label=Species,split=fold"
+    assert load_data(str(file), columns=columns) == expected
+    records = [
+        {"image": f"img/{n}.png", "species": s, "fold": f}
+        for n, s, f in (("a", "x", "train"), ("b", "y", "train"), ("c", "y", "test"))
+    ]
+    assert read_table(jsonl(here, *records), columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("image", "columns 'image' are not understood; write for example path=image"),
+        ("file=image", "are not understood"),
+        ("path=picture", r"'.*list.csv' has no column 'picture' for the path; its columns are: image, label"),
+    ],
+)
+def test_columns_that_do_not_exist(here: Path, columns: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_table(csv(here, "Image,label", "img/a.png,x", "img/b.png,y"), columns)
+
+
 def test_without_a_test_split_the_validation_images_are_tested(here: Path) -> None:
     data = read_table(csv(here, "path,label,split", "img/a.png,x,train", "img/b.png,y,train", "img/c.png,y,val"))
     assert ([e.path.name for e in data.test], data.val) == (["c.png"], ())

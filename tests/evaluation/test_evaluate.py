@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -44,7 +44,7 @@ def test_a_finished_run_tests_as_it_did(world: World, tmp_path: Path, method: st
     fitted = world.fit(tmp_path / "run", method, protocol=protocol)
     accuracies, numbers = evaluate(fitted.folder)
     assert numbers == fitted.numbers["accuracy"]
-    again = [{name: value for name, value in asdict(a).items() if name != "seconds"} for a in accuracies]
+    again = [{name: value for name, value in a.to_json().items() if name != "seconds"} for a in accuracies]
     assert again == result(fitted.folder)["groups"]
 
 
@@ -109,6 +109,21 @@ def test_corrupt_images_of_other_data_are_named(run: FitResult, tmp_path: Path) 
         (tmp_path / "others" / name / "more.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"images cannot be read: .*more.png"):
         evaluate(run.folder, data=str(tmp_path / "others"))
+
+
+def test_each_image_is_decoded_once(run: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("beagle", "crow"):
+        class_folder(tmp_path / "others" / name, 3)
+    opened: list[str] = []
+    plain = Image.open
+
+    def counting(path: Path, *args: Any, **options: Any) -> Image.Image:
+        opened.append(f"{path.parent.name}/{path.name}")
+        return plain(path, *args, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
+    evaluate(run.folder, data=str(tmp_path / "others"))
+    assert sorted(opened) == [f"{name}/0{i}.png" for name in ("beagle", "crow") for i in range(3)]
 
 
 def test_data_without_test_images_are_refused(run: FitResult, tmp_path: Path) -> None:
@@ -192,6 +207,10 @@ def test_accuracy_by_class_is_of_its_own_images_and_none_without_any(run: FitRes
     for i, name in enumerate(names):
         right = sum(label == i for label in labels[1:])
         assert accuracy.classes[name] == (right / labels.count(i) if i in labels else None)
+    expected: dict[str, dict[str, int]] = {name: {} for name in names}
+    for label, answer in zip(labels, answers, strict=True):
+        expected[names[label]][answer] = expected[names[label]].get(answer, 0) + 1
+    assert accuracy.confusion == expected
 
 
 @pytest.mark.parametrize(("a", "b", "mean"), [(80, 40, 160 / 3), (0, 50, 0), (0, 0, 0), (70, 70, 70)])
@@ -214,6 +233,6 @@ def test_no_batch_is_waited_for(run: FitResult, world: World, monkeypatch: pytes
 
     monkeypatch.setattr(accuracy, "BATCH", 1)
     predict_group(classifier, group, session)
-    waits = host_waits(lambda: predict_group(classifier, group, session))
+    waits = host_waits(lambda: predict_group(classifier, group, session, zero_shot=True))
     reads = [w.place.function for w in waits if w.what == READS and "/data/" not in w.place.file]
     assert list(dict.fromkeys(reads)) == ["_predict_all", "<genexpr>", "predict_group"], "here, to see changes, for all"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from vlmadapt import FitResult, VlmadaptError, load
 from vlmadapt.data.images import read_image
 from vlmadapt.data.transforms import test_transform as plain_transform
 from vlmadapt.errors import AdapterError, DataError
-from vlmadapt.evaluation import predict
+from vlmadapt.evaluation import predictor as module
 from vlmadapt.roles import Role
 
 
@@ -66,7 +67,7 @@ def test_the_size_of_a_batch_does_not_matter(
     run: FitResult, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = list(load(run.folder).predict(images))
-    monkeypatch.setattr(predict, "BATCH", 3)
+    monkeypatch.setattr(module, "BATCH", 3)
     for a, b in zip(load(run.folder).predict(images), whole, strict=True):
         assert [name for name, _ in a] == [name for name, _ in b]
         assert [p for _, p in a] == pytest.approx([p for _, p in b], rel=1e-4)
@@ -75,7 +76,7 @@ def test_the_size_of_a_batch_does_not_matter(
 def test_the_next_batch_is_decoded_while_one_is_classified(
     run: FitResult, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "BATCH", 2)
+    monkeypatch.setattr(module, "BATCH", 2)
     asked: list[Path] = []
 
     def given() -> Iterator[Path]:
@@ -92,6 +93,57 @@ def test_the_next_batch_is_decoded_while_one_is_classified(
 def test_images_in_memory_are_predicted_like_files(run: FitResult, images: list[Path]) -> None:
     predictor = load(run.folder)
     assert list(predictor.predict([Image.open(images[0])])) == list(predictor.predict([str(images[0])]))
+
+
+def test_one_image_gives_one_answer_and_many_give_many(run: FitResult, images: list[Path]) -> None:
+    predictor = load(run.folder)
+    expected = list(predictor.predict(images[:3]))
+    opened = [Image.open(image) for image in images[:3]]
+    arrays = [np.asarray(image.convert("RGB")) for image in opened]
+    tensors = [torch.tensor(array).movedim(-1, 0) for array in arrays]
+    for given in (
+        opened,
+        arrays,
+        tensors,
+        iter(arrays),
+        np.stack(arrays),
+        torch.stack(tensors),
+        np.array(images[:3], str),
+    ):
+        assert list(predictor.predict(given)) == expected
+    for image in (images[0], str(images[0]), opened[0], arrays[0], tensors[0]):
+        assert predictor.predict(image) == next(predictor.predict([images[0]]))
+    lazy = Image.open(images[0])  # decoded in several threads, but read once
+    assert {best[0][0] for best in predictor.predict([lazy] * 20)} == {expected[0][0][0]}
+
+
+def test_probabilities_are_in_the_order_of_the_classes(run: FitResult, images: list[Path]) -> None:
+    predictor = load(run.folder)
+    found = predictor.predict_proba(images)
+    assert found.shape == (len(images), 4)
+    assert predictor.classes_.tolist() == list(CLASSES)
+    for row, best in zip(found, predictor.predict(images), strict=True):
+        assert dict(zip(predictor.classes_, row, strict=True)) == pytest.approx(dict(best))
+    assert predictor.predict_proba([]).shape == (0, 4)
+
+
+def test_features_of_images_and_texts_give_the_scores(world: World, tmp_path: Path, images: list[Path]) -> None:
+    """Where scores are cosines: in CoOp times the scale."""
+    predictor = world.fit(tmp_path / "run", "coop").predictor
+    a, b = predictor.embed_images(images), predictor.embed_texts()
+    assert np.linalg.norm(a, axis=1) == pytest.approx(1, abs=1e-5)
+    scale = predictor.classifier.backbone.scale.item()
+    logits = torch.tensor(scale * a @ b.T)
+    assert torch.allclose(
+        logits.softmax(-1).double(), torch.tensor(predictor.predict_proba(images, raw=True)), atol=1e-5
+    )
+    assert np.allclose(predictor.embed_texts(CLASSES[1]), b[1:2], atol=1e-6)
+
+
+def test_a_method_whose_prompts_depend_on_the_image_has_no_features_of_names(world: World, tmp_path: Path) -> None:
+    predictor = world.fit(tmp_path / "run", "cocoop", options={"tokens": 2}, train={"epochs": 1}).predictor
+    with pytest.raises(DataError, match="no features of class names alone: they depend on the image"):
+        predictor.embed_texts()
 
 
 def test_an_adapter_alone_is_loaded_for_given_classes(world: World, run: FitResult, images: list[Path]) -> None:

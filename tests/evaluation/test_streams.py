@@ -22,7 +22,7 @@ from vlmadapt.data.splits import ClassGroup
 from vlmadapt.errors import PluginError, VlmadaptError
 from vlmadapt.evaluation import accuracy
 from vlmadapt.evaluation.accuracy import Predictions, predict_group
-from vlmadapt.evaluation.predict import Predictor
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.plugin import ForwardPass, Method, Recipe, Role
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.progress import Reporter
@@ -105,7 +105,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> ClassGroup:
 
 def predicted(classifier: Classifier, group: ClassGroup, seed: int = 1, rank: int = 0, world: int = 1) -> Predictions:
     session = Session(cast(Accelerator, OneOf(rank, world)), Reporter(False), workers=0)
-    return predict_group(classifier, group, session, seed)
+    return predict_group(classifier, group, session, seed=seed)
 
 
 def test_the_seed_draws_the_order_and_nothing_else_changes_it(
@@ -137,14 +137,16 @@ def test_a_stream_is_saved_and_continued(small_clip: Backbone, group: ClassGroup
     whole = [best[0][0] for best in Predictor(classifier(small_clip, Counts), small.NAMES, SEEN).predict(files)]
     parts: list[Any] = []
     for part in (files[:6], files[6:]):  # the second time by another classifier
-        predictor = Predictor(classifier(small_clip, Counts), small.NAMES, SEEN, tmp_path / "state")
+        predictor = Predictor(classifier(small_clip, Counts), small.NAMES, SEEN)
+        if parts:
+            predictor.continue_stream(tmp_path / "state")
         parts += [best[0][0] for best in predictor.predict(part)]
         predictor.save_stream(tmp_path / "state")
     assert parts == whole
     with pytest.raises(VlmadaptError, match="a stream of other classes"):
-        Predictor(classifier(small_clip, Counts), small.NAMES[:3], SEEN, tmp_path / "state")
+        Predictor(classifier(small_clip, Counts), small.NAMES[:3], SEEN).continue_stream(tmp_path / "state")
     with pytest.raises(VlmadaptError, match="Memo answers for each image on its own"):
-        Predictor(classifier(small_clip, Memo), small.NAMES, SEEN, tmp_path / "state")
+        Predictor(classifier(small_clip, Memo), small.NAMES, SEEN).save_stream(tmp_path / "state")
 
 
 def test_a_method_gets_the_views_it_asks_for(small_clip: Backbone, group: ClassGroup) -> None:

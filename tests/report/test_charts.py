@@ -58,3 +58,11 @@ def test_similar_costs_have_a_linear_axis() -> None:
 def ticks(axes: Axes) -> list[float]:
     low, high = axes.get_xlim()
     return [tick for tick in axes.get_xticks() if low <= tick <= high]
+
+
+def test_a_baseline_is_a_line_only_where_the_methods_keep_their_room() -> None:
+    rows = [row("coop", accuracy=70.0), row("mmrl", accuracy=74.0)]
+    (axes,) = charts.dots(rows, "all", series_styles(["coop", "mmrl"]), {"chance": 5.0, "zero-shot": 68.0}).axes
+    assert [text.get_text() for text in axes.texts] == ["zero-shot"]
+    assert "left of the chart: chance 5.0" in axes.get_xlabel()
+    assert axes.get_xlim()[0] > 50

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,9 +11,13 @@ import pytest
 from PIL import Image
 
 from tests.compare import fake
+from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.report.classes import group_scores
+from vlmadapt.report.content import data_titles
 from vlmadapt.report.mistakes import find_mistakes
 from vlmadapt.report.report import report
+from vlmadapt.runs.run import Run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 METHODS = ("clip", "coop", "mmrl", "mmrl++", "tip-adapter-f")
@@ -56,7 +61,8 @@ def test_the_page_has_every_section_and_escapes_names(page: Path) -> None:
     text = page.read_text()
     for said in ("base against novel", "few-shot curves", "against trained parameters", "against time per step",
                  "training loss", "95 % bootstrap intervals", "Most confused classes", "Worst mistakes", "Notes",
-                 "average of 2 data sets"):  # fmt: skip
+                 "average of 2 data sets", "Confusion matrix", "Reliability", "Scores of the classes",
+                 "base/0.png"):  # fmt: skip
         assert said in text
     assert "&lt;owl&gt;" in text and "<owl>" not in text
     assert "#010203" not in text and "#040506" not in text
@@ -71,6 +77,57 @@ def test_single_runs_are_reported(tmp_path: Path) -> None:
     run = fake.run(tmp_path / "run", "coop", "alpha", 16, 1, 0.7)
     text = report([run], tmp_path / "report.html").read_text()
     assert "<h2>Statistics" not in text and "training accuracy" in text
+
+
+def test_a_page_of_runs_has_chance_and_zero_shot_below_the_methods_and_no_empty_column(tmp_path: Path) -> None:
+    known = {"chance": {"base": 50.0, "novel": 50.0, "harmonic_mean": 50.0},
+             "zero_shot": {"base": 61.25, "novel": 63.75, "harmonic_mean": 62.48}}  # fmt: skip
+    runs = [fake.run(tmp_path / name, name, "alpha", 16, 1, 0.7, **known) for name in ("coop", "mmrl")]
+    text = report(runs, tmp_path / "report.html").read_text()
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)]
+    (zero_shot,) = [row for row in rows if row[:1] == ["zero-shot"]]
+    assert zero_shot[1:4] == ["61.25", "63.75", "62.48"]
+    assert ["chance", "50.00", "50.00", "50.00"] in [row[:4] for row in rows]
+    assert "test img" not in text, "no run tested at a speed that can be compared"
+    assert str(runs[1]) in text
+
+
+def test_runs_that_a_table_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    runs = [fake.run(tmp_path / name, "coop", "alpha", 16, 1, 0.7) for name in ("a", "b")]
+    with pytest.raises(VlmadaptError, match=r"'.*a' and '.*b' are both coop on alpha with seed 1"):
+        report(runs, tmp_path / "report.html")
+
+
+def test_data_sets_of_the_same_name_are_told_apart_by_their_paths() -> None:
+    found = data_titles(["/x/one/photos", "/x/two/photos", "/x/two/icons"])
+    assert found == {"/x/one/photos": "one/photos", "/x/two/photos": "two/photos", "/x/two/icons": "icons"}
+    assert data_titles(["a/b/c/d", "x/b/c/d"]) == {"a/b/c/d": "a/b/c/d", "x/b/c/d": "x/b/c/d"}
+
+
+def test_scores_of_classes_are_summed_over_seeds(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("coop",), seeds=(1, 2))
+    base, novel = group_scores(made.entries)
+    assert (base.name, novel.name, base.classes) == ("base", "novel", 2)
+    answers = [Run(entry.folder).answers() for entry in made.entries]
+    chosen = [found[0]["chosen"] for found in answers if found]
+    for actual, row in enumerate(base.matrix):
+        for predicted, cell in enumerate(row):
+            assert cell.count == sum(run[i] == predicted for run in chosen for i in range(actual, fake.IMAGES, 2))
+            assert cell.share == cell.count / fake.IMAGES
+    assert base.matrix[0][1].title == f"cat, predicted as dog: {base.matrix[0][1].count} of 40"
+
+
+def test_reliability_compares_confidence_with_accuracy_bin_by_bin(tmp_path: Path) -> None:
+    run = fake.run(tmp_path / "run", "coop", "alpha", 16, 1, 0.7)
+    answers = json.loads((run / "answers.json").read_text())[:1]
+    # images 0 and 2 are of class 0, 1 and 3 of class 1; all others are rightly answered with certainty
+    answers[0]["chosen"] = [0, 0, 0, 0, *(i % 2 for i in range(4, 40))]
+    answers[0]["confidence"] = [0.62, 0.64, 0.95, 0.85, *36 * [1.0]]
+    (run / "answers.json").write_text(json.dumps(answers))
+    (found,) = group_scores([Entry("coop", "alpha", 16, 1, run)])
+    assert [(b.confidence, b.accuracy, b.images) for b in found.bins] == [
+        (pytest.approx(0.63), 0.5, 2), (0.85, 0.0, 1), (pytest.approx((0.95 + 36) / 37), 1.0, 37)]  # fmt: skip
+    assert found.calibration_error == pytest.approx((2 * 0.13 + 0.85 + 0.05) / 40)
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:

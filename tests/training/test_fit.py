@@ -36,6 +36,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_repeat_and_to_use_it(few_shot:
         "data.json",
         "metrics.jsonl",
         "answers.json",
+        "calibration.json",
         "result.json",
         "state.safetensors",
         "adapter/adapter_config.json",
@@ -83,6 +84,13 @@ def test_base_to_novel_trains_on_one_half_and_tests_both(base_to_novel: FitResul
     base, novel = (base_to_novel.numbers["accuracy"][name] for name in ("base", "novel"))
     mean = 2 * base * novel / (base + novel) if base + novel else 0
     assert base_to_novel.numbers["accuracy"]["harmonic_mean"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_chance_and_zero_shot_are_next_to_the_accuracy(world: World, base_to_novel: FitResult, tmp_path: Path) -> None:
+    zero_shot = world.fit(tmp_path / "clip", "clip", protocol="base-to-novel", zero_shot=False).numbers
+    assert base_to_novel.numbers["zero_shot"] == zero_shot["accuracy"]
+    assert base_to_novel.numbers["chance"] == {"base": 50.0, "novel": 50.0, "harmonic_mean": 50.0}
+    assert "zero_shot" not in zero_shot
 
 
 def test_the_adapter_says_what_it_is_and_what_it_fits(world: World, few_shot: FitResult) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
-from vlmadapt.cli.parsing import add_data_root, new_parser, parse
+from vlmadapt.cli.parsing import add_data_root, add_reading, new_parser, parse
 from vlmadapt.errors import DataError, VlmadaptError, unknown
 from vlmadapt.text import counted
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 
 ACTIONS = ("list", "check", "prepare")
 DESCRIPTION = """Manage data sets. `list` shows the registered ones. `check NAME` counts classes and images, compares
-them with the published numbers and names missing files; of your own data it checks every image. `prepare NAME`
-downloads missing parts, and says how to obtain those that cannot be downloaded."""
+them with the published numbers and names missing files; in your own data it finds broken, tiny and huge images,
+duplicates and, with --backbone, labels that are likely wrong. `prepare NAME` downloads missing parts, and says how to
+obtain those that cannot be downloaded."""
 
 
 def run(arguments: list[str]) -> None:
@@ -42,14 +45,47 @@ def _list(arguments: list[str]) -> None:
 def _check(arguments: list[str]) -> None:
     parser = _parser("check")
     parser.add_argument("name", type=str, help="data set, named as for fit --data")
+    add_reading(parser)
+    parser.add_argument(
+        "--backbone",
+        type=str | None,
+        default=None,
+        help="look for wrong labels with this frozen backbone, for photographs ViT-B-16:openai",
+    )
+    parser.add_argument("--html", type=Path | None, default=None, metavar="FILE", help="write a page with thumbnails")
     given = parse(parser, arguments)
     from vlmadapt.cli.tables.data import check_table
-    from vlmadapt.data.check import check_data
 
-    report = check_data(given.name, _root(given.data_root))
+    report = _checked(given)
     check_table(report, as_json=given.json)
+    if given.html is not None:
+        from vlmadapt.report.data_page import write_data_page
+
+        write_data_page(report, given.html)
+        print(f"page: {given.html}", file=sys.stderr)
     if not report.complete:
         raise DataError(f"data set '{given.name}' is not complete: {_problem(report)}.")
+
+
+def _checked(given: Namespace) -> DataReport:
+    """The report on a data set, with progress bars; labels are checked if a backbone is given."""
+    from vlmadapt.data.check import check_dataset
+    from vlmadapt.data.load import load_data
+    from vlmadapt.runs.progress import Reporter
+
+    reporter = Reporter()
+    data = load_data(given.name, root=_root(given.data_root), recursive=given.recursive, columns=given.columns)
+    with reporter.bar("checking images", len(data.examples)):
+        report = check_dataset(given.name, data, lambda done, total: reporter.advance())
+    if given.backbone is None:
+        return report
+    from vlmadapt.evaluation.wrong_labels import wrong_labels
+
+    unread = {*report.missing, *report.broken}
+    readable = [example for example in data.examples if example.path not in unread]
+    with reporter.bar("checking labels", len(readable)):
+        found = wrong_labels(readable, data.classes, given.backbone, lambda done, total: reporter.update(done, ""))
+    return replace(report, labels=found)
 
 
 def _prepare(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from vlmadapt.cli.method_options import add_method_options
-from vlmadapt.cli.parsing import add_config, add_data_root, add_precision, new_parser, parse, take_config
+from vlmadapt.cli.parsing import add_config, add_data_root, add_precision, add_reading, new_parser, parse, take_config
 from vlmadapt.cli.prechecks import check_data_exists, check_resumable
 
 DESCRIPTION = """Test a finished run again, on its own classes or on other data. `RUN --help` shows the options of its
@@ -30,15 +30,18 @@ def run(arguments: list[str]) -> None:
         Path(given.run),
         data=given.data,
         classes=_path(given.classes),
+        recursive=given.recursive,
+        columns=given.columns,
         backbone=given.backbone,
         data_root=_path(given.data_root),
         role=given.role,
         protocol=given.protocol,
         precision=given.precision,
+        descriptions=_path(given.descriptions),
         options=given.method.as_dict() if "method" in given else None,
     )
     if is_main_process():
-        accuracy_table(accuracies, numbers, as_json=given.json)
+        accuracy_table(accuracies, numbers, as_json=given.json, by_class=given.by == "class")
 
 
 def _parser(folder: str | None) -> ArgumentParser:
@@ -48,6 +51,13 @@ def _parser(folder: str | None) -> ArgumentParser:
     add_config(parser)
     parser.add_argument("--data", type=str | None, default=None, help="other data, named as for fit")
     parser.add_argument("--classes", type=str | None, default=None, help="file with readable class names for a folder")
+    parser.add_argument(
+        "--descriptions",
+        type=str | None,
+        default=None,
+        help="file with sentences for each class, by default those of the run",
+    )
+    add_reading(parser)
     add_data_root(parser)
     parser.add_argument(
         "--role",
@@ -63,7 +73,13 @@ def _parser(folder: str | None) -> ArgumentParser:
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
     add_precision(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--by",
+        type=Literal["class"] | None,
+        default=None,
+        help="class: also print precision, recall and F1 of each class, and what it is taken for",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table, with each class")
     if folder is not None:
         settings = check_resumable(Path(folder))
         add_method_options(parser, settings.method)

@@ -58,6 +58,22 @@ def add_data_root(parser: ArgumentParser) -> None:
     )
 
 
+def add_reading(parser: ArgumentParser) -> None:
+    """Add `--recursive` and `--columns`, for how folders and tables are read."""
+    parser.add_argument(
+        "--recursive",
+        action="store_true",
+        help="read nested folders: each folder with images is a class, named by its path (animals/cat)",
+    )
+    parser.add_argument(
+        "--columns",
+        type=str | None,
+        default=None,
+        metavar="NAMES",
+        help="names of a table's columns where they are not path, label and split: path=image,label=species",
+    )
+
+
 class EarlyParser(argparse.ArgumentParser):
     """Takes a few options out of the arguments, before the parser for all others can be built."""
 
@@ -101,9 +117,24 @@ def parse(
         content["train"] = without_replaced_length(content["train"], given)
     from_files = ["--config", yaml.safe_dump(content)] if content else []
     try:
-        return parser.parse_args([*from_files, *arguments], defaults=defaults)
+        return parser.parse_args([*from_files, *_with_values(parser, arguments)], defaults=defaults)
     except ArgumentError as error:
         raise VlmadaptError(_one_line(str(error), parser)) from error
+
+
+def _with_values(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:
+    """The arguments with `true` after each yes-or-no option that was given without a value: `--skip_corrupt`."""
+    switches = {option for action in parser._actions if _is_switch(action) for option in action.option_strings}
+    found: list[str] = []
+    for argument, following in zip(arguments, [*arguments, "--"][1:], strict=True):
+        found.append(argument)
+        if argument in switches and following.startswith("--"):
+            found.append("true")
+    return found
+
+
+def _is_switch(action: argparse.Action) -> bool:
+    return getattr(action, "_typehint", None) is bool
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -72,7 +72,7 @@ def run_last_block(
     Returns:
         The block's output (G, N, n, width) for each of `reads`.
     """
-    wanted = read_tokens(x, reads)
+    wanted = {read: _read(x, read) for read in reads}
     groups = max(tokens.shape[0] for tokens in wanted.values())
     tokens = torch.cat([t.expand(groups, x.map.rows, -1, -1) for t in wanted.values()], dim=2)
     keyed = _norm1(block, _packed(x, packing), adapters)
@@ -94,18 +94,31 @@ def run_last_block(
     joined = _joined(attended)
     in_order = joined if packing.row_order is None else joined.index_select(1, packing.row_order)
     out = _residuals(block, tokens, normed, in_order, adapters)
-    return dict(zip(wanted, out.split([t.shape[2] for t in wanted.values()], dim=2), strict=True))
+    tokens_read = out.split([t.shape[2] for t in wanted.values()], dim=2)
+    return {read: _weighted(x, read, t) for read, t in zip(wanted, tokens_read, strict=True)}
 
 
 def read_tokens(x: Sequences, reads: Sequence[Read | str]) -> dict[Read | str, Tensor]:
-    """The tokens (G, N|1, n, width) that heads read."""
-    return {read: _read(x, read) for read in reads}
+    """The tokens (G, N|1, n, width) that heads read of a block's output."""
+    return {read: _weighted(x, read, _read(x, read)) for read in reads}
 
 
 def _read(x: Sequences, read: Read | str) -> Tensor:
     if read is Read.POOLED:
         return x.read_pooled()
     return x.whole() if read is Read.ALL else x.read(read)
+
+
+def _weighted(x: Sequences, read: Read | str, tokens: Tensor) -> Tensor:
+    """The tokens read, in place of a text's pooled tokens their weighted mean (G, N, 1, width) where they have weights.
+
+    Texts of different lengths then give the same number of tokens.
+    """
+    weights = x.map.weights
+    if read is not Read.POOLED or weights is None:
+        return tokens
+    here = x.map.index("weights", tokens.device, lambda: weights).to(tokens.dtype)
+    return (tokens * here[:, :, None]).sum(dim=2, keepdim=True)
 
 
 def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
@@ -154,11 +167,18 @@ def _unpacked(suffix: Tensor, packing: Packing) -> Tensor | PackedSuffix:
 
 
 def _norm1(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
-    return _adapted(_with_branches(block.norm1(x), adapters, NEXT_TO_NORM1, x), adapters, NORM1)
+    normed = _norm(block.norm1, x, adapters, None if block.post_norm else NEXT_TO_NORM1)
+    return _adapted(normed, adapters, NORM1)
 
 
 def _norm2(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
-    return _adapted(_with_branches(block.norm2(x), adapters, NEXT_TO_NORM2, x), adapters, NORM2)
+    normed = _norm(block.norm2, x, adapters, None if block.post_norm else NEXT_TO_NORM2)
+    return _adapted(normed, adapters, NORM2)
+
+
+def _norm(norm: Callable[[Tensor], Tensor], x: Tensor, adapters: Sequence[BlockAdapter], site: Site | None) -> Tensor:
+    """The output of a norm with the branches next to it, which are next to the last norms in a post-norm block."""
+    return norm(x) if site is None else _with_branches(norm(x), adapters, site, x)
 
 
 def _query_key_value(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,9 +233,11 @@ def _residuals(
     """Everything after the attention: output projection, residual, MLP, branches."""
     attended = block.inner_norm(attended)
     attention = _with_branches(block.output(attended), adapters, ATTENTION, attended)
-    x = x + _adapted(attention, adapters, AFTER_ATTENTION)
+    sites = (NEXT_TO_NORM1, NEXT_TO_NORM2) if block.post_norm else (None, None)
+    x = _norm(block.post_norm1, x + _adapted(attention, adapters, AFTER_ATTENTION), adapters, sites[0])
     middle = _norm2(block, x, adapters)
-    x = x + _adapted(_with_branches(block.mlp(middle), adapters, MLP, middle), adapters, AFTER_MLP)
+    mlp = _with_branches(block.mlp(middle), adapters, MLP, middle)
+    x = _norm(block.post_norm2, x + _adapted(mlp, adapters, AFTER_MLP), adapters, sites[1])
     return _adapted(_with_branches(x, adapters, BLOCK, normed), adapters, AFTER_BLOCK)
 
 

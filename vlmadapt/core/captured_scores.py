@@ -25,13 +25,22 @@ TOLERANCE = 1e-3
 """Largest difference between replayed and eager scores, relative to the largest score."""
 
 Scorer = Callable[[Tensor], Tensor]
-"""Images (B, 3, H, W) -> scores (B, classes), in memory that the next call may overwrite."""
+"""Images (B, 3, H, W) -> scores (B, classes), in memory that the next call may overwrite.
+
+With zero-shot, (B, 2 * classes): the frozen backbone's logits follow.
+"""
 
 
-def scorer(classifier: Classifier, names: Sequence[str], role: Role) -> Scorer:
+def scorer(classifier: Classifier, names: Sequence[str], role: Role, *, zero_shot: bool = False) -> Scorer:
     """The fastest way to score many batches against the same classes, for use in `classifier.unchanged()`."""
     if classifier.device.type == "cuda" and not classifier.method.streams:  # whose state changes with every batch
-        return CapturedScores(classifier, names, role)
+        return CapturedScores(classifier, names, role, zero_shot=zero_shot)
+    return _eager(classifier, names, role, zero_shot)
+
+
+def _eager(classifier: Classifier, names: Sequence[str], role: Role, zero_shot: bool) -> Scorer:
+    if zero_shot:
+        return lambda images: torch.cat(classifier.scores_and_zero_shot(images, names, role), dim=1)
     return lambda images: classifier.scores(images, names, role)
 
 
@@ -43,9 +52,16 @@ class CapturedScores:
     """
 
     def __init__(
-        self, classifier: Classifier, names: Sequence[str], role: Role, new_graph: Callable[[], Graph] = CudaGraph
+        self,
+        classifier: Classifier,
+        names: Sequence[str],
+        role: Role,
+        new_graph: Callable[[], Graph] = CudaGraph,
+        *,
+        zero_shot: bool = False,
     ):
-        self._classifier, self._names, self._role = classifier, tuple(names), role
+        self._classifier = classifier
+        self._scores = _eager(classifier, names, role, zero_shot)
         self._new_graph = new_graph
         self._shape: torch.Size | None = None
         self._eager_batches = 0
@@ -66,9 +82,6 @@ class CapturedScores:
             with self._graph.warm_up():
                 return self._scores(images)
         return self._capture(images)
-
-    def _scores(self, images: Tensor) -> Tensor:
-        return self._classifier.scores(images, self._names, self._role)
 
     def _replay(self, images: Tensor) -> Tensor:
         assert self._graph is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone import TextTower
@@ -13,7 +14,7 @@ from vlmadapt.core.injection import CONTEXT_SPAN, context_span
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.templates import Template
-from vlmadapt.core.token_map import TokenMap
+from vlmadapt.core.token_map import WORDS, Span, TokenMap, last_needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +40,33 @@ class ClassTexts:
         """
         written = template.write(names, tower)
         classes = len(names)
+        padding = tower.padding(written.ids)
         length, prefix_len = max(written.ids.shape[1], int(written.end.max()) + 1), 0
-        if optimizations.truncate and tower.causal:
-            length = int(written.end.max()) + 1
+        needed = last_needed(written.end, padding, tower.causal)
+        if optimizations.truncate and needed is not None:
+            length = int(needed.max()) + 1
         if optimizations.shared_prefix and tower.causal:
             same = (written.ids == written.ids[:1]).all(dim=0).int().cumprod(dim=0).sum()
             prefix_len = min(int(same), int(written.end.min()))
             if (classes - 1) * prefix_len < prefix_cost(tower.device.type):
                 prefix_len = 0
         spans = {CONTEXT_SPAN: context_span(written.context)} if written.context.numel() else {}
-        padding = tower.padding(written.ids)
-        token_map = TokenMap(classes, prefix_len, length, pool=written.end, spans=spans, padding=padding)
+        padding = None if padding is None else padding[:, :length]
+        weights = None
+        if tower.pooled:
+            assert padding is not None
+            spans[WORDS] = Span.scattered(torch.arange(length).expand(classes, -1))
+            weights = ~padding / (~padding).sum(dim=1, keepdim=True).double()
+        token_map = TokenMap(
+            rows=classes,
+            prefix_len=prefix_len,
+            length=length,
+            pool=written.end,
+            spans=spans,
+            pooled=tower.pooled,
+            weights=weights,
+            padding=padding,
+        )
         return cls(written.ids[:, :length].to(tower.device), token_map)
 
     def embed(self, tower: TextTower, start: int, stop: int) -> Sequences:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
-from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.forward import ForwardPass, similarity
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
@@ -28,6 +29,7 @@ class Classifier:
         backbone: frozen dual encoder.
         method: module with all trained tensors.
         templates: texts of the data set that describe a class.
+        descriptions: sentences by class name, for methods that read them.
 
     Raises:
         BackboneError: the method declares what this backbone does not have.
@@ -41,10 +43,13 @@ class Classifier:
         plan: str = "planned",
         class_chunk: int = 0,
         precision: torch.dtype | None = None,
+        descriptions: Mapping[str, Sequence[str]] | None = None,
     ):
         self.backbone = backbone
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
+        self.descriptions = descriptions or {}
+        self._described = ClassDescriptions(self.descriptions)
         self._settings = plan, class_chunk, precision
         self._stream: tuple[tuple[str, ...], Role] | None = None
         self._engine = Engine(backbone, Optimizations.named(plan), class_chunk, precision)
@@ -52,7 +57,7 @@ class Classifier:
 
     def with_templates(self, templates: Sequence[str]) -> Classifier:
         """The same method with other templates."""
-        return Classifier(self.backbone, self.method, templates, *self._settings)
+        return Classifier(self.backbone, self.method, templates, *self._settings, self.descriptions)
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +79,7 @@ class Classifier:
 
     def forward(self, images: Tensor | FrozenImages, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
         """A forward pass of images (B, 3, H, W), or of what the tower gave for them, against classes."""
-        return ForwardPass(self._engine, self.method, names, self.templates, images, labels)
+        return ForwardPass(self._engine, self.method, names, self.templates, images, labels, self._described)
 
     def kept(self) -> tuple[Any, ...]:
         """Cached frozen activations; a captured step holds them so that their memory is not freed."""
@@ -103,14 +108,37 @@ class Classifier:
         Raises:
             DataError: a method that knows only its classes is given others.
         """
+        with self._without_gradients():
+            return self.route(images, names, role)
+
+    def scores_and_zero_shot(self, images: Tensor, names: Sequence[str], role: Role) -> tuple[Tensor, Tensor]:
+        """`scores`, and the logits (B, classes) of the frozen backbone with the data set's templates.
+
+        Both share the blocks of the image tower below the first that the method touches.
+        """
+        with self._without_gradients():
+            frozen = FrozenImages(self._rows(images))
+            scores = self.route(frozen, names, role)
+            fwd = self.forward(frozen, names)
+            text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none
+            itself = fwd.zero_shot.image[:: self.method.test_views]
+            return scores, self.backbone.logits(similarity(itself, text)).float()
+
+    def route(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
+        """`scores` outside inference mode, so with gradients where the caller wants them.
+
+        Raises:
+            DataError: see `scores`.
+        """
         self.method.eval()
-        if not self.method.streams:
-            with torch.inference_mode():
-                return self._scores(images, names, role)
-        if self._stream != (tuple(names), role):
+        if self.method.streams and self._stream != (tuple(names), role):
             self.start_stream(names, role)
-        with torch.no_grad():  # in inference mode the method could not allow gradients for itself
-            return self._scores(images, names, role)
+        rows = images if isinstance(images, FrozenImages) else self._rows(images)
+        if self.method.answers_unseen:
+            return self.method.route(self.forward(rows, names), role).float()
+        columns = self._trained_columns(names, role)
+        found = self.method.route(self.forward(rows, self.method.trained_classes), role).float()
+        return found if columns == list(range(found.shape[1])) else found[:, columns]
 
     @torch.no_grad()
     def start_stream(self, names: Sequence[str], role: Role) -> None:
@@ -144,16 +172,53 @@ class Classifier:
         for name, tensor in own.items():
             tensor.copy_(state[name])
 
-    def _scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
-        if self.method.test_views > 1:
-            if images.ndim != 5 or images.shape[1] != self.method.test_views:
-                raise ValueError(f"{self.method.test_views} views of each image are needed, not {tuple(images.shape)}.")
-            images = images.flatten(0, 1)
-        if self.method.answers_unseen:
-            return self.method.route(self.forward(images, names), role).float()
-        columns = self._trained_columns(names, role)
-        found = self.method.route(self.forward(images, self.method.trained_classes), role).float()
-        return found if columns == list(range(found.shape[1])) else found[:, columns]
+    def _without_gradients(self) -> AbstractContextManager[None]:
+        """Inference mode, in which a method that trains on a stream could not allow gradients for itself."""
+        return torch.no_grad() if self.method.streams else torch.inference_mode()
+
+    def _rows(self, images: Tensor) -> Tensor:
+        """Images, or all views of them one after another (B * views, 3, H, W).
+
+        Raises:
+            ValueError: there are not as many views as the method asks for.
+        """
+        views = self.method.test_views
+        if views == 1:
+            return images
+        if images.ndim != 5 or images.shape[1] != views:
+            raise ValueError(f"{views} views of each image are needed, not {tuple(images.shape)}.")
+        return images.flatten(0, 1)
+
+    @torch.inference_mode()
+    def embed_images(self, images: Tensor, names: Sequence[str]) -> Tensor:
+        """Unit features (B, joint) of the adapted image tower for images (B, 3, H, W), next to classes of these names.
+
+        Raises:
+            DataError: the method describes an image by several vectors.
+        """
+        self.method.eval()
+        return self._vectors(self.forward(images, names).image(), "an image")
+
+    @torch.inference_mode()
+    def embed_texts(self, names: Sequence[str]) -> Tensor:
+        """Unit features (classes, joint) of class names in the method's prompt.
+
+        Raises:
+            DataError: the method's prompt depends on the image, or it describes a class by several vectors.
+        """
+        self.method.eval()
+        blank = torch.zeros(1, 3, *self.backbone.image.size, device=self.device)
+        fwd = self.forward(blank, names)
+        if fwd.plan.text_differs_by_image:
+            raise DataError(
+                f"{type(self.method).__name__} has no features of class names alone: they depend on the image."
+            )
+        return self._vectors(fwd.text(), "a class")
+
+    def _vectors(self, features: Tensor, what: str) -> Tensor:
+        if features.ndim != 2:
+            raise DataError(f"{type(self.method).__name__} describes {what} by several vectors, not by one.")
+        return features.float()
 
     def _trained_columns(self, names: Sequence[str], role: Role) -> list[int]:
         """Column of each class among the classes trained on."""

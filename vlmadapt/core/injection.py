@@ -69,24 +69,25 @@ def inject_tokens(
     entered = layer != min(injection.layers)
     blend = injection.blend if entered else 1.0
     if injection.at is CONTEXT:
+        assert isinstance(tower, TextTower)
         filled = _fill_context(tower, x, tokens, layer, blend)
         return Sequences(filled.prefix, filled.suffix, filled.map.alias(injection.name, CONTEXT_SPAN))
     if entered:
         return x.rewrite(injection.name, tokens, blend)
-    if layer == EMBEDDING and isinstance(tower, ImageTower):
-        tokens = tower.embed_extra(tokens, slice(0, 0))
+    if layer == EMBEDDING:
+        tokens = tower.first_norm(tokens).to(tokens.dtype)
     if injection.at is FIRST:
         return x.insert(tower.leading, tokens, injection.name, hidden=injection.read_only)
     return x.append(tokens, injection.name, hidden=injection.read_only)
 
 
-def _fill_context(tower: TextTower | ImageTower, x: Sequences, tokens: Tensor, layer: int, blend: float) -> Sequences:
+def _fill_context(tower: TextTower, x: Sequences, tokens: Tensor, layer: int, blend: float) -> Sequences:
     """Write the learned vectors over the placeholders of the template."""
     span = x.map.spans[CONTEXT_SPAN]
     if tokens.shape[2] != span.length:
         raise PluginError(f"the template has room for {span.length} learned vectors, {tokens.shape[2]} were given.")
     if layer == EMBEDDING:
-        tokens = tower.embed_extra(tokens, _positions(x, span))
+        tokens = tower.embed_extra(tokens, _positions(x, span)).to(tokens.dtype)
     return x.rewrite(CONTEXT_SPAN, tokens, blend)
 
 

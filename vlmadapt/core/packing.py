@@ -7,7 +7,8 @@
     t t t   | c1 c2 EOT .  .  .
 
 Linear maps and norms run once over all computed tokens. The prefix attends to itself once; each bucket attends to the
-prefix and to itself. Padding after the pooled token (the dots) is not computed, up to the longest sequence of a bucket.
+prefix and to itself. Padding (the dots) is not computed, up to the longest sequence of a bucket; in a causal tower, it
+is all after the pooled token.
 
 A GPU computes attention in tiles of many queries. Texts are shorter, so there several share a tile: they attend as one
 long sequence, with a mask in which none sees another.
@@ -146,13 +147,12 @@ def pack(token_map: TokenMap, device: torch.device, *, causal: bool, by_length: 
         token_map: token map of the sequences.
         device: device of the block.
         causal: True if tokens attend only to earlier ones.
-        by_length: leave padding out (causal towers only), in as many buckets as are worthwhile on this device.
+        by_length: leave padding out where no token attends to it, in as many buckets as are worthwhile on this device.
     """
 
     def make() -> Packing:
-        pool = token_map.pool
-        lengths = pool.tolist() if causal and by_length and pool is not None else []
-        return _packing(token_map, lengths, causal, bucket_cost(device.type), device)
+        ends = token_map.last_needed(causal) if by_length else []
+        return _packing(token_map, ends, causal, bucket_cost(device.type), device)
 
     return token_map.once(("packing", device, causal, by_length), make)
 

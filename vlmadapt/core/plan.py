@@ -37,8 +37,8 @@ class Optimizations:
             activations between the adapted and the zero-shot branch.
         shared_prefix: in a causal text tower, run the tokens before the class name once for all classes, where that
             saves more than it costs on the device.
-        pack: in a causal text tower, compute classes in buckets of about the same length, with little padding.
-        truncate: in a causal text tower, compute nothing after the longest end of text.
+        pack: in a text tower that is causal or masks padding, compute classes in buckets of about the same length.
+        truncate: in such a tower, compute nothing after the end of the longest text.
         read_tokens: in the last block, compute only the tokens that heads read.
         keep_teacher: compute the text features of the zero-shot branch once for each class list.
         share_classes: with several processes, let each encode its share of the classes and exchange the features.

@@ -22,6 +22,9 @@ T = TypeVar("T")
 LEADING, PATCHES = "leading tokens", "patches"
 """Spans of an image's own tokens."""
 
+WORDS = "words"
+"""Span of a text's own tokens, padding included."""
+
 
 @dataclass(frozen=True, eq=False)
 class Span:
@@ -66,6 +69,7 @@ class TokenMap:
         hidden: names of spans that no token may attend to.
         appended: position of the first token appended after the padding, None if there is none.
         pooled: names of the spans that the tower pools together; empty if it pools one token.
+        weights: (N, n) weight of each token that the tower pools together, on the CPU; None where they count alike.
         padding: (N, T) tokens that no token may attend to, on the CPU; None in towers without a mask for padding.
     """
 
@@ -77,6 +81,7 @@ class TokenMap:
     hidden: frozenset[str] = frozenset()
     appended: int | None = None
     pooled: tuple[str, ...] = ()
+    weights: Tensor | None = None
     padding: Tensor | None = None
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -151,10 +156,18 @@ class TokenMap:
         def make() -> TokenMap:
             pool = None if self.pool is None else self.pool[start:stop]
             spans = {name: span.select(start, stop) for name, span in self.spans.items()}
+            weights = None if self.weights is None else self.weights[start:stop]
             padding = None if self.padding is None else self.padding[start:stop]
-            return replace(self, rows=stop - start, pool=pool, spans=spans, padding=padding)
+            return replace(self, rows=stop - start, pool=pool, spans=spans, weights=weights, padding=padding)
 
         return self.once(("select", start, stop), make)
+
+    def last_needed(self, causal: bool) -> list[int]:
+        """Position of the last token of each row, of those before `appended`, that can matter; empty where all can."""
+        if self.pool is None:
+            return []
+        last = last_needed(self.pool, None if self.padding is None else self.padding[:, : self.appended], causal)
+        return [] if last is None else last.tolist()
 
     def _padding_with(self, at: int, n: int) -> Tensor | None:
         """The padding after `n` tokens entered before position `at`; they are none."""
@@ -168,6 +181,16 @@ class TokenMap:
         patches = self.spans[PATCHES]
         number = positions - patches.start + 1
         return torch.where((number > 0) & (number <= patches.length), number, 0)
+
+
+def last_needed(pool: Tensor, padding: Tensor | None, causal: bool) -> Tensor | None:
+    """Position (N,) of the last token of each text that can matter; None where all can.
+
+    In a causal tower that is the pooled token (N,), in one with a mask for padding (N, T) the last that is none.
+    """
+    if causal or padding is None:
+        return pool if causal else None
+    return torch.maximum(pool, (~padding * torch.arange(padding.shape[1])).amax(dim=1))
 
 
 @cache

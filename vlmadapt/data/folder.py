@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from vlmadapt.data.classes import alike_note, check_class_names, in_class_order, naming_note, read_class_names
+from vlmadapt.data.class_file import ClassFile, read_class_file
+from vlmadapt.data.classes import alike_note, check_class_names, in_class_order, naming_note
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.image_formats import unread_endings
-from vlmadapt.data.scan import Listing, scan
+from vlmadapt.data.scan import Listing, scan, walk
 from vlmadapt.data.templates import DEFAULT_TEMPLATES, check_templates
 from vlmadapt.errors import DataError
 from vlmadapt.files import exists
@@ -34,34 +35,44 @@ class ClassFolders:
     Attributes:
         folder: the folder.
         listing: its own content.
-        classes: content of the class folders by name.
+        classes: content of the class folders by name, which is their path below `folder`.
+        nested: whether folders inside class folders are classes too.
     """
 
     folder: Path
     listing: Listing
     classes: Mapping[str, Listing]
+    nested: bool = False
 
-    @property
     def files(self) -> Files:
         """Images by class."""
         folders = ((name, self.folder / name, found.images) for name, found in self.classes.items())
         return {name: [folder / image for image in images] for name, folder, images in folders}
 
 
-def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[str] = DEFAULT_TEMPLATES) -> Dataset:
+def read_folder(
+    root: Path,
+    *,
+    classes: Path | None = None,
+    templates: Sequence[str] = DEFAULT_TEMPLATES,
+    recursive: bool = False,
+) -> Dataset:
     """The data set in a folder `root/class/image` or `root/{train,val,test}/class/image`.
 
     Parts may have their other names (`Train`, `training`, `valid`, `validation`, `dev`, `testing`). `val` may be
     missing; where only `test` is missing, `val` is the test part. `train` may be missing for tests only.
 
     Without such parts each class is split by `hash_split`. Hidden files and what file managers leave are ignored. Other
-    files, images next to class folders and folders inside them are not read; `notes` count them.
+    files, images next to class folders and, unless `recursive` is set, folders inside them are not read; `notes` count
+    them.
 
     Args:
         root: the folder.
-        classes: file with readable class names (see `read_class_names`); by default `root/classes.txt` where it exists,
-            else folder names are class names.
+        classes: file with readable class names (see `read_class_file`); by default `root/classes.yaml` or
+            `root/classes.txt` where it exists, else folder names are class names.
         templates: prompt templates with one `{}`.
+        recursive: read nested folders: every folder with images is a class, named by its path below the root or the
+            part, such as `animals/cat`.
 
     Returns:
         The data set; labels count the class folders by name, or by value where all names are whole numbers.
@@ -73,23 +84,26 @@ def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[
     _check_root(root)
     top = scan(root)
     parts = _parts(root, top.folders)
-    trees = [_class_folders(folder, listing) for folder, listing in (parts or {"": (root, top)}).values()]
+    read = _nested_folders if recursive else _class_folders
+    trees = [read(folder, listing) for folder, listing in (parts or {"": (root, top)}).values()]
     folders = in_class_order({name for tree in trees for name in tree.classes})
     if len(folders) == 1:
         raise DataError(f"'{root}' has only one class, '{folders[0]}'; at least two are needed: {LAYOUT}.")
-    file = classes or root / "classes.txt"
-    named = classes is not None or file.is_file()
-    names = read_class_names(file, folders) if named else tuple(folders)
+    file = classes or _own_class_file(root)
+    named = file is not None
+    said = read_class_file(file, folders) if file else ClassFile(tuple(folders))
+    names = said.names
     check_class_names(names, root)
     label = {name: i for i, name in enumerate(folders)}
 
     def examples(files: Files) -> tuple[Example, ...]:
         return tuple(Example(path, label[name]) for name in folders for path in files.get(name, ()))
 
-    cut = _given(parts, trees) if parts else hash_split(trees[0].files, lambda path: path.relative_to(root).as_posix())
+    below = len((root / "_").as_posix()) - 1
+    cut = _given(parts, trees) if parts else hash_split(trees[0].files(), lambda path: path.as_posix()[below:])
     train, val, test = (examples(files) for files in cut)
     notes = [*_unread(root, trees), *_val_is_test(root, parts), *alike_note(names)]
-    if named:
+    if file and names != tuple(folders):
         notes.append(naming_note(file, folders, names))
     return Dataset(
         name=root.resolve().name,
@@ -101,6 +115,7 @@ def read_folder(root: Path, *, classes: Path | None = None, templates: Sequence[
         notes=tuple(notes),
         folders=tuple(folders) if named else (),
         cut=not parts,
+        descriptions=said.descriptions,
     )
 
 
@@ -114,6 +129,18 @@ def _check_root(root: Path) -> None:
     near = get_close_matches(root.name, _siblings(root), n=1, cutoff=0.5)
     hint = f"did you mean '{root.parent / near[0]}'?" if near else f"give a folder with {LAYOUT}."
     raise DataError(f"folder '{root}' does not exist; {hint}")
+
+
+def _own_class_file(root: Path) -> Path | None:
+    """The folder's file of class names.
+
+    Raises:
+        DataError: there are two.
+    """
+    found = [root / name for name in ("classes.yaml", "classes.txt") if (root / name).is_file()]
+    if len(found) == 2:
+        raise DataError(f"'{root}' has both classes.yaml and classes.txt; keep one of them.")
+    return found[0] if found else None
 
 
 def _siblings(root: Path) -> list[str]:
@@ -140,7 +167,7 @@ def _parts(root: Path, folders: Sequence[str]) -> dict[str, tuple[Path, Listing]
 
 
 def _given(parts: Mapping[str, tuple[Path, Listing]], trees: Sequence[ClassFolders]) -> tuple[Files, Files, Files]:
-    files = dict(zip(parts, (tree.files for tree in trees), strict=True))
+    files = dict(zip(parts, (tree.files() for tree in trees), strict=True))
     if "test" not in files and "val" in files:
         files["test"] = files.pop("val")
     if "test" not in files:
@@ -154,17 +181,35 @@ def _class_folders(folder: Path, listing: Listing) -> ClassFolders:
     if not any(found.images for found in classes.values()):
         _refuse_no_images(folder, listing, classes)
     for name, found in classes.items():
-        if not found.images:
-            unread = f"; not read: {unread_endings(found.unread)}" if found.unread else ""
-            raise DataError(f"class folder '{folder / name}' has no images{unread}; add some or remove it.")
+        _check_has_images(folder / name, found)
     return ClassFolders(folder, listing, classes)
+
+
+def _nested_folders(folder: Path, listing: Listing) -> ClassFolders:
+    """Every folder below `folder` that has images; those that only hold other folders are no classes."""
+    below = dict(walk(folder, listing))
+    classes = {path: found for path, found in below.items() if found.images or not found.folders}
+    if not any(found.images for found in classes.values()):
+        _refuse_no_images(folder, listing, below)
+    for path, found in classes.items():
+        _check_has_images(folder / path, found)
+    return ClassFolders(folder, listing, classes, nested=True)
+
+
+def _check_has_images(folder: Path, found: Listing) -> None:
+    if not found.images:
+        unread = f"; not read: {unread_endings(found.unread)}" if found.unread else ""
+        raise DataError(f"class folder '{folder}' has no images{unread}; add some or remove it.")
 
 
 def _refuse_no_images(folder: Path, listing: Listing, classes: Mapping[str, Listing]) -> None:
     deep = (folder / name / inner for name, found in classes.items() for inner in found.folders)
     inner = next((path for path in deep if scan(path).images), None)
     if inner is not None:
-        raise DataError(f"the images in '{inner}' lie one folder too deep; expected {LAYOUT}.")
+        raise DataError(
+            f"the images in '{inner}' lie one folder too deep; expected {LAYOUT}. With --recursive every folder "
+            "of images is a class."
+        )
     if listing.images:
         raise DataError(f"the images in '{folder}' are in no class folder; move them into one per class: {LAYOUT}.")
     unread = sum((found.unread for found in classes.values()), Counter[str]())
@@ -181,11 +226,16 @@ def _unread(root: Path, trees: Iterable[ClassFolders]) -> Iterator[str]:
         loose += len(tree.listing.images)
         for name, found in tree.classes.items():
             files += found.unread
+            if tree.nested:
+                continue
             inside += ((tree.folder / name / inner).relative_to(root).as_posix() for inner in found.folders)
     if files:
         yield f"not read in the class folders of '{root.name}': {unread_endings(files)}."
     if inside:
-        yield f"folders inside the class folders of '{root.name}' are not read: {first_few(sorted(inside), 1)}."
+        yield (
+            f"folders inside the class folders of '{root.name}' are not read: {first_few(sorted(inside), 1)}; "
+            "with --recursive they are classes."
+        )
     if loose:
         yield f"not read next to the class folders of '{root.name}': {counted(loose, 'image')}."
 

@@ -45,11 +45,10 @@ def position(name: str) -> float:
 
 
 def _cut(paths: Sequence[Path], name_of: Callable[[Path], str]) -> tuple[list[Path], list[Path], list[Path]]:
-    positions = {path: position(name_of(path)) for path in paths}
-    ranked = sorted(paths, key=lambda path: positions[path])
+    positions = [position(name_of(path)) for path in paths]
+    ranked = sorted(range(len(paths)), key=positions.__getitem__)
     last = max(1, len(paths) - 1)  # a test image for every class of two
-    n_train = min(max(1, sum(place < TRAIN for place in positions.values())), last)
-    n_held = max(n_train, min(sum(place < TRAIN + VAL for place in positions.values()), last))
-    parts = (set(ranked[:n_train]), set(ranked[n_train:n_held]), set(ranked[n_held:]))
-    train, val, test = ([path for path in paths if path in part] for part in parts)
-    return train, val, test
+    n_train = min(max(1, sum(place < TRAIN for place in positions)), last)
+    n_held = max(n_train, min(sum(place < TRAIN + VAL for place in positions), last))
+    train, val, test = (sorted(part) for part in (ranked[:n_train], ranked[n_train:n_held], ranked[n_held:]))
+    return [paths[i] for i in train], [paths[i] for i in val], [paths[i] for i in test]

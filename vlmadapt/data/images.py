@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from vlmadapt.cores import usable_cores
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.image_formats import advice, formats
 from vlmadapt.errors import DataError
@@ -42,14 +43,25 @@ def check_image(path: Path) -> None:
 
 
 def _read(path: Path, smallest: bool = False) -> Image.Image:
+    with open_image(path) as image:
+        if smallest:
+            image.draft(None, (1, 1))
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image file that is open; whatever goes wrong with it in the block is told in one sentence.
+
+    Raises:
+        DataError: the file is missing, truncated, corrupt, no regular file, or of a format that is not read.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise DataError(f"image '{path}' is not a regular file.")
         with Image.open(path, formats=formats()) as image:
-            if smallest:
-                image.draft(None, (1, 1))
-            image.load()
-            return to_rgb(image)
+            yield image
     except DataError:
         raise
     except FileNotFoundError:
@@ -62,7 +74,8 @@ def _read(path: Path, smallest: bool = False) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image as 8-bit RGB: upright by its EXIF orientation, on white where it is transparent, 16 bits scaled to 8."""
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # which would copy an upright image
     if image.mode.startswith(("I", "F")):
         image = _to_8_bit(image)
     if image.has_transparency_data:
@@ -108,9 +121,14 @@ def broken_images(examples: Sequence[Example], progress: Progress | None = None)
     return broken
 
 
-def decoders() -> ThreadPoolExecutor:
-    """A pool of threads for decoding, which Pillow does without holding the interpreter lock."""
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+def decoders(workers: int | None = None, initializer: Callable[[], None] | None = None) -> ThreadPoolExecutor:
+    """A pool of threads for decoding, which Pillow does without holding the interpreter lock.
+
+    Args:
+        workers: number of threads; None for one on each core, 8 at most.
+        initializer: called once in each thread.
+    """
+    return ThreadPoolExecutor(workers or min(8, usable_cores()), initializer=initializer)
 
 
 def _problem(example: Example) -> str | None:

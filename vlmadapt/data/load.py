@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlmadapt.data.classes import naming_note, read_class_names
+from vlmadapt.data.class_file import read_class_file
+from vlmadapt.data.classes import naming_note
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.folder import LAYOUT, read_folder
 from vlmadapt.data.registered import load_registered, registered_names
@@ -26,6 +27,8 @@ def load_data(
     classes: Path | None = None,
     root: Path | None = None,
     default: Sequence[str] = DEFAULT_TEMPLATES,
+    recursive: bool = False,
+    columns: str | None = None,
 ) -> Dataset:
     """Load the data set `spec`; a folder with a registered name is written `./name`.
 
@@ -33,9 +36,11 @@ def load_data(
         spec: a registered name, `distribution:name` where two distributions use it, a folder (see `read_folder`), a
             CSV, TSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
         templates: prompt templates instead of the data set's own.
-        classes: file with readable class names instead of the data set's own (see `read_class_names`).
+        classes: file with readable class names instead of the data set's own (see `read_class_file`).
         root: folder of the registered data sets, by default `$VLMADAPT_DATA`.
         default: templates for data without their own: folders, tables, the Hub.
+        recursive: read nested folders (see `read_folder`).
+        columns: other names of a table's columns (see `read_table`).
 
     Raises:
         DataError: there is no such data set or folder, or it has a mistake.
@@ -49,10 +54,10 @@ def load_data(
 
         dataset = read_hub(spec.removeprefix(HUB))
     elif Path(spec).suffix.lower() in SUFFIXES and not (exists(Path(spec)) and Path(spec).is_dir()):
-        dataset = read_table(Path(spec).expanduser())
+        dataset = read_table(Path(spec).expanduser(), columns)
     else:
         # The user's file replaces the folder's own classes.txt, which need not even be readable.
-        dataset, classes = read_folder(_folder(spec, names), classes=classes), None
+        dataset, classes = read_folder(_folder(spec, names), classes=classes, recursive=recursive), None
     if classes:
         dataset = _renamed(dataset, classes)
     own = dataset.templates if spec in names else default
@@ -73,8 +78,10 @@ def short_name(spec: str) -> str:
 
 
 def _renamed(dataset: Dataset, file: Path) -> Dataset:
-    names, old = read_class_names(file, dataset.classes), dataset.classes
-    return replace(dataset, classes=names, folders=old, notes=(*dataset.notes, naming_note(file, old, names)))
+    said, old = read_class_file(file, dataset.classes), dataset.classes
+    notes = (*dataset.notes, naming_note(file, old, said.names))
+    described = said.descriptions or dataset.descriptions
+    return replace(dataset, classes=said.names, folders=old, notes=notes, descriptions=described)
 
 
 def _folder(spec: str, registered: set[str]) -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +17,9 @@ from vlmadapt.files import content_sha256
 from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 from vlmadapt.text import first_few
 
-Protocol = Literal["base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom"]
+Protocol = Literal[
+    "base-to-novel", "few-shot", "all-classes", "cross-dataset", "domain-generalization", "custom", "train-only"
+]
 TRANSFER = ("cross-dataset", "domain-generalization")
 """Protocols that test on other data sets as well."""
 
@@ -51,6 +53,7 @@ class Splits:
         val: validation images of `classes`; may be empty.
         groups: groups of classes to test.
         underfull: number of training images by class, for classes with fewer than the shots.
+        descriptions: sentences that describe a class, by class name, for methods that read them.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +61,7 @@ class Splits:
     val: tuple[Example, ...]
     groups: tuple[ClassGroup, ...]
     underfull: dict[str, int]
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_splits(
@@ -80,6 +84,8 @@ def make_splits(
     does so with targets that show the same classes in another way. Their role is 'unseen' too, as published: MMRL
     classifies ImageNet's variants with class-token logits alone.
 
+    'train-only' trains on all classes and tests nothing; of data without parts of their own it takes every image.
+
     Args:
         dataset: the data.
         protocol: one of the above.
@@ -94,6 +100,8 @@ def make_splits(
             has no training image, or no image is left to test.
     """
     _check_given(protocol, targets, class_split)
+    if protocol == "train-only" and dataset.cut:
+        dataset = replace(dataset, train=dataset.examples, val=(), test=())
     if not dataset.train:
         raise DataError(f"data set '{dataset.name}' has no training images; name it as a target: --targets NAME.")
     trained, groups = _groups(dataset, protocol, targets, class_split)
@@ -103,12 +111,13 @@ def make_splits(
     generator = random.Random(seed)
     drawn, underfull = sample_shots(dataset.train, shots, generator)
     val, _ = sample_shots(dataset.val, min(val_shots, shots) if shots else val_shots, generator)
+    wanted = set(trained)
     return Splits(
         classes=_names(dataset, trained),
         train=subset(drawn, trained),
         val=subset(val, trained),
         groups=groups,
-        underfull={dataset.classes[label]: count for label, count in underfull.items() if label in trained},
+        underfull={dataset.classes[label]: count for label, count in underfull.items() if label in wanted},
     )
 
 
@@ -158,6 +167,8 @@ def _groups(
     if protocol in TRANSFER:
         source = _group(dataset, dataset.name, SEEN, everything)
         return everything, (source, *_targets(dataset, protocol, targets))
+    if protocol == "train-only":
+        return everything, ()
     if protocol == "few-shot":
         return everything, (_group(dataset, "all", SEEN, everything),)
     seen, unseen = class_split.labels(dataset) if class_split else base_and_novel(dataset)
@@ -224,6 +235,8 @@ def manifest(splits: Splits) -> dict[str, Any]:
             _described(group, root if group.templates is None else _root(group.examples)) for group in splits.groups
         ],
     }
+    if splits.descriptions:
+        content["descriptions_sha256"] = content_sha256({k: list(v) for k, v in splits.descriptions.items()})
     return {"sha256": content_sha256(content), **content}
 
 

@@ -21,6 +21,8 @@ from vlmadapt.files import exists, parse_json, read_text
 from vlmadapt.text import counted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+COLUMNS = ("path", "label", "split")
+"""Columns that are read, under their usual names."""
 LIMIT = 512 * 2**20
 """Bytes of the largest table; a row for each image of ImageNet takes a fifth of it."""
 
@@ -42,7 +44,24 @@ class Row:
     split: str
 
 
-def read_table(file: Path) -> Dataset:
+def column_names(given: str | None) -> dict[str, str]:
+    """Name of each of `COLUMNS` in a table, in lower case; `given` is like `path=image, label=species`.
+
+    Raises:
+        DataError: `given` has another form.
+    """
+    names = {name: name for name in COLUMNS}
+    for pair in (given or "").split(",") if given else ():
+        name, equals, column = (text.strip().lower() for text in pair.partition("="))
+        if not equals or name not in names or not column:
+            raise DataError(
+                f"columns '{given}' are not understood; write for example path=image,label=species,split=fold."
+            )
+        names[name] = column
+    return names
+
+
+def read_table(file: Path, columns: str | None = None) -> Dataset:
     """The data set that a table lists.
 
     Each row has an image's `path`, relative to the table's folder or absolute, its `label`, which is the class name,
@@ -52,6 +71,7 @@ def read_table(file: Path) -> Dataset:
 
     Args:
         file: `.csv` or `.tsv` with a header and commas, semicolons or tabs, or `.jsonl` with an object per line.
+        columns: other names of the columns, like `path=image,label=species`.
 
     Returns:
         The data set; labels count the classes by name, or by value where all names are whole numbers.
@@ -60,7 +80,7 @@ def read_table(file: Path) -> Dataset:
         DataError: the file cannot be read; a column, a value or an image is missing; a path has two labels or two
             splits; or there is only one class. The message has the line.
     """
-    listed = list(_rows(file))
+    listed = list(_rows(file, column_names(columns)))
     if not listed:
         raise DataError(f"'{file}' lists no image.")
     rows = _distinct(file, listed)
@@ -78,16 +98,16 @@ def read_table(file: Path) -> Dataset:
     return Dataset(file.resolve().stem, names, DEFAULT_TEMPLATES, train, val, test, tuple(notes), cut=cut)
 
 
-def _rows(file: Path) -> Iterator[Row]:
-    for line, record in _records(file):
-        path, label = (_value(file, line, record, name) for name in ("path", "label"))
-        yield Row(line, _path(file, path), label, _split(file, line, record))
+def _rows(file: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    for line, record in _records(file, columns):
+        path, label = (_value(file, line, record, columns[name]) for name in ("path", "label"))
+        yield Row(line, _path(file, path), label, _split(file, line, record.get(columns["split"])))
 
 
-def _split(file: Path, line: int, record: Mapping[str, Any]) -> str:
-    if record.get("split") is None:
+def _split(file: Path, line: int, value: object) -> str:
+    if value is None:
         return ""
-    given = str(record["split"]).strip().lower()
+    given = str(value).strip().lower()
     if given not in SPLITS:
         raise DataError(f"line {line} of '{file}' has the split {given[:50]!a}; write train, val or test.")
     return SPLITS[given]
@@ -101,7 +121,7 @@ def _path(file: Path, written: str) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _records(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _records(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Line number and record, one after the other; keys in lower case without blanks."""
     text = read_text(file, LIMIT)
     if file.suffix.lower() == ".jsonl":
@@ -111,7 +131,7 @@ def _records(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         return
     try:
         table = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-        _check_header(file, table.fieldnames or ())
+        _check_header(file, table.fieldnames or (), columns)
         for row in table:
             if any(row.pop(None, ())):
                 raise DataError(
@@ -128,11 +148,13 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _check_header(file: Path, columns: Sequence[str]) -> None:
-    names = [column.strip().lower() for column in columns]
-    twice = next((name for name in ("path", "label", "split") if names.count(name) > 1), None)
-    if twice:
-        raise DataError(f"'{file}' has two columns '{twice}'; keep one of them.")
+def _check_header(file: Path, header: Sequence[str], columns: Mapping[str, str]) -> None:
+    names = [column.strip().lower() for column in header]
+    for name, column in columns.items():
+        if names.count(column) > 1:
+            raise DataError(f"'{file}' has two columns '{column}'; keep one of them.")
+        if column != name and column not in names:
+            raise DataError(f"'{file}' has no column '{column}' for the {name}; its columns are: {', '.join(names)}.")
 
 
 def _lower(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +173,8 @@ def _value(file: Path, line: int, record: Mapping[str, Any], name: str) -> str:
     if value is None or not str(value).strip():
         columns = " ".join(", ".join(record).split()) or "none"
         raise DataError(
-            f"line {line} of '{file}' has no {name}; needed are path and label, the columns are: {columns}."
+            f"line {line} of '{file}' has no {name}; needed are path and label, the columns are: {columns}. For other "
+            "names: --columns path=NAME,label=NAME,split=NAME."
         )
     if isinstance(value, dict | list):
         raise DataError(f"line {line} of '{file}' has a {name} that is no text.")

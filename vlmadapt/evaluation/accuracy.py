@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from vlmadapt.data.loader import Batch, derived_seed, eval_batches
 from vlmadapt.data.splits import ClassGroup, group_sha256
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.evaluation.by_class import class_scores
 from vlmadapt.evaluation.independence import Independence
 from vlmadapt.roles import Role
 from vlmadapt.runs.session import Session
@@ -39,6 +40,7 @@ class Accuracy:
         classes: accuracy of each class from 0 to 1; None for a class without images.
         seconds: time spent, image loading included.
         data_sha256: hash of the classes, role, files and labels that were tested.
+        confusion: number of images by actual and predicted class, see `vlmadapt.evaluation.by_class`.
     """
 
     name: str
@@ -48,11 +50,21 @@ class Accuracy:
     classes: dict[str, float | None]
     seconds: float
     data_sha256: str = ""
+    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:
         """Accuracy over images, in percent."""
         return 100.0 * self.correct / max(self.total, 1)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing, in percent: each class is as likely as any other."""
+        return 100.0 / max(len(self.classes), 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, with precision, recall and F1 of each class."""
+        return {**vars(self), "by_class": {name: asdict(s) for name, s in class_scores(self.confusion).items()}}
 
 
 def harmonic_mean(a: float, b: float) -> float:
@@ -69,23 +81,35 @@ class Predictions:
         predicted: (images,) index of the predicted class.
         confidence: (images,) its probability.
         seconds: time spent, image loading included.
+        zero_shot: (images,) index of the class that the frozen backbone predicts; None if it was not tested.
     """
 
     group: ClassGroup
     predicted: Tensor
     confidence: Tensor
     seconds: float
+    zero_shot: Tensor | None = None
+
+    @property
+    def zero_shot_percent(self) -> float | None:
+        """Accuracy of the frozen backbone, in percent; None if it was not tested."""
+        return None if self.zero_shot is None else 100.0 * (self.zero_shot == self._labels).double().mean().item()
+
+    @property
+    def _labels(self) -> Tensor:
+        return torch.tensor([example.label for example in self.group.examples])
 
     def accuracy(self) -> Accuracy:
         """Accuracy over all images and of each class."""
-        classes = self.group.classes
-        labels = torch.tensor([example.label for example in self.group.examples])
+        classes, labels = self.group.classes, self._labels
         seen = labels.bincount(minlength=len(classes))
         right = labels[self.predicted == labels].bincount(minlength=len(classes))
         pairs = zip(distinct(classes), right.tolist(), seen.tolist(), strict=True)
         by_class = {name: (r / n if n else None) for name, r, n in pairs}
         digest = group_sha256(self.group)
-        return Accuracy(self.group.name, self.group.role, int(right.sum()), len(labels), by_class, self.seconds, digest)
+        counts = _confusion(distinct(classes), labels, self.predicted)
+        correct = int(right.sum())
+        return Accuracy(self.group.name, self.group.role, correct, len(labels), by_class, self.seconds, digest, counts)
 
     def to_json(self) -> dict[str, Any]:
         """The content of a run's `answers.json`: class index and probability of each image."""
@@ -94,21 +118,35 @@ class Predictions:
 
 
 def evaluate_group(classifier: Classifier, group: ClassGroup, session: Session, seed: int = 0) -> Accuracy:
-    """Accuracy on all test images of a group; `seed` as in `predict_group`."""
-    return predict_group(classifier, group, session, seed).accuracy()
+    """Accuracy on all test images of a group."""
+    return predict_group(classifier, group, session, seed=seed).accuracy()
 
 
-def predict_group(classifier: Classifier, group: ClassGroup, session: Session, seed: int = 0) -> Predictions:
+def _confusion(names: Sequence[str], labels: Tensor, predicted: Tensor) -> dict[str, dict[str, int]]:
+    """Number of images by actual and predicted class."""
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    pairs, counts = (labels * len(names) + predicted).unique(return_counts=True)
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        actual, chosen = divmod(pair, len(names))
+        found[names[actual]][names[chosen]] = count
+    return found
+
+
+def predict_group(
+    classifier: Classifier, group: ClassGroup, session: Session, *, zero_shot: bool = False, seed: int = 0
+) -> Predictions:
     """Predict every test image of a group once, spread over the processes; each process gets all predictions.
 
     A method with `streams` is given all images in each process, one after another: what it answers must not depend on
     the number of processes. The answers of the main process count.
 
     Args:
-        classifier: a method on a backbone.
+        classifier: the method on its backbone.
         group: classes and images.
-        session: this process.
-        seed: of the order of a stream, and of random views of test images.
+        session: the processes.
+        zero_shot: predict with the frozen backbone too, which takes the blocks of the image tower that the method
+            touches once more.
+        seed: seed of the order of a stream, and of random views of test images.
 
     Raises:
         PluginError: answers depend on the images before, and the method does not say so.
@@ -119,12 +157,13 @@ def predict_group(classifier: Classifier, group: ClassGroup, session: Session, s
     classifier.start_stream(group.classes, group.role)
     batches = _batches(classifier, group, session, seed)
     with session.reporter.bar(f"testing {group.name}", len(group.examples)):
-        found = _predict_all(classifier, group, batches, session)
+        found = _predict_all(classifier, group, batches, session, zero_shot)
     if classifier.method.streams and not session.main:
         found.zero_()
     # Each image is predicted by one process; its columns are zero in all others.
-    predicted, confidence = session.accelerator.reduce(found.to(classifier.device), "sum").cpu()
-    return Predictions(group, predicted.long(), confidence, time.perf_counter() - began)
+    predicted, confidence, frozen = session.accelerator.reduce(found.to(classifier.device), "sum").cpu()
+    seconds = time.perf_counter() - began
+    return Predictions(group, predicted.long(), confidence, seconds, frozen.long() if zero_shot else None)
 
 
 def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: int) -> Iterator[Batch]:
@@ -142,8 +181,10 @@ def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: 
         yield batch._replace(indices=torch.tensor(order)[batch.indices])
 
 
-def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session) -> Tensor:
-    """Class index and confidence (2, images) of this process's images, zero for all others.
+def _predict_all(
+    classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session, zero_shot: bool
+) -> Tensor:
+    """Class index, confidence and zero-shot class index (3, images) of this process's images, zero for all others.
 
     They stay on the device until the last batch is launched, so that the host waits for no batch.
 
@@ -155,16 +196,15 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
     places: list[Tensor] = []
     independence = Independence(classifier, group)
     with nullcontext() if classifier.method.streams else classifier.unchanged():
-        score = scorer(classifier, group.classes, group.role)
+        score = scorer(classifier, group.classes, group.role, zero_shot=zero_shot)
         for batch in Feed(classifier.device)(batches):
             if len(batch.indices):
                 scores = score(batch.images)
-                independence.note(batch.images, scores)
-                confidence = scores.softmax(dim=-1).amax(dim=-1)
-                found.append(torch.stack((scores.argmax(dim=-1).double(), confidence.double())))
+                independence.note(batch.images, scores[:, : len(group.classes)])
+                found.append(_predicted(scores, len(group.classes)))
                 places.append(batch.indices)
             session.reporter.advance(batch.total)
-    whole = torch.zeros(2, len(group.examples), dtype=torch.float64)
+    whole = torch.zeros(3, len(group.examples), dtype=torch.float64)
     if found:
         whole[:, torch.cat(places)] = torch.cat(found, dim=1).cpu()
     if not whole.isfinite().all():
@@ -174,6 +214,16 @@ def _predict_all(classifier: Classifier, group: ClassGroup, batches: Iterable[Ba
         )
     independence.check()
     return whole
+
+
+def _predicted(scores: Tensor, classes: int) -> Tensor:
+    """Class index, confidence and zero-shot class index (3, B) of what `scorer` gives.
+
+    Without zero-shot logits the last is the class index again.
+    """
+    own, zero_shot = scores[:, :classes], scores[:, -classes:]
+    confidence = own.softmax(dim=-1).amax(dim=-1)
+    return torch.stack((own.argmax(dim=-1).double(), confidence.double(), zero_shot.argmax(dim=-1).double()))
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:
@@ -212,15 +262,20 @@ def group_of(data: Dataset, trained: Sequence[str], role: Role | None = None) ->
 
 
 def summary(accuracies: Sequence[Accuracy]) -> dict[str, Any]:
-    """Accuracy of each group in percent, with the harmonic mean of base and novel, or the mean over targets.
+    """Accuracy of each group in percent with the means of `with_means`."""
+    return with_means({a.name: a.percent for a in accuracies})
+
+
+def with_means(percent: Mapping[str, float]) -> dict[str, float]:
+    """Accuracies in percent, rounded, with the harmonic mean of base and novel, or the mean over targets.
 
     The first group is from the training data. The others are targets, except 'novel', which is from the same data.
     """
-    found: dict[str, Any] = {a.name: round(a.percent, 4) for a in accuracies}
+    found = {name: round(value, 4) for name, value in percent.items()}
     if {"base", "novel"} <= found.keys():
         found["harmonic_mean"] = round(harmonic_mean(found["base"], found["novel"]), 4)
         return found
-    targets = [a.percent for a in accuracies[1:]]
+    targets = list(percent.values())[1:]
     if len(targets) > 1:
         found["target_average"] = round(sum(targets) / len(targets), 4)
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.core.adapter import read_config
+from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.recipe import Precision
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
@@ -30,12 +31,15 @@ def evaluate(
     *,
     data: str | None = None,
     classes: Path | None = None,
+    recursive: bool = False,
+    columns: str | None = None,
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
     data_root: Path | None = None,
     role: str | None = None,
     protocol: Protocol | None = None,
     precision: Precision | None = None,
+    descriptions: Path | None = None,
 ) -> tuple[list[Accuracy], dict[str, Any]]:
     """Accuracies of a run's adapter.
 
@@ -44,6 +48,8 @@ def evaluate(
         data: other data, whose test images, or all images if they have no parts of their own, are one group; images
             the run was trained on are left out. By default the test images that the run's `data.json` lists.
         classes: file with readable class names for a folder of images.
+        recursive: read nested folders of other data (see `read_folder`).
+        columns: other names of the columns of a table of other data (see `read_table`).
         backbone: current name or path of the backbone.
         options: options of the method that differ from training.
         data_root: folder with the registered data sets.
@@ -51,12 +57,14 @@ def evaluate(
             published code tests ImageNet's variants as 'unseen'.
         protocol: another protocol that trains on the same classes, whose groups and roles are tested instead.
         precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
+        descriptions: file with sentences for each class, by default those of the run.
 
     Returns:
         One accuracy for each group of classes, and their summary.
 
     Raises:
-        VlmadaptError: the run or the data cannot be read, or the protocol trains on other classes.
+        VlmadaptError: the run or the data cannot be read, the protocol trains on other classes, or there is nothing to
+            test.
     """
     run = Run.open(folder)
     session = Session.join()
@@ -65,24 +73,48 @@ def evaluate(
     for note in run.place_notes():
         session.reporter.say(note)
     if protocol is not None:
-        groups = _groups_of(protocol, run, trained, data, classes, data_root)
+        changes = {"data": data, "recursive": recursive, "columns": columns} if data else {}
+        groups = _groups_of(protocol, run, trained, changes, classes, data_root)
     elif data is None:
         recorded = _recorded(run, classes, data_root)
         groups, notes = recorded.groups, recorded.notes
+        if not groups:
+            raise DataError(f"'{run.folder}' was trained without tests (train-only); name data to test with --data.")
     else:
         described = read_config(run.adapter).templates
-        other, notes = _untrained(load_data(data, classes=classes, root=data_root, default=described), run)
+        given = load_data(
+            data, classes=classes, root=data_root, default=described, recursive=recursive, columns=columns
+        )
+        other, notes = _untrained(given, run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
-    skip = data is None and protocol is not None and run.settings().skip_corrupt
-    groups = tuple(replace(group, examples=check_images(group.examples, skip)) for group in groups)
+    if data is None and protocol is not None and run.settings().skip_corrupt:
+        groups = tuple(replace(group, examples=check_images(group.examples, skip=True)) for group in groups)
     for note in notes:
         session.reporter.say(note)
     classifier = load_classifier(
-        run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
+        run.adapter,
+        trained,
+        backbone or run.settings().backbone,
+        options,
+        precision or usual_precision(run),
+        descriptions,
     )
     with ended_with_peers():
-        accuracies = [evaluate_group(classifier, group, session, run.settings().seed) for group in groups]
+        accuracies = [_tested(classifier, group, session, run.settings().seed) for group in groups]
     return accuracies, summary(accuracies)
+
+
+def _tested(classifier: Classifier, group: ClassGroup, session: Session, seed: int) -> Accuracy:
+    """Accuracy on a group. Images are decoded once; only if one cannot be read are all checked, to name each of them.
+
+    Raises:
+        DataError: images cannot be read.
+    """
+    try:
+        return evaluate_group(classifier, group, session, seed)
+    except DataError:
+        check_images(group.examples)
+        raise
 
 
 def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
@@ -103,16 +135,21 @@ def _untrained(data: Dataset, run: Run) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def _groups_of(
-    protocol: Protocol, run: Run, trained: Sequence[str], data: str | None, classes: Path | None, root: Path | None
+    protocol: Protocol,
+    run: Run,
+    trained: Sequence[str],
+    changes: Mapping[str, Any],
+    classes: Path | None,
+    root: Path | None,
 ) -> tuple[ClassGroup, ...]:
-    """The groups that another protocol tests, on the run's data or on other data."""
+    """The groups that another protocol tests, on the run's data or, with other settings of data, on these."""
     settings = run.settings()
     changed = replace(
         settings,
         protocol=protocol,
         targets=None,
-        data=data or settings.data,
         data_root=str(root) if root else settings.data_root,
+        **changes,
     ).resolved()
     inputs = Inputs.read(changed, classes)
     names, groups = inputs.groups()

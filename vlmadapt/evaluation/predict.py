@@ -1,118 +1,25 @@
-"""Predict images with a trained adapter."""
+"""Load trained adapters for prediction."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from PIL import Image
 
 from vlmadapt.core.adapter import load_adapter, read_config
 from vlmadapt.core.backbone.precision import DTYPES
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
 from vlmadapt.core.recipe import Precision
-from vlmadapt.data.generators import DrawFrom
-from vlmadapt.data.images import decoders, read_image, to_rgb
-from vlmadapt.data.loader import derived_seed
-from vlmadapt.data.transforms import test_transform
-from vlmadapt.errors import AdapterError, BackboneError, DataError, VlmadaptError
+from vlmadapt.data.descriptions import read_descriptions
+from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
-from vlmadapt.evaluation.stream import continue_stream, save_stream
-from vlmadapt.files import exists
-from vlmadapt.roles import Role
+from vlmadapt.evaluation.calibration import Calibration
+from vlmadapt.evaluation.predictor import Predictor
+from vlmadapt.evaluation.shared import SharedRun, download, is_shared
 from vlmadapt.runs.run import CONFIG, Run
-
-BATCH = 64
-
-T = TypeVar("T")
-
-
-class Predictor:
-    """A classifier bound to a list of classes.
-
-    For a method with `streams` all images that it is given are one stream.
-
-    Args:
-        classifier: the method on its backbone.
-        classes: class names to choose from.
-        role: role of these classes, given to the inference router.
-        stream: file with the state of a stream, which is continued if the file exists.
-
-    Attributes:
-        classifier: the method on its backbone.
-        classes: class names to choose from.
-        role: role of these classes, given to the inference router.
-
-    Raises:
-        VlmadaptError: there are no classes, or the stream cannot be continued.
-    """
-
-    def __init__(self, classifier: Classifier, classes: Sequence[str], role: Role, stream: Path | None = None):
-        if not classes:
-            raise DataError("there are no classes to choose from.")
-        self.classifier = classifier
-        self.classes = tuple(classes)
-        self.role = role
-        self._transform = test_transform(classifier.backbone.preprocess_config, classifier.method.test_views)
-        self._seen = 0
-        classifier.start_stream(self.classes, role)
-        if stream is not None:
-            self._refuse_stateless()
-            self._seen = continue_stream(stream, classifier, self.classes, role) if exists(stream) else 0
-
-    def predict(self, images: Iterable[Path | str | Image.Image], top: int = 5) -> Iterator[list[tuple[str, float]]]:
-        """The `top` classes of each image with their probabilities, best first.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
-        with decoders() as pool:
-            loading: deque[list[Future[torch.Tensor]]] = deque()
-            for batch in _batches(images, max(BATCH // self.classifier.method.test_views, 1)):
-                loading.append([pool.submit(self._load, image, self._seen + i) for i, image in enumerate(batch)])
-                self._seen += len(batch)
-                if len(loading) > 1:  # the next batch is decoded while this one is classified
-                    yield from self._predict(loading.popleft(), top)
-            while loading:
-                yield from self._predict(loading.popleft(), top)
-
-    def save_stream(self, path: Path) -> None:
-        """Write the state of the stream of all images so far, for `load(..., stream=path)`.
-
-        Raises:
-            VlmadaptError: the method's answers do not depend on earlier images.
-        """
-        self._refuse_stateless()
-        save_stream(path, self.classifier, self.classes, self.role, self._seen)
-
-    def _refuse_stateless(self) -> None:
-        if not self.classifier.method.streams:
-            name = type(self.classifier.method).__name__
-            raise VlmadaptError(f"{name} answers for each image on its own; there is no stream to continue or to save.")
-
-    def _load(self, image: Path | str | Image.Image, place: int) -> torch.Tensor:
-        decoded = to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
-        with DrawFrom(torch.Generator().manual_seed(derived_seed(0, 0, place))):  # for random views
-            return self._transform(decoded)
-
-    def _predict(self, images: list[Future[torch.Tensor]], top: int) -> Iterator[list[tuple[str, float]]]:
-        batch = torch.stack([image.result() for image in images]).to(self.classifier.device)
-        probabilities = self.classifier.scores(batch, self.classes, self.role).softmax(dim=-1).cpu()
-        best = probabilities.topk(min(top, len(self.classes)), dim=-1)
-        for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            yield [(self.classes[i], value) for i, value in zip(indices, values, strict=True)]
-
-
-def _batches(images: Iterable[T], size: int) -> Iterator[list[T]]:
-    source = iter(images)
-    while batch := list(islice(source, size)):
-        yield batch
 
 
 def load(
@@ -120,35 +27,56 @@ def load(
     classes: Sequence[str] | None = None,
     backbone: str | None = None,
     precision: Precision | None = None,
-    stream: Path | str | None = None,
+    descriptions: Path | None = None,
 ) -> Predictor:
     """Load a trained adapter for prediction.
 
     Args:
-        path: a run folder, or an adapter folder, which needs `classes`.
+        path: a run folder, `hf:OWNER/NAME` for a run shared on the Hub, or an adapter folder, which needs `classes`.
         classes: class names to choose from; by default all classes of the run's data.
         backbone: current name or path of the backbone, if it has changed since training.
         precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
-        stream: file that `Predictor.save_stream` writes; its stream is continued if it exists.
+        descriptions: file with sentences for each class, by default those of the run.
 
     Raises:
         VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
     """
+    if is_shared(path):
+        return _load_shared(download(str(path)), classes, backbone, precision, descriptions)
     folder = Path(path)
-    trained: Sequence[str] = ()
     if (folder / CONFIG).is_file() or not folder.is_dir():
         run = Run.open(folder)
-        trained, known = trained_and_known_classes(run)
-        classes = known if classes is None else classes
-        precision = precision or usual_precision(run)
-        backbone = backbone or run.settings().backbone
-        folder = run.adapter
-    else:
-        _check_named_backbone(folder, backbone)
+        backbone, precision = backbone or run.settings().backbone, precision or usual_precision(run)
+        trained, _ = trained_and_known_classes(run)
+        classifier = load_classifier(run.adapter, trained, backbone, None, precision, descriptions)
+        return predictor_of(run, classifier, classes)
+    _check_named_backbone(folder, backbone)
     if classes is None:
         raise DataError(f"'{folder}' is an adapter without a run; say which classes to choose from.")
-    classifier = load_classifier(folder, trained or classes, backbone, precision=precision)
-    return Predictor(classifier, classes, role_of(classes, trained), None if stream is None else Path(stream))
+    classifier = load_classifier(folder, classes, backbone, None, precision, descriptions)
+    return Predictor(classifier, classes, role_of(classes, ()))
+
+
+def predictor_of(run: Run, classifier: Classifier, classes: Sequence[str] | None = None) -> Predictor:
+    """The predictor of a run whose adapter is loaded, for these classes or all classes of its data."""
+    trained, known = trained_and_known_classes(run)
+    chosen, found = known if classes is None else classes, run.calibration()
+    return Predictor(classifier, chosen, role_of(chosen, trained), Calibration(**found) if found else None)
+
+
+def _load_shared(
+    shared: SharedRun,
+    classes: Sequence[str] | None,
+    backbone: str | None,
+    precision: Precision | None,
+    descriptions: Path | None,
+) -> Predictor:
+    _check_named_backbone(shared.adapter, backbone)
+    classifier = load_classifier(
+        shared.adapter, shared.trained, backbone, precision=precision, descriptions=descriptions
+    )
+    chosen = shared.classes if classes is None else classes
+    return Predictor(classifier, chosen, role_of(chosen, shared.trained))
 
 
 def _check_named_backbone(adapter: Path, backbone: str | None) -> None:
@@ -171,6 +99,7 @@ def load_classifier(
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
     precision: Precision | None = None,
+    descriptions: Path | None = None,
 ) -> Classifier:
     """Load an adapter on its backbone, with some of its method's options changed.
 
@@ -180,11 +109,14 @@ def load_classifier(
         backbone: current name or path of the backbone.
         options: options of the method that differ from training.
         precision: that the towers run in; by default full precision.
+        descriptions: file with sentences for each class, by default those that it was trained with.
 
     Raises:
         AdapterError: the adapter is missing or does not fit.
+        DataError: descriptions are given to a method that reads none, or cannot be read.
     """
     config = read_config(adapter)
+    described = read_descriptions(descriptions) if descriptions else config.descriptions
     name = backbone or config.backbone["name"]
     try:
         frozen = load_backbone(name, weights=config.backbone["sha256"])
@@ -194,10 +126,12 @@ def load_classifier(
     if torch.cuda.is_available():
         frozen = frozen.cuda()
     method, config = load_adapter(adapter, frozen, classes, options)
+    if descriptions and not method.reads_descriptions:
+        raise DataError(f"'{config.method}' with these options reads no descriptions; leave out '{descriptions}'.")
     dtype = DTYPES.get(precision or "fp32")
     if dtype is not None:
         frozen.hold_weights_in(dtype)
-    return Classifier(frozen, method, config.templates, precision=dtype)
+    return Classifier(frozen, method, config.templates, precision=dtype, descriptions=described)
 
 
 def usual_precision(run: Run) -> Precision:

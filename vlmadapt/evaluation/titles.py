@@ -10,6 +10,8 @@ TITLES = {
     "target_average": ("average of targets", "average of targets"),
 }
 """Long and short title of each accuracy in a run's result; data sets are their own title."""
+BASELINES = {"chance": "chance", "zero_shot": "zero-shot"}
+"""Titles of what a run's accuracies are compared with: guessing, and the frozen backbone."""
 
 
 def metric_title(name: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Literal
 
 from vlmadapt.compare.aggregate import HARMONIC, ResultRow
 from vlmadapt.compare.statistics import Interval
 from vlmadapt.evaluation import titles
+from vlmadapt.report.classes import GroupScores
 from vlmadapt.report.labels import LINE, label_ends, label_points
-from vlmadapt.report.style import GRID, HEIGHT, INK, WIDTH, SeriesStyle, new_chart, plain
+from vlmadapt.report.style import COLOURS, GRID, HEIGHT, INK, WIDTH, SeriesStyle, new_chart, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,8 +55,13 @@ def _contours(axes: Axes) -> None:
     axes.clabel(lines, fmt="HM %g", fontsize=7.5, colors=INK)
 
 
-def dots(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) -> Figure:
-    """A line for each method with its accuracy on one data set and standard deviation over seeds, best on top."""
+def dots(
+    rows: Sequence[ResultRow], metric: str, styles: SeriesStyles, baselines: Mapping[str, float] | None = None
+) -> Figure:
+    """A line for each method with its accuracy on one data set and standard deviation over seeds, best on top.
+
+    Baselines are dashed lines where that leaves the methods room, and else named below the axis.
+    """
     ordered = sorted(rows, key=lambda row: row.accuracy[metric].mean)
     figure, axes = new_chart(WIDTH, 1.1 + 0.24 * len(ordered))
     for height, row in enumerate(ordered):
@@ -68,7 +75,38 @@ def dots(rows: Sequence[ResultRow], metric: str, styles: SeriesStyles) -> Figure
     axes.set_yticks(range(len(ordered)), [plain(row.method) for row in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     small = "\nsmall dots: base filled, novel open" if metric == HARMONIC else ""
-    axes.set_xlabel(metric_title(metric) + small)
+    outside = [f"{name} {value:.1f}" for name, value in (baselines or {}).items() if not _baseline(axes, name, value)]
+    below = f"\nleft of the chart: {', '.join(outside)}" if outside else ""
+    axes.set_xlabel(metric_title(metric) + small + below)
+    return figure
+
+
+def _baseline(axes: Axes, name: str, value: float) -> bool:
+    """Draw a vertical line with its name, unless the axis would have to be twice as long; whether it was drawn."""
+    low, high = axes.get_xlim()
+    if value < 2 * low - high:
+        return False
+    axes.axvline(value, color=INK, linewidth=1, linestyle="dashed", zorder=0)
+    axes.annotate(name, (value, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                  ha="center", va="bottom", fontsize=8, color=INK)  # fmt: skip
+    return True
+
+
+def reliability(groups: Sequence[GroupScores]) -> Figure:
+    """Accuracy against confidence, a line for each group of classes; larger dots stand for more images."""
+    figure, axes = new_chart()
+    axes.plot([0, 100], [0, 100], color=GRID, linewidth=1, linestyle="dashed")
+    for group, colour in zip(groups, cycle(COLOURS)):
+        images = sum(found.images for found in group.bins)
+        x, y = [100 * b.confidence for b in group.bins], [100 * b.accuracy for b in group.bins]
+        error = f"{plain(titles.short_title(group.name))}: ECE {100 * group.calibration_error:.1f} %"
+        axes.plot(x, y, color=colour, linewidth=1.2, label=error)
+        axes.scatter(x, y, [12 + 160 * b.images / images for b in group.bins], color=colour)
+    axes.set_xlim(0, 102)
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("confidence (%)")
+    axes.set_ylabel("accuracy (%)")
+    axes.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
     return figure
 
 

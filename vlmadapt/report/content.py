@@ -1,17 +1,21 @@
-"""Sections of the page: charts and mistakes."""
+"""Sections of the page: tables, charts, and what each method predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from vlmadapt.compare.aggregate import ResultRow, main_metric
 from vlmadapt.compare.compare import Results
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
+from vlmadapt.compare.tables import Table
+from vlmadapt.evaluation.titles import BASELINES, short_title
 from vlmadapt.report import charts
 from vlmadapt.report.charts import SeriesStyles
+from vlmadapt.report.classes import GroupScores, group_scores
 from vlmadapt.report.mistakes import Mistakes, find_mistakes
 from vlmadapt.report.style import to_svg
 from vlmadapt.runs.run import Run
@@ -34,13 +38,65 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class MistakesOf:
-    """Mistakes of a method on a data set."""
+class Details:
+    """What a method predicts on a data set.
+
+    Attributes:
+        method: registered name.
+        data: title of the data set.
+        shots: number of shots, in words.
+        groups: scores of each tested group.
+        reliability: accuracy against confidence.
+        mistakes: confused classes and misclassified images.
+    """
 
     method: str
     data: str
     shots: str
+    groups: list[GroupScores]
+    reliability: Chart
     mistakes: Mistakes
+
+
+def data_titles(data: Sequence[str]) -> dict[str, str]:
+    """A title for each data set: its short name, with as much of the path before it as tells it from the others."""
+    titles = {name: data_name(name) for name in data}
+    parts = {name: PurePath(name).parts for name in data}
+    depth = 1
+    while len(set(titles.values())) < len(titles) and depth < max(map(len, parts.values())):
+        depth += 1
+        counts = [*titles.values()]
+        titles = {
+            name: "/".join(parts[name][-depth:]) if counts.count(title) > 1 else title for name, title in titles.items()
+        }
+    return titles
+
+
+def make_page_tables(comparison: Comparison, results: Results) -> Iterator[Table]:
+    """The tables with chance and zero-shot below the methods where all runs agree on them, without empty columns."""
+    kinds = dict.fromkeys((row.data, row.shots) for row in results.rows)
+    for (data, shots), table in zip(kinds, results.tables, strict=True):
+        rows = list(table.rows)
+        for name, title in BASELINES.items():
+            if known := baseline(comparison, data, shots, name):
+                cells = {short_title(metric): f"{value:.2f}" for metric, value in known.items()}
+                rows.append((title, *(cells.get(heading, "") for heading in table.columns[1:])))
+        filled = [i for i in range(len(table.columns)) if any(row[i] for row in rows)]
+        yield replace(
+            table,
+            columns=tuple(table.columns[i] for i in filled),
+            rows=tuple(tuple(row[i] for i in filled) for row in rows),
+            best=tuple(table.best[i] for i in filled),
+        )
+
+
+def baseline(comparison: Comparison, data: Sequence[str], shots: int, name: str) -> dict[str, float]:
+    """Accuracies of chance or zero-shot on one data set; empty unless all runs that tested it found the same."""
+    if len(data) > 1:
+        return {}
+    entries = [e for e in comparison.entries if (e.data, e.shots) == (data[0], shots)]
+    found = [result[name] for e in entries if (result := e.result()) and name in result]
+    return dict(found[0]) if found and all(other == found[0] for other in found) else {}
 
 
 def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) -> Iterator[Chart]:
@@ -48,10 +104,13 @@ def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) 
     rows = [row for row in results.rows if row.accuracy]
     metric = main_metric(rows)
     most = max(comparison.shots, default=0)
+    titles = data_titles(comparison.data)
     for i, (data, found) in enumerate(_by_data(rows)):
-        title = data_name(data[0]) if len(data) == 1 else f"average of {len(data)} data sets"
+        title = titles[data[0]] if len(data) == 1 else f"average of {len(data)} data sets"
         shown = [row for row in found if row.shots == most]
-        for name, heading, figure in _charts(shown, found, metric, styles, whole=i == 0):
+        known = {title: baseline(comparison, data, most, name) for name, title in BASELINES.items()}
+        lines = {name: values[metric] for name, values in known.items() if metric in values}
+        for name, heading, figure in _charts(shown, found, metric, styles, lines, whole=i == 0):
             yield Chart(f"{title}: {heading}", to_svg(figure, f"{name}-{i}", f"{heading}, {title}"))
     for i, (over, heading, figure) in enumerate(_intervals(results, most, styles)):
         yield Chart(f"{heading}, {over}", to_svg(figure, f"intervals-{i}", f"{heading}, {over}"))
@@ -60,12 +119,17 @@ def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) 
             history = _history(comparison, data_set, most, what, scale)
             if history:
                 figure = charts.training_curves(history, title, styles)
-                heading = f"{data_name(data_set)}: {title.removesuffix(' (%)')}, first seed"
+                heading = f"{titles[data_set]}: {title.removesuffix(' (%)')}, first seed"
                 yield Chart(heading, to_svg(figure, f"{what}-{i}", heading))
 
 
 def _charts(
-    rows: Sequence[ResultRow], all_shots: Sequence[ResultRow], metric: str, styles: SeriesStyles, whole: bool
+    rows: Sequence[ResultRow],
+    all_shots: Sequence[ResultRow],
+    metric: str,
+    styles: SeriesStyles,
+    baselines: Mapping[str, float],
+    whole: bool,
 ) -> Iterator[tuple[str, str, Any]]:
     """Name, heading and figure of the charts of one data set, all of them only if `whole`.
 
@@ -75,7 +139,7 @@ def _charts(
         return
     if whole and all({"base", "novel"} <= row.accuracy.keys() for row in rows):
         yield "scatter", "base against novel", charts.base_against_novel(rows, styles)
-    yield "dots", charts.metric_title(metric).removesuffix(" (%)"), charts.dots(rows, metric, styles)
+    yield "dots", charts.metric_title(metric).removesuffix(" (%)"), charts.dots(rows, metric, styles, baselines)
     if len({row.shots for row in all_shots}) > 1:
         yield "shots", "few-shot curves", charts.shot_curves(all_shots, metric, styles)
     if whole and len(rows) > 1 and any(row.parameters for row in rows):
@@ -93,10 +157,11 @@ def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[t
             yield over, "95 % bootstrap intervals", figure
 
 
-def make_mistakes(comparison: Comparison, results: Results) -> Iterator[MistakesOf]:
-    """Mistakes of the best method and the reference first, then of the others unless there are too many."""
+def make_details(comparison: Comparison, results: Results) -> Iterator[Details]:
+    """Predictions of the best method and the reference first, then of the others unless there are too many."""
     metric = main_metric(results.rows)
     most = max(comparison.shots, default=0)
+    titles = data_titles(comparison.data)
     for data in comparison.data:
         rows = [r for r in results.rows if r.data == (data,) and r.shots == most and metric in r.accuracy]
         ranked = [row.method for row in sorted(rows, key=lambda row: -row.accuracy[metric].mean)]
@@ -104,9 +169,12 @@ def make_mistakes(comparison: Comparison, results: Results) -> Iterator[Mistakes
         if len(comparison.methods) * len(comparison.data) > MANY:
             methods = methods[:2]
         for method in methods:
-            found = find_mistakes(comparison.of(method, data, most))
+            entries = comparison.of(method, data, most)
+            found, groups = find_mistakes(entries), group_scores(entries)
             if found:
-                yield MistakesOf(method, data_name(data), shots_text(most), found)
+                what = f"{method} on {titles[data]}: reliability"
+                drawn = to_svg(charts.reliability(groups), f"reliability-{method}-{titles[data]}", what)
+                yield Details(method, titles[data], shots_text(most), groups, Chart("Reliability", drawn), found)
 
 
 def _by_data(rows: Sequence[ResultRow]) -> Iterator[tuple[tuple[str, ...], list[ResultRow]]]:
@@ -124,7 +192,7 @@ def _history(
     for method in comparison.methods:
         for entry in comparison.of(method, data, shots):
             values = [(epoch["epoch"], scale * epoch[what]) for epoch in Run(entry.folder).metrics() if what in epoch]
-            if values:
+            if len(values) > 1:  # one epoch makes no line
                 found[method] = values
                 break
     return found

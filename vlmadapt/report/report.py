@@ -9,10 +9,10 @@ from pathlib import Path
 from vlmadapt.compare.compare import Results, make_results
 from vlmadapt.compare.record import COMPARISON, Comparison, comparison_of
 from vlmadapt.compare.sentences import statistics_lines
-from vlmadapt.compare.settings import data_name
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.evaluation.titles import short_title
 from vlmadapt.files import write_text
-from vlmadapt.report.content import make_charts, make_mistakes
+from vlmadapt.report.content import data_titles, make_charts, make_details, make_page_tables
 from vlmadapt.report.style import marker_svg, series_styles
 from vlmadapt.report.thumbnails import thumbnail
 
@@ -39,14 +39,34 @@ def open_comparison(folders: Sequence[Path]) -> Comparison:
     """Open a comparison, or treat runs as one.
 
     Raises:
-        VlmadaptError: a folder holds neither, or a comparison is given together with other folders.
+        VlmadaptError: a folder holds neither, a comparison is given together with other folders, or two runs differ
+            in nothing that the page shows.
     """
     compared = [folder for folder in folders if (folder / COMPARISON).is_file()]
     if not compared:
-        return comparison_of(folders)
+        found = comparison_of(folders)
+        _check_distinct(found)
+        return found
     if len(folders) > 1:
         raise VlmadaptError(f"'{compared[0]}' is a comparison; report it alone, or runs without it.")
     return Comparison.read(compared[0])
+
+
+def _check_distinct(comparison: Comparison) -> None:
+    """Refuse runs that a table cannot tell apart: of one row and seed, one would hide the other.
+
+    Raises:
+        VlmadaptError: the message names two of them.
+    """
+    known: dict[tuple[str, str, int, int], Path] = {}
+    for entry in comparison.entries:
+        what = entry.method, entry.data, entry.shots, entry.seed
+        if what in known:
+            raise VlmadaptError(
+                f"'{known[what]}' and '{entry.folder}' are both {entry.method} on {entry.data} with seed {entry.seed}; "
+                "report them one at a time."
+            )
+        known[what] = entry.folder
 
 
 def render(comparison: Comparison, results: Results) -> str:
@@ -59,13 +79,15 @@ def render(comparison: Comparison, results: Results) -> str:
     template = (files("vlmadapt.report") / "page.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     return page.render(
-        title=f"{', '.join(map(data_name, comparison.data))}: {comparison.protocol}",
+        title=f"{', '.join(data_titles(comparison.data).values())}: {comparison.protocol}",
         comparison=comparison,
         legend=[(method, marker_svg(style[method])) for method in comparison.methods],
-        tables=results.tables,
+        runs=[] if comparison.settings else [entry.folder for entry in comparison.entries],
+        tables=list(make_page_tables(comparison, results)),
         statistics=list(statistics_lines(results.statistics)),
         charts=list(make_charts(comparison, results, style)),
-        mistakes=list(make_mistakes(comparison, results)),
+        details=list(make_details(comparison, results)),
         notes=results.notes,
         thumbnail=thumbnail,
+        short_title=short_title,
     )

@@ -29,12 +29,17 @@ GRACE = 4.0
 """Seconds that this process has to notice by itself that another one has ended."""
 
 
-def join_processes() -> Accelerator:
+def join_processes(trackers: Sequence[str] = (), tracked: Path | None = None) -> Accelerator:
     """Join the processes that work together.
 
     Without a GPU, Accelerate needs `cpu=True`; otherwise each of several processes would train separately.
+
+    Args:
+        trackers: names of Accelerate's trackers.
+        tracked: folder for their files.
     """
-    return Accelerator(cpu=not torch.accelerator.is_available())
+    alone = not torch.accelerator.is_available()
+    return Accelerator(cpu=alone, log_with=list(trackers) or None, project_dir=tracked)
 
 
 def is_main_process() -> bool:

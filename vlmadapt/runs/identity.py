@@ -9,8 +9,11 @@ from typing import Any
 from vlmadapt.runs.places import PLACES
 from vlmadapt.runs.settings import FitSettings
 
-IRRELEVANT = ("out", "workers", *PLACES)
+IRRELEVANT = ("out", "workers", "recursive", "columns", "zero_shot", "track", *PLACES)
 """Settings that say where things are, or that results do not depend on; data and weights are identified by hash."""
+
+LATER = {"select": "last"}
+"""Settings that older runs do not record, with the value that these had; left out where they have it."""
 
 
 def run_identity(settings: FitSettings, data_sha256: str, backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +26,8 @@ def run_identity(settings: FitSettings, data_sha256: str, backbone: Mapping[str,
         data_sha256: hash of the images, labels and class names.
         backbone: `Backbone.identity`.
     """
-    content = {key: value for key, value in settings.to_config().items() if key not in IRRELEVANT}
+    config = settings.to_config().items()
+    content = {key: value for key, value in config if key not in IRRELEVANT and LATER.get(key) != value}
     if settings.recipe.extendable:
         content["train"] = {key: value for key, value in content["train"].items() if key != "epochs"}
     found: dict[str, Any] = json.loads(json.dumps({**content, "data_sha256": data_sha256, "backbone": dict(backbone)}))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vlmadapt.data.class_split import ClassSplit, read_class_split
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.descriptions import Sentences, merged, read_descriptions
 from vlmadapt.data.duplicates import conflicting, kinds_of
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import is_registered, load_data
@@ -44,8 +46,9 @@ class Inputs:
         """
         names = classes or (Path(settings.classes) if settings.classes else None)
         root = Path(settings.data_root) if settings.data_root else None
-        data = load_data(settings.data, templates=settings.templates, classes=names, root=root)
-        targets = (load_data(name, root=root, default=data.templates) for name in settings.target_names)
+        read = partial(load_data, root=root, recursive=settings.recursive, columns=settings.columns)
+        data = read(settings.data, templates=settings.templates, classes=names)
+        targets = (read(name, default=data.templates) for name in settings.target_names)
         return cls(settings, data, tuple(targets))
 
     def splits(self) -> Splits:
@@ -55,7 +58,7 @@ class Inputs:
             DataError: see `make_splits`.
         """
         s = self.settings
-        return make_splits(
+        splits = make_splits(
             self.data,
             s.protocol or "few-shot",
             s.shots,
@@ -64,6 +67,7 @@ class Inputs:
             class_split=self._class_split(),
             val_shots=s.val_shots,
         )
+        return replace(splits, descriptions=self._descriptions())
 
     def groups(self) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
         """Classes that the protocol trains on and groups that it tests; no training images are needed.
@@ -76,6 +80,12 @@ class Inputs:
 
     def _class_split(self) -> ClassSplit | None:
         return read_class_split(Path(self.settings.class_split)) if self.settings.class_split else None
+
+    def _descriptions(self) -> Sentences:
+        """Sentences by class name: those of the file in the settings, else those of the data sets."""
+        if self.settings.descriptions:
+            return read_descriptions(Path(self.settings.descriptions))
+        return merged((data.name, data.descriptions) for data in (self.data, *self.targets))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -133,6 +143,8 @@ def _copies(inputs: Inputs, splits: Splits) -> Iterator[str]:
         return
     used = {example.path for example in _used(splits)}
     data = inputs.data
+    if inputs.settings.protocol == "train-only":
+        data = replace(data, train=data.examples, val=(), test=())
     kinds = {path: kind for path, kind in kinds_of(data.train, data.val, data.test).items() if path in used}
     count = sum(map(len, conflicting(kinds)))
     if count:

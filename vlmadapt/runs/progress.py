@@ -1,23 +1,62 @@
-"""Progress bars and messages on standard error."""
+"""Progress and messages on standard error: bars on a terminal and in a notebook, a line now and then in a log file."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where no bar can be drawn; what takes less time prints none."""
+
+
+@dataclass(eq=False)
+class _Work:
+    """Something that is under way.
+
+    Attributes:
+        title: what it is.
+        total: number of parts; None where it is not known.
+        began: when it began.
+        said: when its last line was printed, at first when it began.
+        done: parts that are done.
+        numbers: text next to them.
+        task: its bar, None if none is drawn.
+    """
+
+    title: str
+    total: int | None
+    began: float
+    said: float
+    done: int = 0
+    numbers: str = ""
+    task: TaskID | None = None
+
+    @property
+    def line(self) -> str:
+        """Its progress in a line."""
+        seconds = time.monotonic() - self.began
+        whole = "" if self.total is None else f" of {self.total:,}"
+        numbers = f", {self.numbers}" if self.numbers else ""
+        left = f", {_duration(seconds * (self.total / self.done - 1))} left" if self.total and self.done else ""
+        return f"{self.title}: {self.done:,}{whole}{numbers}, {_duration(seconds)} so far{left}"
+
 
 class Reporter:
-    """Shows progress bars (on a terminal only) and messages; standard output stays free for results."""
+    """Shows progress and messages of the main process; standard output stays free for results."""
 
     def __init__(self, main_process: bool = True):
         self.console = Console(stderr=True, markup=False, emoji=False)
-        self.visible = main_process and self.console.is_terminal
+        drawn = self.console.is_terminal or (self.console.is_jupyter and find_spec("ipywidgets") is not None)
+        self.visible = main_process and drawn
         self._main = main_process
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._open: list[_Work] = []
+        self._bars: Progress | None = None
 
     def say(self, message: str) -> None:
         """Print one line, on a terminal or not; in the main process only."""
@@ -25,8 +64,44 @@ class Reporter:
             self.console.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[None]:
-        """Show a bar while the context is open; `advance` and `update` move it."""
+    def bar(self, title: str, total: int | None) -> Iterator[None]:
+        """Show progress while the context is open; `advance` and `update` move the bar that was opened last.
+
+        Args:
+            title: what is done.
+            total: number of parts; None where it is not known.
+        """
+        now = time.monotonic()
+        work = _Work(title, total, began=now, said=now)
+        if self.visible:
+            self._bars = self._bars or self._started()
+            work.task = self._bars.add_task(title, total=total, numbers="")
+        self._open.append(work)
+        try:
+            yield
+        finally:
+            self._close(work)
+
+    def advance(self, by: int = 1) -> None:
+        """Move the bar by some parts."""
+        if self._open:
+            self._show(self._open[-1], self._open[-1].done + by)
+
+    def update(self, completed: int, numbers: str) -> None:
+        """Set the position of the bar and the text next to it."""
+        if self._open:
+            self._open[-1].numbers = numbers
+            self._show(self._open[-1], completed)
+
+    def _show(self, work: _Work, done: int) -> None:
+        work.done = done
+        if self._bars is not None and work.task is not None:
+            self._bars.update(work.task, completed=done, numbers=work.numbers)
+        elif time.monotonic() - work.said > LINE_EVERY:
+            work.said = time.monotonic()
+            self.say(work.line)
+
+    def _started(self) -> Progress:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -34,21 +109,21 @@ class Reporter:
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, disable=not self.visible, transient=True) as bar:
-            self._bar, self._task = bar, bar.add_task(title, total=total, numbers="")
-            try:
-                yield
-            finally:
-                self._bar = self._task = None
+        bars = Progress(*columns, console=self.console, transient=True)
+        bars.start()
+        return bars
 
-    def advance(self, by: int = 1, numbers: str | None = None) -> None:
-        """Move the bar by some steps."""
-        if self._bar is not None and self._task is not None:
-            if numbers is not None:
-                self._bar.update(self._task, numbers=numbers)
-            self._bar.advance(self._task, by)
+    def _close(self, work: _Work) -> None:
+        self._open.remove(work)
+        if self._bars is None:
+            return
+        if work.task is not None:
+            self._bars.remove_task(work.task)
+        if not self._open:
+            self._bars.stop()
+            self._bars = None
 
-    def update(self, completed: int, numbers: str) -> None:
-        """Set the position of the bar and the text next to it."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=completed, numbers=numbers)
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

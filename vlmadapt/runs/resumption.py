@@ -12,7 +12,7 @@ from vlmadapt.runs.places import PLACES
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.settings import FitSettings
 
-CHANGEABLE = ("workers", *PLACES)
+CHANGEABLE = ("workers", "track", *PLACES)
 """Settings that numbers do not depend on; the images and weights at the new place have to be the same ones."""
 
 

@@ -15,19 +15,20 @@ from vlmadapt.errors import PluginError, SettingError, VlmadaptError
 from vlmadapt.files import as_yaml, content_sha256, parse_yaml, read_text, write_json, write_text
 from vlmadapt.runs.places import absolute, find_places, place_notes, relative_places
 from vlmadapt.runs.settings import FitSettings
-from vlmadapt.runs.shapes import DataFile, EnvironmentFile, Epoch, GroupAnswers, ResultFile, check_data
+from vlmadapt.runs.shapes import CalibrationFile, DataFile, EnvironmentFile, Epoch, GroupAnswers, ResultFile, check_data
 from vlmadapt.shapes import check_shape
 from vlmadapt.text import first_line
 
-CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, RESULT = (
+CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, CALIBRATION, RESULT = (
     "config.yaml",
     "environment.json",
     "data.json",
     "metrics.jsonl",
     "answers.json",
+    "calibration.json",
     "result.json",
 )
-SEALED = (CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS)
+SEALED = (CONFIG, ENVIRONMENT, DATA, METRICS, ANSWERS, CALIBRATION)
 """Files whose checksums `result.json` holds."""
 FORMAT, READABLE_FORMATS = 2, (1, 2)
 """Of `result.json`; format 1 has no checksums."""
@@ -148,6 +149,21 @@ class Run:
         """
         return self._read(ANSWERS, _parse_answers) if (self.folder / ANSWERS).exists() else None
 
+    def write_calibration(self, content: dict[str, Any] | None) -> None:
+        """Write temperature and thresholds; None removes those of an earlier result."""
+        if content is None:
+            (self.folder / CALIBRATION).unlink(missing_ok=True)
+        else:
+            write_json(self.folder / CALIBRATION, content)
+
+    def calibration(self) -> dict[str, Any] | None:
+        """What `write_calibration` wrote, None if there is none.
+
+        Raises:
+            VlmadaptError: the file is damaged.
+        """
+        return self._read(CALIBRATION, _parse_calibration) if (self.folder / CALIBRATION).exists() else None
+
     def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
         """Write the final numbers, with checksums of all files of the run.
 
@@ -236,7 +252,7 @@ def _parse_manifest(text: str) -> dict[str, Any]:
 
 def _parse_result(text: str) -> dict[str, Any]:
     content = _shaped(text, ResultFile)
-    if not content["accuracy"]:
+    if not content["accuracy"] and content.get("groups") != []:
         raise ValueError("it has no accuracies")
     if content.get("format", 1) not in READABLE_FORMATS:
         raise ValueError(f"it has format {content['format']}; this version reads up to {FORMAT}")
@@ -252,6 +268,13 @@ def _parse_environment(text: str) -> dict[str, Any]:
 
 def _parse_answers(text: str) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = _shaped(text, list[GroupAnswers])
+    return content
+
+
+def _parse_calibration(text: str) -> dict[str, Any]:
+    content = _shaped(text, CalibrationFile)
+    if not 0 < content["temperature"] < float("inf"):
+        raise ValueError(f"its temperature is {content['temperature']}")
     return content
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from accelerate import Accelerator
 
@@ -25,9 +27,15 @@ class Session:
     workers: int | None = None
 
     @classmethod
-    def join(cls, workers: int | None = None) -> Session:
-        """Join the processes that `accelerate launch` or `torchrun` has started; without them, work alone."""
-        accelerator = join_processes()
+    def join(cls, workers: int | None = None, trackers: Sequence[str] = (), tracked: Path | None = None) -> Session:
+        """Join the processes that `accelerate launch` or `torchrun` has started; without them, work alone.
+
+        Args:
+            workers: processes that load images.
+            trackers: names of Accelerate's trackers.
+            tracked: folder for their files.
+        """
+        accelerator = join_processes(trackers, tracked)
         return cls(accelerator, Reporter(accelerator.is_main_process), workers)
 
     @property

@@ -43,6 +43,10 @@ class FitSettings:
         templates: list of texts with `{}` for the class name, instead of the data set's; short: --template TEXT, once
             or more.
         classes: file with readable class names for a folder.
+        descriptions: file with sentences for each class, for methods that read them, instead of the data set's own;
+            `vlmadapt describe` writes one.
+        recursive: read nested folders: each folder with images is a class, named by its path (`animals/cat`).
+        columns: names of a table's columns where they are not path, label and split, like path=image,label=species.
         plan: 'planned' computes only what differs from the frozen backbone, 'reference' everything; results are the
             same.
         class_chunk: number of classes whose text activations are in memory at once, the others are recomputed for the
@@ -50,7 +54,13 @@ class FitSettings:
         step: 'captured' replays the whole training step as a CUDA graph, 'eager' runs it operation by operation; by
             default captured on CUDA if the method's step allows it.
         compile: compile the backbone's blocks with torch; takes a minute at the start and a C++ compiler.
+        select: 'last' keeps the last epoch, as published; 'best' keeps the one with the highest accuracy on the
+            validation images, which are tested after each epoch.
+        zero_shot: test the frozen backbone on the same images too, to compare with; takes the blocks of the image tower
+            that the method touches once more for each test image.
         skip_corrupt: leave broken images out instead of refusing to start.
+        track: tracker that gets the numbers of each epoch and of the test, one of Accelerate's: tensorboard, wandb,
+            mlflow, trackio, comet_ml, ...; several with commas between. Files go to `tracking` in the run folder.
         augment: 'host' crops, resizes and flips training images as published code does, in the processes that load
             them; 'device' takes the same crops and resizes them where the model runs, which differs by rounding.
         workers: processes that load images; by default what suits the machine.
@@ -71,11 +81,17 @@ class FitSettings:
     seed: int = 1
     templates: list[str] | None = None
     classes: str | None = None
+    descriptions: str | None = None
+    recursive: bool = False
+    columns: str | None = None
     plan: Literal["planned", "reference"] = "planned"
     class_chunk: int = 0
     step: Literal["eager", "captured"] | None = None
     compile: bool = False
+    select: Literal["last", "best"] = "last"
+    zero_shot: bool = True
     skip_corrupt: bool = False
+    track: str | None = None
     augment: Literal["host", "device"] = "host"
     workers: int | None = None
     out: str | None = None
@@ -110,7 +126,12 @@ class FitSettings:
     @property
     def target_names(self) -> list[str]:
         """Names in `targets`."""
-        return [name.strip() for name in (self.targets or "").split(",") if name.strip()]
+        return _listed(self.targets)
+
+    @property
+    def tracker_names(self) -> list[str]:
+        """Names in `track`."""
+        return _listed(self.track)
 
     def _usual_protocol(self) -> Protocol:
         if self.class_split:
@@ -155,6 +176,11 @@ class FitSettings:
         rest = dict(content)
         method = dict(rest.pop("method"))
         return cls(method=method.pop("name"), options=method, **rest)
+
+
+def _listed(names: str | None) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 def make_recipe(published: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -32,6 +32,7 @@ class DataFile(TypedDict):
         train: file and label of each training image.
         val: the same of the validation images.
         test: tested groups.
+        descriptions_sha256: hash of the class descriptions, where there are any.
     """
 
     sha256: str
@@ -39,6 +40,7 @@ class DataFile(TypedDict):
     train: NotRequired[list[list[str | int]]]
     val: NotRequired[list[list[str | int]]]
     test: list[TestedGroup]
+    descriptions_sha256: NotRequired[str]
 
 
 class MadeBy(TypedDict):
@@ -69,6 +71,15 @@ class EnvironmentFile(TypedDict):
     paths: NotRequired[dict[str, str]]
 
 
+class ClassResult(TypedDict):
+    """Scores of a class, see `vlmadapt.evaluation.by_class`."""
+
+    images: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
 class GroupResult(TypedDict):
     """Accuracy on a group of classes."""
 
@@ -76,12 +87,17 @@ class GroupResult(TypedDict):
     correct: int
     total: int
     classes: dict[str, float | None]
+    confusion: NotRequired[dict[str, dict[str, int]]]
+    by_class: NotRequired[dict[str, ClassResult]]
 
 
 class ResultFile(TypedDict):
-    """`result.json`: the final numbers of a run."""
+    """`result.json`: the final numbers of a run; accuracies are in percent by group."""
 
     accuracy: dict[str, float]
+    chance: NotRequired[dict[str, float]]
+    zero_shot: NotRequired[dict[str, float]]
+    selected_epoch: NotRequired[int]
     trainable_parameters: int
     steps: int
     seconds_per_step: float | None
@@ -101,12 +117,22 @@ class GroupAnswers(TypedDict):
     confidence: list[float]
 
 
+class CalibrationFile(TypedDict):
+    """`calibration.json`, see `vlmadapt.evaluation.calibration.Calibration`."""
+
+    temperature: float
+    images: int
+    probability: list[float]
+    energy: list[float]
+
+
 class Epoch(TypedDict):
     """Logged numbers of an epoch; more keys are losses by name."""
 
     epoch: int
     loss: NotRequired[float]
     train_accuracy: NotRequired[float]
+    val_accuracy: NotRequired[float]
 
 
 def check_data(content: Any) -> None:

@@ -44,7 +44,7 @@ class Header(TypedDict):
 
 
 class Progress(TypedDict):
-    """Fields of `TrainingProgress`."""
+    """Fields of `TrainingProgress`, without the tensors of the best epoch, which are stored as tensors."""
 
     epoch: int
     step: int
@@ -73,6 +73,7 @@ def save_state(
     tensors: dict[str, Tensor] = {f"method.{name}": value for name, value in method.state_dict().items()}
     for index, values in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+    tensors |= {f"best.{name}": value for name, value in progress.best.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -80,7 +81,7 @@ def save_state(
     header = {
         "format": FORMAT,
         "identity": dict(identity or {}),
-        "progress": vars(progress),
+        "progress": {name: value for name, value in vars(progress).items() if name != "best"},
         "loss_scale": trainer.scale.state(),
     }
     write_tensors(path, tensors, {"state": json.dumps({**header, "sha256": _sha256(header, tensors)})})
@@ -115,7 +116,7 @@ def load_state(
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return TrainingProgress(**header["progress"])
+    return TrainingProgress(**header["progress"], best=_under("best.", tensors))
 
 
 def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:

@@ -18,14 +18,19 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
-from vlmadapt.data.loader import TrainBatches
+from vlmadapt.data.load import is_registered
+from vlmadapt.data.loader import AnyTransform, TrainBatches
 from vlmadapt.data.splits import ClassGroup, Splits, manifest
-from vlmadapt.data.transforms import train_transform
+from vlmadapt.data.transforms import Views, train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
-from vlmadapt.evaluation.accuracy import Accuracy, Predictions, predict_group, summary
+from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
+from vlmadapt.evaluation.calibration import calibrate
+from vlmadapt.evaluation.predict import predictor_of
+from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.evaluation.stream import save_stream
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
@@ -44,11 +49,18 @@ from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
 from vlmadapt.training.progress import TrainingProgress
+from vlmadapt.training.select import BestEpoch, best_epoch, check_selectable
 from vlmadapt.training.support import SupportSet
+from vlmadapt.training.track import Tracking, check_trackers, log_test, tracking
 from vlmadapt.training.trainer import StepTrainer
 
 _ONE_AT_A_TIME = threading.RLock()
 """One run at a time: start values and dropout draw from torch's global generator, which two runs would share."""
+
+DRAWINGS_ONLY = (
+    f"the default backbone, {FitSettings.backbone}, has only seen drawings; for photographs name another one, which is "
+    "downloaded once: --backbone ViT-B-16:openai"
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,11 @@ class FitResult:
     folder: Path
     numbers: dict[str, Any]
     classifier: Classifier
+
+    @property
+    def predictor(self) -> Predictor:
+        """The trained method, ready to predict images, as `load` gives it for the folder."""
+        return predictor_of(Run.open(self.folder), self.classifier)
 
 
 @dataclass(frozen=True)
@@ -104,12 +121,14 @@ def fit(
 
 
 def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
-    session = Session.join(settings.workers)
     folder = resume or Path(settings.out or "run")
+    check_trackers(settings.tracker_names)
+    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking")
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
         job = _start(settings, session, run, owner, resumed=resume is not None)
-        return _finish(job, _train(job))
+        with tracking(session.accelerator, settings):
+            return _finish(job, _train(job))
 
 
 def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> _Job:
@@ -118,11 +137,17 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         run.check_method()
         for note in run.place_notes():
             session.reporter.say(note)
+    if settings.backbone == FitSettings.backbone and not is_registered(settings.data):
+        session.reporter.say(DRAWINGS_ONLY)
     splits, inputs = _data(settings, run if resumed else None, session.reporter)
     classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
     if resumed:
         _check_backbone(run, classifier.backbone)
-    support = SupportSet(classifier, splits, settings)
+    if settings.select == "best":
+        recipe = settings.recipe
+        trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
+        check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
+    support = SupportSet(classifier, splits, settings, session.reporter)
     if not run.state.is_file():
         with torch.no_grad():
             classifier.method.prepare(support)
@@ -133,6 +158,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         if not resumed:
             run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
+    if settings.descriptions and not classifier.descriptions:
+        session.reporter.say(f"{settings.method} with these options reads no descriptions; the file is not used.")
     return _Job(session, settings, run, owner, inputs, splits, classifier, support)
 
 
@@ -170,7 +197,22 @@ def _classifier(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
             f"{settings.protocol} asks for others; use --protocol few-shot."
         )
-    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision)
+    descriptions = _descriptions_for(method, splits)
+    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision, descriptions)
+
+
+def _descriptions_for(method: Method, splits: Splits) -> Mapping[str, Sequence[str]]:
+    """The run's class descriptions, none for a method that reads none.
+
+    Raises:
+        DataError: the method reads them, and a class has none.
+    """
+    if not method.reads_descriptions:
+        return {}
+    described = ClassDescriptions(splits.descriptions)
+    for classes in (splits.classes, *(group.classes for group in splits.groups)):
+        described.of(classes)
+    return splits.descriptions
 
 
 def _check_backbone(run: Run, backbone: Backbone) -> None:
@@ -261,6 +303,8 @@ def _run_loop(job: _Job) -> TrainingProgress:
             raise Interrupted(job.run.folder, progress.epoch + 1, progress.step, steps)
         if requests:
             raise Interrupted(job.run.folder, epochs, steps, steps)
+    if progress.best:
+        job.classifier.method.load_state_dict(progress.best)
     return progress
 
 
@@ -271,7 +315,8 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     encoded = job.support.views > 0
     batches = _encoded_batches(job, trainer) if encoded else _batches(job, trainer)
     recipe = recipe.with_epochs(len(job.splits.train) / len(job.splits.classes), len(batches))
-    observers = (ProgressBar(job.session.reporter), checkpoints)
+    selection = (BestEpoch(job.support),) if settings.select == "best" else ()
+    observers = (ProgressBar(job.session.reporter), *selection, checkpoints, Tracking(job.session.accelerator))
     captured = _captured(settings.step, classifier.device)
     return TrainingLoop(
         classifier, job.splits.classes, batches, recipe, trainer, job.support, observers, captured, encoded
@@ -281,8 +326,13 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
 def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
-    augment = DeviceAugment if settings.augment == "device" else train_transform
-    transform = augment(job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
+    drawn = job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip
+    views = job.classifier.method.views_per_step
+    transform: AnyTransform
+    if settings.augment == "device":
+        transform = DeviceAugment(*drawn, views)
+    else:
+        transform = train_transform(*drawn) if views == 1 else Views(train_transform(*drawn), views)
     return TrainBatches(
         job.splits.train,
         transform,
@@ -331,13 +381,17 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     if job.owner is not None:
         job.owner.check()
         texts = [template.text for template in classifier.templates]
-        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
+        described = classifier.descriptions
+        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts, described)
     predictions = [_predicted(job, group) for group in job.splits.groups]
-    numbers = {**_identity(job), **_numbers(job, progress, [p.accuracy() for p in predictions])}
+    numbers = {**_identity(job), **_numbers(job, progress, predictions)}
+    calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
+    log_test(session.accelerator, numbers, progress.epoch)
     if job.owner is not None:
         job.owner.check()
         run.write_metrics(progress.history)
         run.write_answers([p.to_json() for p in predictions])
+        run.write_calibration(calibration.to_json() if calibration else None)
         numbers = run.write_result(numbers)
     session.accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)
@@ -345,10 +399,11 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
 
 def _predicted(job: _Job, group: ClassGroup) -> Predictions:
     """Predictions of a group of classes; the state in which a stream ends is saved."""
-    found = predict_group(job.classifier, group, job.session, job.settings.seed)
-    if job.owner is not None and job.classifier.method.streams:
+    settings, classifier = job.settings, job.classifier
+    found = predict_group(classifier, group, job.session, zero_shot=settings.zero_shot, seed=settings.seed)
+    if job.owner is not None and classifier.method.streams:
         path = job.run.folder / "streams" / f"{group.name.replace('/', '-')}.safetensors"
-        save_stream(path, job.classifier, group.classes, group.role, len(group.examples))
+        save_stream(path, classifier, group.classes, group.role, len(group.examples))
     return found
 
 
@@ -368,12 +423,18 @@ def _identity(job: _Job) -> dict[str, Any]:
     }
 
 
-def _numbers(job: _Job, progress: TrainingProgress, accuracies: Sequence[Accuracy]) -> dict[str, Any]:
-    """Accuracies and costs."""
+def _numbers(job: _Job, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
+    """Accuracies, what to compare them with, and costs."""
+    accuracies = [p.accuracy() for p in predictions]
     tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
+    zero_shot = {a.name: p.zero_shot_percent for a, p in zip(accuracies, predictions, strict=True)}
+    known = {name: percent for name, percent in zero_shot.items() if percent is not None}
     return {
         "accuracy": summary(accuracies),
-        "groups": [vars(a) for a in accuracies],
+        "chance": with_means({a.name: a.chance for a in accuracies}),
+        **({"zero_shot": with_means(known)} if known else {}),
+        "groups": [a.to_json() for a in accuracies],
+        **({"selected_epoch": best_epoch(progress)} if progress.best else {}),
         "steps": progress.steps,
         "seconds_per_step": progress.seconds / progress.steps if progress.steps else None,
         "test_images_per_second": tested,

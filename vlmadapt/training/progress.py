@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 
 @dataclass
 class TrainingProgress:
@@ -17,6 +19,8 @@ class TrainingProgress:
         history: logged numbers of each finished epoch.
         seconds: time spent in steps so far.
         steps: steps done in all epochs.
+        best: tensors of the method after its best epoch; empty unless that is looked for, see
+            `vlmadapt.training.select`.
     """
 
     epoch: int = 0
@@ -25,6 +29,7 @@ class TrainingProgress:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     steps: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
 
     def summary(self, batch: int) -> str:
         """Loss and accuracy of the current epoch so far, and images per second at batches of `batch`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import Splits
 from vlmadapt.data.transforms import Transform, test_transform, train_transform
 from vlmadapt.deprecated import warn_deprecated
+from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.settings import FitSettings
 
 BATCH = 100
@@ -31,14 +33,16 @@ class SupportSet:
             that tower.
     """
 
-    def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings):
+    def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings, reporter: Reporter | None = None):
+        self._reporter = reporter or Reporter(main_process=False)
         self._classifier = classifier
         self._classes, self._train, self._val = splits.classes, splits.train, splits.val
         self._settings = settings
         config, recipe = classifier.backbone.preprocess_config, settings.recipe
         self._plain = test_transform(config)
         self._augmented = train_transform(config, recipe.crop_scale, recipe.flip)
-        self.views = recipe.views if classifier.encodes_images_once else 0
+        once = classifier.encodes_images_once and classifier.method.views_per_step == 1
+        self.views = recipe.views if once else 0
         self._encoded: dict[int, Tensor] = {}
 
     def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
@@ -56,7 +60,22 @@ class SupportSet:
 
     def validation(self) -> Iterator[ForwardPass]:
         """The validation images of the training classes."""
-        yield from self._forwards(self._val, augmented=False, epoch=0)
+        if not self._classifier.encodes_images_once:
+            yield from self._forwards(self._val, augmented=False, epoch=0)
+            return
+        for output, labels in self._encoded_validation:
+            yield self._classifier.forward(FrozenImages.of_output(output), self._classes, labels)
+
+    @cached_property
+    def _encoded_validation(self) -> list[tuple[Tensor, Tensor]]:
+        """Batches of the image tower's output for the validation images, and their labels."""
+        batches = self._batches(self._val, self._plain, epoch=0)
+        return [(self._classifier.encode(b.images.to(self.device)), b.labels.to(self.device)) for b in batches]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the computation."""
+        return self._classifier.device
 
     @property
     def labels(self) -> Tensor:
@@ -84,7 +103,12 @@ class SupportSet:
             yield self._classifier.forward(batch.images.to(device), self._classes, batch.labels.to(device))
 
     def _batches(self, examples: Sequence[Example], transform: Transform, epoch: int) -> Iterator[Batch]:
-        settings = self._settings
-        return eval_batches(
+        settings, reporter = self._settings, self._reporter
+        batches = eval_batches(
             examples, transform, batch_size=BATCH, workers=settings.workers, seed=settings.seed, epoch=epoch
         )
+        what = "validation" if examples is self._val else "training"
+        with reporter.bar(f"encoding {what} images", len(examples)):
+            for batch in batches:
+                yield batch
+                reporter.advance(batch.total)

@@ -8,19 +8,25 @@ from torch import Tensor, nn
 
 
 class BlockParts(Protocol):
-    """A pre-norm block `x += output(attention(norm1(x))); x += mlp(norm2(x))`; every part maps (..., width).
+    """A block in its parts, each of which maps (..., width):
 
-    Queries and keys of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
+        x = post_norm1(x + output(attention(norm1(x))))
+        x = post_norm2(x + mlp(norm2(x)))
+
+    In a pre-norm block (CLIP) the last norms do nothing, in a post-norm block (BERT) the first ones. Queries and keys
+    of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
 
     Attributes:
         module: the block itself.
         heads: number of attention heads.
-        norms: the frozen modules of `norm1` and `norm2`, to be copied where a method trains them.
+        norms: the frozen modules of both norms, to be copied where a method trains them.
+        post_norm: True if these are the last ones.
     """
 
     module: nn.Module
     heads: int
     norms: tuple[nn.Module, nn.Module]
+    post_norm: bool = False
 
     def norm1(self, x: Tensor) -> Tensor:
         """The norm before attention."""
@@ -57,8 +63,16 @@ class BlockParts(Protocol):
     def output(self, x: Tensor) -> Tensor:
         """The heads' joined output -> what is added to the row (output projection, layer scale)."""
 
+    def post_norm1(self, x: Tensor) -> Tensor:
+        """The norm of the row that attention was added to."""
+        return x
+
     def norm2(self, x: Tensor) -> Tensor:
         """The norm before the MLP."""
 
     def mlp(self, x: Tensor) -> Tensor:
         """The MLP and its layer scale."""
+
+    def post_norm2(self, x: Tensor) -> Tensor:
+        """The norm of the row that the MLP was added to."""
+        return x

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.backbone.timm_blocks import timm_view
+from vlmadapt.core.backbone.transformers_blocks import transformers_view
 
 __all__ = ["BlockParts", "ResidualAttentionBlock", "view", "views"]
 
@@ -59,7 +60,7 @@ def view(block: nn.Module) -> BlockParts | None:
     """View of a block, or None if its class is not supported."""
     if type(block) is open_clip.transformer.ResidualAttentionBlock and not hasattr(block, "ln_1_kv"):
         return ResidualAttentionBlock(block)
-    return timm_view(block)
+    return timm_view(block) or transformers_view(block)
 
 
 def views(blocks: nn.ModuleList) -> tuple[BlockParts, ...] | None:

@@ -15,7 +15,8 @@ class CompiledParts:
     """
 
     def __init__(self, parts: BlockParts):
-        self.module, self.heads, self.norms = parts.module, parts.heads, parts.norms
+        self.module, self.heads = parts.module, parts.heads
+        self.norms, self.post_norm = parts.norms, parts.post_norm
         self.norm1 = torch.compile(parts.norm1, dynamic=True)
         self.query = torch.compile(parts.query, dynamic=True)
         self.key_value = torch.compile(parts.key_value, dynamic=True)
@@ -24,5 +25,7 @@ class CompiledParts:
         self.rotary, self.rotate = parts.rotary, parts.rotate
         self.inner_norm = torch.compile(parts.inner_norm, dynamic=True)
         self.output = torch.compile(parts.output, dynamic=True)
+        self.post_norm1 = torch.compile(parts.post_norm1, dynamic=True)
         self.norm2 = torch.compile(parts.norm2, dynamic=True)
         self.mlp = torch.compile(parts.mlp, dynamic=True)
+        self.post_norm2 = torch.compile(parts.post_norm2, dynamic=True)

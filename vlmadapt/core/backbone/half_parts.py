@@ -32,7 +32,7 @@ class HalfParts(BlockParts):
 
     def __init__(self, parts: BlockParts, dtype: torch.dtype):
         self._parts, self._dtype = parts, dtype
-        self.heads, self.module = parts.heads, parts.module
+        self.heads, self.module, self.post_norm = parts.heads, parts.module, parts.post_norm
         norm1, norm2 = (copy.deepcopy(norm) for norm in parts.norms)
         self.norms = norm1, norm2
         parts.module.to(dtype)
@@ -67,11 +67,17 @@ class HalfParts(BlockParts):
     def output(self, x: Tensor) -> Tensor:
         return self._run(self._parts.output, x)
 
+    def post_norm1(self, x: Tensor) -> Tensor:
+        return self._run(self._parts.post_norm1, x)
+
     def norm2(self, x: Tensor) -> Tensor:
         return self._run(self._parts.norm2, x)
 
     def mlp(self, x: Tensor) -> Tensor:
         return self._run(self._parts.mlp, x)
+
+    def post_norm2(self, x: Tensor) -> Tensor:
+        return self._run(self._parts.post_norm2, x)
 
     def _run(self, part: Callable[[Tensor], T], x: Tensor) -> T:
         with torch.autocast(x.device.type, enabled=False):

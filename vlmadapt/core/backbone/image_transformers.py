@@ -1,4 +1,4 @@
-"""One interface for the image transformers of open_clip and timm: how they embed, what leads, how they pool.
+"""One interface for the image transformers of open_clip, timm and `transformers`: how they embed and how they pool.
 
     embed -> blocks -> norm of each token -> pooling of the tower's own tokens -> projection
 
@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.backbone.blocks import views
+from vlmadapt.core.backbone.projection import LinearProjection, joint_width, linear_projection
 from vlmadapt.core.backbone.timm_blocks import TimmAttentionParts
+from vlmadapt.core.backbone.transformers_image import TransformersImage
 from vlmadapt.core.token_map import LEADING, PATCHES
 
 
@@ -49,8 +51,8 @@ class ImageTransformer(Protocol):
         """The embedding (width,) that gathers the image: CLS without position, else the query that pools, else zero."""
 
     @property
-    def matrix(self) -> Tensor | None:
-        """The projection (width, joint) where that is all that pooling does to one token; else None."""
+    def linear(self) -> LinearProjection | None:
+        """The projection, where that is all that pooling does to one token and it is one linear map; else None."""
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> tokens (B, length, width) as block 0 receives them."""
@@ -67,6 +69,8 @@ class ImageTransformer(Protocol):
 
 def image_transformer(visual: Any) -> ImageTransformer | None:
     """The transformer of an open_clip image tower, or None where its kind or its blocks are not known."""
+    if isinstance(visual, TransformersImage):
+        return visual
     if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
         blocks = views(visual.transformer.resblocks)
         pools = visual.pool_type in ("tok", "avg") and getattr(visual, "attn_pool_contrastive", None) is None
@@ -97,13 +101,12 @@ class OpenClipTransformer:
         return embedding
 
     @property
-    def matrix(self) -> Tensor | None:
-        proj: Tensor = self._visual.proj
-        return None if self._norm_follows_pooling else proj
+    def linear(self) -> LinearProjection | None:
+        return None if self._norm_follows_pooling else LinearProjection(self._visual.proj)
 
     def embed(self, images: Tensor) -> Tensor:
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
-        leading = self._visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        leading = self._visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
         return self.first_norm(tokens)
 
@@ -154,13 +157,11 @@ class TimmTransformer:
         return next(self._trunk.parameters()).new_zeros(self.width) if self._query is None else self._query
 
     @property
-    def matrix(self) -> Tensor | None:
+    def linear(self) -> LinearProjection | None:
         if self._trunk.attn_pool is not None or not isinstance(self._trunk.fc_norm, nn.Identity):
             return None
-        maps = _projections(self._visual)
-        reference = next(self._trunk.parameters())
-        none = torch.eye(self.width, device=reference.device, dtype=reference.dtype)
-        return maps[0].weight.T if len(maps) == 1 else (None if maps else none)
+        like = next(self._trunk.parameters()).new_zeros(self.width)
+        return linear_projection(like, *_projections(self._visual))
 
     def embed(self, images: Tensor) -> Tensor:
         embedded = self._trunk._pos_embed(self._trunk.patch_embed(images))
@@ -213,14 +214,12 @@ def rotary_positions(trunk: Any) -> Tensor:
 
 def timm_joint_width(visual: TimmModel) -> int:
     """Width of the joint space: what the last linear map of a timm tower gives, else its own width."""
-    maps = _projections(visual)
-    return int(maps[-1].out_features if maps else visual.trunk.num_features)
+    return joint_width(int(visual.trunk.num_features), *_projections(visual))
 
 
-def _projections(visual: Any) -> list[nn.Linear]:
-    """The linear maps after the pooling, timm's and open_clip's."""
-    parts = visual.trunk.get_classifier(), visual.head
-    return [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
+def _projections(visual: Any) -> tuple[nn.Module, nn.Module]:
+    """What follows the pooling, timm's and open_clip's."""
+    return visual.trunk.get_classifier(), visual.head
 
 
 def _timm_pools(visual: TimmModel) -> bool:

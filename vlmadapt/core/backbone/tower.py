@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
-import open_clip.transformer
 import torch
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts
-from vlmadapt.core.backbone.blocks import views
 from vlmadapt.core.backbone.half_parts import HalfParts
 from vlmadapt.core.backbone.image_transformers import ImageTransformer, image_transformer, timm_joint_width
+from vlmadapt.core.backbone.projection import LinearProjection
+from vlmadapt.core.backbone.text_transformers import TextTransformer, text_transformer
+from vlmadapt.core.token_map import WORDS
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import BackboneError
 
@@ -71,6 +72,14 @@ class _Tower:
         norm1, norm2 = (copy.deepcopy(norm).requires_grad_() for norm in self.blocks[layer].norms)
         return norm1, norm2
 
+    def _linear(self, side: str, projection: LinearProjection | None) -> LinearProjection:
+        if projection is None:
+            raise BackboneError(
+                f"the {side} tower of this backbone ({self.family}) ends in no projection matrix; choose a backbone "
+                "with one such as ViT-B-16:openai."
+            )
+        return projection
+
 
 class ImageTower(_Tower):
     """The image side of an open_clip model.
@@ -107,8 +116,8 @@ class ImageTower(_Tower):
         """Images (B, 3, H, W) -> tokens (B, leading + patches, width) as block 0 receives them."""
         return self._in_blocks(self._opened.embed(images))
 
-    def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
-        """Embed appended tokens (..., width): the first norm, no position."""
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        """The norm of each token (..., width) before block 0, where the tower has one."""
         return self._opened.first_norm(tokens)
 
     def norm(self, tokens: Tensor) -> Tensor:
@@ -139,11 +148,18 @@ class ImageTower(_Tower):
         """The frozen projection as a matrix (width, joint).
 
         Raises:
-            BackboneError: the tower does more than that to a token; `project` does all of it.
+            BackboneError: the projection is more than one linear map; `project` does all of it.
         """
-        if self._opened.matrix is None:
-            raise BackboneError(f"the image tower ({self.family}) has no projection matrix; use `project`.")
-        return self._opened.matrix
+        return self._linear("image", self._opened.linear).matrix
+
+    @property
+    def projection_bias(self) -> Tensor | None:
+        """What the frozen projection adds after its matrix, (joint,); None where it adds nothing.
+
+        Raises:
+            BackboneError: as for `projection`.
+        """
+        return self._linear("image", self._opened.linear).bias
 
     @property
     def _opened(self) -> ImageTransformer:
@@ -167,36 +183,35 @@ def _joint_width(model: Any) -> int:
     return timm_joint_width(model.visual) if isinstance(model.visual, TimmModel) else int(model.visual.output_dim)
 
 
-def _project(x: Tensor, projection: Any) -> Tensor:
-    """Apply a projection as open_clip stores it: a matrix, a linear layer or none."""
-    if projection is None:
-        return x
-    return projection(x) if isinstance(projection, torch.nn.Module) else x @ projection
-
-
 class TextTower(_Tower):
-    """The text side of an open_clip model, with its tokenizer.
+    """The text side of a backbone, with its tokenizer.
 
     Attributes:
         context: longest text, in tokens.
+        pooled: spans of its own tokens that it pools together; empty if it pools one token.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
-        # open_clip keeps the parts of its native text tower on the model itself, those of the others on `model.text`.
-        self._text = text = getattr(model, "text", model)
+        # A native CLIP of open_clip keeps the parts of its text tower on the model itself.
+        text = getattr(model, "text", model)
+        self._model = model
         self._encode = partial(model.encode_text, normalize=False)
         self._tokenizer = tokenizer
-        self._cls: Tensor | None = getattr(text, "cls_emb", None)
-        self._pool: str = _text_pooling(text)
-        self._eos: int | None = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
-        self.context = int(_context_length(text, model) or tokenizer.context_length)
-        self.joint = _joint_width(model)
+        self._transformer = text_transformer(text)
         self.family = type(text).__name__
-        if _is_plain_text(text):
-            self.blocks = views(text.transformer.resblocks) or ()
-        if self.blocks:
-            self.width = int(text.token_embedding.weight.shape[1])
-            self.causal = text.attn_mask is not None
+        # Where the texts of any other tower end is found as in one that pools the last token.
+        self._pool, self._eos = "last", None
+        contexts = [getattr(tokenizer, "context_length", None)]
+        if self._transformer is None:
+            self.joint = _joint_width(model)
+        else:
+            self.blocks, self.family = self._transformer.blocks, self._transformer.family
+            self.width, self.joint = self._transformer.width, self._transformer.joint
+            self.causal = self._transformer.causal
+            self._pool, self._eos = self._transformer.pool, self._transformer.eos
+            self.pooled = (WORDS,) if self._pool == "mean" else ()
+            contexts.append(self._transformer.context)
+        self.context = min((int(context) for context in contexts if context), default=0)
 
     @cached_property
     def leading(self) -> int:
@@ -215,12 +230,12 @@ class TextTower(_Tower):
         return self.words_end(self._tokenizer(list(texts), context_length=max(longest, self.context))) + 1
 
     def end(self, ids: Tensor) -> Tensor:
-        """Position (N,) of the token that is pooled."""
+        """Position (N,) of the token that is pooled; of the first of those that are averaged."""
         if self._pool == "argmax":
             return ids.argmax(dim=-1)
         if self._pool == "eos":
             return ids.eq(self._eos or 0).int().argmax(dim=-1)
-        position = {"first": 0, "last": ids.shape[1] - 1, "cls": ids.shape[1]}[self._pool]
+        position = {"first": 0, "mean": 0, "last": ids.shape[1] - 1, "cls": ids.shape[1]}[self._pool]
         return torch.full((len(ids),), position)
 
     def words_end(self, ids: Tensor) -> Tensor:
@@ -240,45 +255,39 @@ class TextTower(_Tower):
 
     def padding(self, ids: Tensor) -> Tensor | None:
         """Which tokens (N, T) no other may attend to; None in a tower without a mask for padding."""
-        masked = getattr(self._text, "use_pad_mask", False) or self._cls is not None
-        if not masked:
-            return None
-        padding = ids.eq(self._text.pad_id)
-        if self._cls is None:
-            return padding
-        own = padding.new_zeros(len(ids), 1)
-        # Released CoCa weights were trained with the mask one place late, which open_clip keeps.
-        return torch.cat([padding, own] if self._text.correct_cls_mask else [own, padding], dim=1)
+        return None if self._transformer is None else self._transformer.padding(ids)
 
     def encode(self, ids: Tensor) -> Tensor:
-        """Ids (N, context) -> features (N, joint), by open_clip's own forward."""
+        """Ids (N, context) -> features (N, joint), by the model's own forward."""
         return self._encode(ids)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Ids (N, T) -> tokens (N, T, width) as block 0 receives them, one more where the tower appends its CLS."""
-        tokens = self._text.token_embedding(ids)
-        if self._cls is not None:
-            tokens = torch.cat([tokens, self._cls.expand(len(ids), 1, -1)], dim=1)
+        tokens, appended = self._opened.words(ids), self._opened.appended(len(ids))
+        tokens = tokens if appended is None else torch.cat([tokens, appended], dim=1)
         return self._in_blocks(self.embed_extra(tokens, slice(0, tokens.shape[1])))
 
     def words(self, text: str) -> Tensor:
         """Token embeddings (n, width) of a text, without positions, start and end of text."""
         ids = self.tokenize([text])
         start = int(self.words_end(self.tokenize([""])))
-        out: Tensor = self._text.token_embedding(ids[0, start : int(self.words_end(ids))].to(self.device))
-        return out.detach().clone()
+        return self._words(ids[0, start : int(self.words_end(ids))])
 
     def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
-        """Tokens (..., n, width) with the positional embedding of their positions."""
-        return tokens + self._text.positional_embedding[positions].to(tokens.dtype)
+        """Embed words (..., n, width): with the positional embedding of their positions, after the first norm."""
+        return self.first_norm(tokens + self._opened.positions(positions).to(tokens.dtype))
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        """The norm of each token before block 0, which CLIP's text tower does not have."""
+        return self._opened.first_norm(tokens)
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final norm."""
-        return self._text.ln_final(tokens)
+        return self._opened.norm(tokens)
 
     def project(self, tokens: Tensor) -> Tensor:
-        """CLIP's frozen projection, (..., width) -> (..., joint)."""
-        return _project(tokens, self._text.text_projection)
+        """The frozen projection, (..., width) -> (..., joint)."""
+        return self._opened.project(tokens)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """The normed token (..., 1, width) that the tower pools -> its feature (..., joint)."""
@@ -286,44 +295,39 @@ class TextTower(_Tower):
 
     @property
     def projection(self) -> Tensor:
-        """CLIP's frozen projection as a matrix (width, joint).
+        """The frozen projection as a matrix (width, joint).
 
         Raises:
-            BackboneError: it has a bias, or there is none.
+            BackboneError: the projection is more than one linear map; `project` does all of it.
         """
-        projection: Any = self._text.text_projection
-        if isinstance(projection, nn.Linear) and getattr(projection, "bias", None) is None:
-            projection = projection.weight.T
-        if not isinstance(projection, Tensor):
-            raise BackboneError("this backbone's text projection is no matrix; choose one such as ViT-B-16:openai.")
-        return projection
+        return self._linear("text", self._opened.linear).matrix
+
+    @property
+    def projection_bias(self) -> Tensor | None:
+        """What the frozen projection adds after its matrix, (joint,); None where it adds nothing.
+
+        Raises:
+            BackboneError: as for `projection`.
+        """
+        return self._linear("text", self._opened.linear).bias
 
     @property
     def end_token(self) -> Tensor:
         """Embedding (width,) of the end-of-text token, without position."""
         ids = self.tokenize([""])[0]
-        out: Tensor = self._text.token_embedding(ids[int(self.words_end(ids[None]))].to(self.device))
-        return out.detach().clone()
+        return self._words(ids[int(self.words_end(ids[None]))])
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return next(self._text.parameters()).device
+        return next(self._model.parameters()).device
 
+    def _words(self, ids: Tensor) -> Tensor:
+        """Token embeddings of ids, to be trained."""
+        return self._opened.words(ids.to(self.device)).detach().clone()
 
-def _is_plain_text(text: Any) -> bool:
-    return isinstance(text, open_clip.CLIP | open_clip.transformer.TextTransformer)
-
-
-def _text_pooling(text: Any) -> str:
-    """Which token a text tower pools: open_clip's names, and `cls` for one that the tower appends itself."""
-    if getattr(text, "cls_emb", None) is not None:
-        return "cls"
-    # A tower of transformers says nothing; where its texts end is found as in one that pools the last token.
-    own = "argmax" if isinstance(text, open_clip.CLIP) else "last"
-    return str(getattr(text, "text_pool_type", getattr(text, "pool_type", own)))
-
-
-def _context_length(text: Any, model: Any) -> int:
-    """The longest text a tower takes, 0 where it does not say."""
-    return getattr(text, "context_length", 0) or getattr(model, "context_length", 0) or 0
+    @property
+    def _opened(self) -> TextTransformer:
+        if self._transformer is None:
+            raise BackboneError(f"only the output of the text tower ({self.family}) can be used.")
+        return self._transformer

@@ -10,7 +10,8 @@ import open_clip
 import torch
 
 from vlmadapt.core.backbone import ImageTower, TextTower
-from vlmadapt.core.loading.load import quiet, shortened
+from vlmadapt.core.loading.guard import quiet
+from vlmadapt.core.loading.load import shortened
 from vlmadapt.core.plan import works_outside
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, unknown
@@ -37,6 +38,16 @@ class TowerInfo:
     def of(cls, tower: Tower) -> TowerInfo:
         """What a tower says of itself."""
         return cls(tower.family, tower.depth, tower.width)
+
+
+HUB_TEXT = {
+    "roberta-base": TowerInfo("RobertaModel", 12, 768),
+    "xlm-roberta-base": TowerInfo("XLMRobertaModel", 12, 768),
+    "xlm-roberta-large": TowerInfo("XLMRobertaModel", 24, 1024),
+    "facebook/nllb-200-distilled-600M": TowerInfo("M2M100Encoder", 12, 1024),
+    "facebook/nllb-200-distilled-1.3B": TowerInfo("M2M100Encoder", 24, 1024),
+}
+"""Text towers of `transformers` that open, by their name on the Hub, which has their configurations."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +98,18 @@ def architecture_info(name: str) -> ArchitectureInfo:
     config: dict[str, Any] = open_clip.get_model_config(name)
     foreign = config["text_cfg"].get("hf_model_name")
     with torch.device("meta"), quiet():
-        if foreign:  # its text tower needs transformers, and opens in none
+        if foreign:  # its text tower needs the package transformers and a configuration of the Hub
             model = open_clip.CustomTextCLIP(config["embed_dim"], config["vision_cfg"], {})
         else:
             model = open_clip.create_model(name, load_weights=False, device="meta")
     image = ImageTower(model)
-    text = TowerInfo("HFTextEncoder", 0, 0) if foreign else TowerInfo.of(TextTower(model, None))
-    closed = [side for side, depth in ((IMAGE, image.depth), (TEXT, text.depth)) if not depth]
+    closed = TowerInfo("HFTextEncoder", 0, 0)
+    text = HUB_TEXT.get(foreign, closed) if foreign else TowerInfo.of(TextTower(model, None))
+    output_only = [side for side, depth in ((IMAGE, image.depth), (TEXT, text.depth)) if not depth]
     tags = tuple(open_clip.list_pretrained_tags_by_model(name))
     cached = tuple(tag for tag in tags if is_cached(open_clip.get_pretrained_cfg(name, tag)))
     joint = int(config["embed_dim"])
-    return ArchitectureInfo(name, TowerInfo.of(image), text, joint, tags, cached, methods_without(closed))
+    return ArchitectureInfo(name, TowerInfo.of(image), text, joint, tags, cached, methods_without(output_only))
 
 
 def methods_without(closed: Iterable[Side]) -> tuple[str, ...]:

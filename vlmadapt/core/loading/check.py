@@ -67,6 +67,6 @@ def _compare(name: str, side: str, found: Tensor, expected: Tensor) -> None:
     difference = float((found - expected).abs().max())
     if not difference <= 1e-3 * float(expected.abs().max()):
         raise BackboneError(
-            f"the {side} tower of '{name}', run block by block, does not give what open_clip gives (difference "
+            f"the {side} tower of '{name}', run block by block, does not give what the model itself gives (difference "
             f"{difference:.1e}); this kind of model is not supported."
         )

@@ -1,14 +1,11 @@
-"""Loading a backbone by name, through open_clip's factory."""
+"""Loading a backbone by name: open_clip's models, and checkpoints of `transformers`."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -18,7 +15,9 @@ from torch import nn
 from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import weights_sha256
+from vlmadapt.core.loading import transformers_checkpoint
 from vlmadapt.core.loading.check import check_towers
+from vlmadapt.core.loading.guard import as_backbone_errors, quiet
 from vlmadapt.core.loading.model_config import CONFIG, read_model_config
 from vlmadapt.core.loading.tag_settings import Checkpoint
 from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
@@ -36,14 +35,14 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
             `ARCHITECTURE:FILE`, with a local checkpoint (safetensors, or a file that `torch.load` reads with
             `weights_only=True`), whose preprocessing and activation are those that the architecture's tags agree on;
             `ARCHITECTURE:TAG:FILE`, with a local checkpoint that was trained like a tag;
-            a folder with `open_clip_config.json` and weights next to it;
-            `hf-hub:OWNER/NAME`.
+            a folder with `open_clip_config.json` and weights next to it, or `hf-hub:OWNER/NAME` for one of the Hub;
+            a folder with a checkpoint of `transformers` (CLIP, SigLIP, AltCLIP, Chinese-CLIP), or `hf:OWNER/NAME`.
         weights: required SHA-256 of the weights, see `Backbone.fingerprint`.
 
     Raises:
         BackboneError: the name, the tag or the file is unknown, the weights cannot be read or have another hash, the
             configuration has a setting that is not known to be harmless, or a tower run block by block does not
-            reproduce open_clip's forward.
+            reproduce the model's own forward.
         PluginError: the registered backbone is broken or ambiguous.
     """
     registered = registry.plugins(registry.BACKBONES)
@@ -51,6 +50,8 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
         return _from_folder(spec, _registered(spec), weights)
     if spec.startswith("hf-hub:"):
         return _from_hub(spec, weights)
+    if spec.startswith(transformers_checkpoint.HUB):
+        return _from_checkpoint(spec, transformers_checkpoint.download(spec), weights)
     if Path(spec).is_dir():
         return _from_folder(spec, Path(spec), weights)
     architecture, _, pretrained = spec.partition(":")
@@ -83,9 +84,10 @@ def untrained(architecture: str) -> Backbone:
     if architecture not in open_clip.list_models():
         raise BackboneError(shortened(unknown("architecture", architecture, open_clip.list_models())))
     require_transformers(architecture, open_clip.get_model_config(architecture) or {})
-    with torch.device("meta"), quiet():
-        model = open_clip.create_model(architecture, load_weights=False, device="meta")
-    return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
+    with as_backbone_errors(architecture), quiet():
+        with torch.device("meta"):
+            model = open_clip.create_model(architecture, load_weights=False, device="meta")
+        return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
 
 
 def require_transformers(spec: str, config: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -117,9 +119,23 @@ def _registered(name: str) -> Path:
 
 def _from_folder(name: str, folder: Path, weights: str | None) -> Backbone:
     if not (folder / CONFIG).is_file():
-        raise BackboneError(f"the folder '{folder}' holds no {CONFIG}; it is not a saved open_clip model.")
+        if transformers_checkpoint.is_checkpoint(folder):
+            return _from_checkpoint(name, folder, weights)
+        raise BackboneError(
+            f"the folder '{folder}' holds no {CONFIG} and no {transformers_checkpoint.CONFIG}; it is neither a saved "
+            "open_clip model nor a checkpoint of transformers."
+        )
     config = read_model_config(folder / CONFIG)
     return _create(name, f"local-dir:{folder}", None, weights, config, folder)
+
+
+def _from_checkpoint(spec: str, folder: Path, weights: str | None) -> Backbone:
+    with quiet():
+        model, tokenizer = transformers_checkpoint.load_checkpoint(spec, folder)
+        _check_weights(spec, model, weights)
+        backbone = Backbone(spec, model, tokenizer)
+    check_towers(backbone)
+    return backbone
 
 
 def _from_hub(spec: str, weights: str | None) -> Backbone:
@@ -144,7 +160,8 @@ def _create(
     """Build the model, verify its weights, and only then its tokenizer."""
     settings = checkpoint.settings(model_name) if checkpoint else {}
     require_transformers(spec, config or open_clip.get_model_config(model_name) or {}, folder)
-    with _as_backbone_errors(spec), quiet():
+    with as_backbone_errors(spec), quiet():
+        _refuse_code_of_text_tower(config or open_clip.get_model_config(model_name) or {})
         model = open_clip.create_model(
             model_name, pretrained=checkpoint and checkpoint.pretrained, require_pretrained=True, **settings
         )
@@ -152,6 +169,12 @@ def _create(
         backbone = Backbone(spec, model, _tokenizer(model_name, config or {}, folder))
     check_towers(backbone)
     return backbone
+
+
+def _refuse_code_of_text_tower(config: Mapping[str, Any]) -> None:
+    """Raise where a text tower of `transformers` is not one of its own; open_clip would ask whether to run its code."""
+    if name := config.get("text_cfg", {}).get("hf_model_name"):
+        import_module("transformers").AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
 def _check_weights(spec: str, model: nn.Module, expected: str | None) -> None:
@@ -168,34 +191,6 @@ def _tokenizer(model_name: str, config: Mapping[str, Any], folder: Path | None) 
     # Without this transformers asks on the terminal whether to run code that comes with a tokenizer.
     no_code = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
     return open_clip.get_tokenizer(model_name, **no_code)
-
-
-@contextmanager
-def _as_backbone_errors(spec: str) -> Iterator[None]:
-    try:
-        yield
-    except VlmadaptError:
-        raise
-    except UnpicklingError as error:
-        raise BackboneError(
-            f"the backbone '{spec}' cannot be loaded: its file is damaged or holds more than tensors, and unpickling "
-            "that may run any code; save its state dict alone, best as safetensors."
-        ) from error
-    except Exception as error:
-        raise BackboneError(f"the backbone '{spec}' cannot be loaded: {first_line(error)[:300]}") from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence open_clip's warnings: they concern training a model, not a frozen one."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
 
 
 def shortened(message: str) -> str:

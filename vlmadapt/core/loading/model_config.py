@@ -35,15 +35,10 @@ def read_model_config(path: Path) -> dict[str, Any]:
     Raises:
         BackboneError: the file is not such a configuration, or has a setting that must not be passed on.
     """
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            raise ValueError("no regular file of less than 1 MiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        config = content["model_cfg"]
-        if not isinstance(config, dict) or not isinstance(config["text_cfg"], dict):
-            raise TypeError("'model_cfg' does not describe a model")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BackboneError(f"'{path}' cannot be read: {type(error).__name__}: {error}.") from error
+    content = read_json(path)
+    config = content.get("model_cfg")
+    if not isinstance(config, dict) or not isinstance(config.get("text_cfg"), dict):
+        raise BackboneError(f"'{path}' cannot be read: 'model_cfg' does not describe a model.")
     _refuse_code(content, path)
     _refuse_unknown(config, MODEL_KEYS, path)
     for name, kind in TOWER_CONFIGS.items():
@@ -53,8 +48,25 @@ def read_model_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of less than 1 MiB.
+
+    Raises:
+        BackboneError: the file holds none.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            raise ValueError("no regular file of less than 1 MiB")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("no object in it")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise BackboneError(f"'{path}' cannot be read: {type(error).__name__}: {error}.") from error
+    return content
+
+
 def _refuse_code(content: Any, path: Path) -> None:
-    for key in _keys(content):
+    for key in all_keys(content):
         if "trust_remote_code" in key.lower():
             raise BackboneError(
                 f"'{path}' asks to run code that comes with the model (`{key}`); vlmadapt never does. Use a model of "
@@ -70,7 +82,7 @@ def _refuse_unknown(config: Any, known: Iterable[str], path: Path) -> None:
             raise BackboneError(f"'{path}': {unknown('setting', str(key)[:60], known)}")
 
 
-def _keys(content: Any) -> Iterator[str]:
+def all_keys(content: Any) -> Iterator[str]:
     """Every key of nested JSON."""
     waiting = [content]
     while waiting:

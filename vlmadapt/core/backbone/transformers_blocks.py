@@ -1,0 +1,120 @@
+"""Views of blocks of the package `transformers`: CLIP's and SigLIP's, BERT's and RoBERTa's, M2M-100's.
+
+The package is not imported here: a block that comes from it is recognised by the name of its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlmadapt.core.backbone.block_parts import BlockParts
+
+
+class SeparateMaps(BlockParts):
+    """Query, key and value as three linear maps."""
+
+    maps: tuple[nn.Module, nn.Module, nn.Module]
+
+    def query(self, x: Tensor) -> Tensor:
+        return self.maps[0](x)
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.maps[1](x), self.maps[2](x)
+
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.query(x), *self.key_value(x)
+
+
+class ClipLayer(SeparateMaps):
+    """`CLIPEncoderLayer` and its like: pre-norm."""
+
+    def __init__(self, block: Any):
+        attention = block.self_attn
+        self._block = self.module = block
+        self._attention = attention
+        self.maps = attention.q_proj, attention.k_proj, attention.v_proj
+        self.heads: int = attention.num_heads
+        self.norms: tuple[nn.Module, nn.Module] = (block.layer_norm1, block.layer_norm2)
+
+    def norm1(self, x: Tensor) -> Tensor:
+        return self.norms[0](x)
+
+    def output(self, x: Tensor) -> Tensor:
+        return self._attention.out_proj(x)
+
+    def norm2(self, x: Tensor) -> Tensor:
+        return self.norms[1](x)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return self._block.mlp(x)
+
+
+class M2M100Layer(ClipLayer):
+    """`M2M100EncoderLayer` (NLLB): pre-norm, with the MLP's maps on the block itself."""
+
+    def __init__(self, block: Any):
+        attention = block.self_attn
+        self._block = self.module = block
+        self._attention = attention
+        self.maps = attention.q_proj, attention.k_proj, attention.v_proj
+        self.heads = attention.num_heads
+        self.norms = (block.self_attn_layer_norm, block.final_layer_norm)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return self._block.fc2(self._block.activation_fn(self._block.fc1(x)))
+
+
+class BertLayer(SeparateMaps):
+    """`BertLayer` and its like: post-norm."""
+
+    post_norm = True
+
+    def __init__(self, block: Any):
+        attention = block.attention.self
+        self._block = self.module = block
+        self._attention = block.attention
+        self.maps = attention.query, attention.key, attention.value
+        self.heads: int = attention.num_attention_heads
+        self.norms: tuple[nn.Module, nn.Module] = (block.attention.output.LayerNorm, block.output.LayerNorm)
+
+    def norm1(self, x: Tensor) -> Tensor:
+        return x
+
+    def output(self, x: Tensor) -> Tensor:
+        return self._attention.output.dense(x)
+
+    def post_norm1(self, x: Tensor) -> Tensor:
+        return self.norms[0](x)
+
+    def norm2(self, x: Tensor) -> Tensor:
+        return x
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return self._block.output.dense(self._block.intermediate(x))
+
+    def post_norm2(self, x: Tensor) -> Tensor:
+        return self.norms[1](x)
+
+
+VIEWS: dict[str, Callable[[Any], BlockParts]] = {
+    "CLIPEncoderLayer": ClipLayer,
+    "SiglipEncoderLayer": ClipLayer,
+    "AltCLIPEncoderLayer": ClipLayer,
+    "ChineseCLIPVisionLayer": ClipLayer,
+    "M2M100EncoderLayer": M2M100Layer,
+    "BertLayer": BertLayer,
+    "RobertaLayer": BertLayer,
+    "XLMRobertaLayer": BertLayer,
+    "AltRobertaLayer": BertLayer,
+    "ChineseCLIPTextLayer": BertLayer,
+}
+"""By the name of the block's class."""
+
+
+def transformers_view(block: nn.Module) -> BlockParts | None:
+    """The view of a block of `transformers`, or None where it is not one of those above."""
+    view = VIEWS.get(type(block).__name__)
+    return view(block) if view is not None and type(block).__module__.startswith("transformers.") else None

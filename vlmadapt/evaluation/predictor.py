@@ -1,0 +1,314 @@
+"""Predict images: decoded in threads while the batch before is classified, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vlmadapt.core.classifier import Classifier
+from vlmadapt.data.generators import DrawFrom
+from vlmadapt.data.image_input import ImageInput, as_rgb, is_one_image
+from vlmadapt.data.images import decoders
+from vlmadapt.data.loader import derived_seed
+from vlmadapt.data.transforms import test_transform
+from vlmadapt.errors import DataError, VlmadaptError
+from vlmadapt.evaluation.calibration import Calibration, Certainty, certainty, probabilities
+from vlmadapt.evaluation.stream import continue_stream, save_stream
+from vlmadapt.roles import SEEN, Role
+
+BATCH = 64
+NONE = "none of these"
+"""What an image is called that no class is certain enough for."""
+
+Best = list[tuple[str, float]]
+"""Names of classes and their probabilities, best first."""
+Array = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The certainty that an image must reach for a class to be named."""
+
+    value: float
+    by: Certainty = "probability"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answer for one image.
+
+    Attributes:
+        image: the image as it was given.
+        best: best classes.
+        rejected: True if the image was below the threshold.
+    """
+
+    image: ImageInput
+    best: Best
+    rejected: bool = False
+
+    @property
+    def name(self) -> str:
+        """The best class, or `NONE`."""
+        return NONE if self.rejected else self.best[0][0]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that cannot be read, and why."""
+
+    image: ImageInput
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images of a batch that could be read, their pixels (B, 3, H, W), and those that could not be read."""
+
+    images: list[ImageInput]
+    pixels: Tensor
+    broken: list[Broken]
+
+
+class Predictor:
+    """A classifier bound to a list of classes.
+
+    For a method with `streams` all images that it is given are one stream.
+
+    Attributes:
+        classifier: the method on its backbone.
+        classes: class names to choose from.
+        role: role of these classes, given to the inference router.
+        calibration: temperature and thresholds from validation images; None for a run without these, and for other
+            classes than those trained on, because scores of other classes have another spread.
+    """
+
+    def __init__(
+        self, classifier: Classifier, classes: Sequence[str], role: Role, calibration: Calibration | None = None
+    ):
+        if not classes:
+            raise DataError("there are no classes to choose from.")
+        self.classifier = classifier
+        self.classes = tuple(classes)
+        self.role = role
+        self.calibration = calibration if role is SEEN and set(classes) == set(self._trained) else None
+        self._transform = test_transform(classifier.backbone.preprocess_config, classifier.method.test_views)
+        self._seen = 0
+        classifier.start_stream(self.classes, role)
+
+    def continue_stream(self, path: Path) -> None:
+        """Continue the stream whose state is in a file.
+
+        Raises:
+            VlmadaptError: answers do not depend on earlier images, or the file cannot be used.
+        """
+        self._refuse_stateless()
+        self._seen = continue_stream(path, self.classifier, self.classes, self.role)
+
+    def save_stream(self, path: Path) -> None:
+        """Write the state of the stream of all images so far, for `continue_stream`.
+
+        Raises:
+            VlmadaptError: answers do not depend on earlier images.
+        """
+        self._refuse_stateless()
+        save_stream(path, self.classifier, self.classes, self.role, self._seen)
+
+    def _refuse_stateless(self) -> None:
+        if not self.classifier.method.streams:
+            name = type(self.classifier.method).__name__
+            raise VlmadaptError(f"{name} answers for each image on its own; there is no stream to continue or to save.")
+
+    @property
+    def classes_(self) -> Array:
+        """Class names (classes,) in the order of `predict_proba`, as scikit-learn calls them."""
+        return np.array(self.classes)
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str
+        self, images: ImageInput, top: int = 5, *, raw: bool = False
+    ) -> Best: ...
+    @overload
+    def predict(self, images: Iterable[ImageInput], top: int = 5, *, raw: bool = False) -> Iterator[Best]: ...
+
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], top: int = 5, *, raw: bool = False
+    ) -> Best | Iterator[Best]:
+        """The `top` classes with their probabilities, best first: of one image, or of each of several, one by one.
+
+        Args:
+            images: one image or an iterable of images: paths, PIL images, arrays (H, W, 3) or tensors (3, H, W) of
+                uint8, see `vlmadapt.data.image_input.as_rgb`.
+            top: number of classes.
+            raw: probabilities without the temperature.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if is_one_image(images):
+            return next(self._best([images], top, raw))  # type: ignore[list-item]
+        return self._best(images, top, raw)  # type: ignore[arg-type]
+
+    def predict_proba(self, images: ImageInput | Iterable[ImageInput], *, raw: bool = False) -> Array:
+        """Probabilities (N, classes) in the order of `classes_`; arguments and errors are those of `predict`."""
+        found = [self.probabilities(batch.pixels, raw) for batch in self._readable(images)]
+        return torch.cat([torch.empty(0, len(self.classes), dtype=torch.float64), *found]).numpy()
+
+    def probabilities(self, pixels: Tensor, raw: bool = False) -> Tensor:
+        """Probabilities (B, classes) of images (B, 3, H, W) that the backbone's test transform has prepared."""
+        return self._probabilities(self._scores(pixels), raw)
+
+    def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Array:
+        """Unit features (N, joint) of the adapted image tower; for arguments and errors see `predict`."""
+        found = [self.classifier.embed_images(batch.pixels, self.classes).cpu() for batch in self._readable(images)]
+        return torch.cat([torch.empty(0, self.classifier.backbone.image.joint), *found]).numpy()
+
+    def embed_texts(self, names: str | Sequence[str] | None = None) -> Array:
+        """Unit features (N, joint) of class names in the method's prompt, by default of `classes_`.
+
+        Raises:
+            DataError: the method has no such features: its prompts depend on the image, or are several.
+        """
+        wanted = self.classes if names is None else (names,) if isinstance(names, str) else names
+        return self.classifier.embed_texts(wanted).cpu().numpy()
+
+    def threshold(self, share: float, by: Certainty = "probability") -> Threshold:
+        """The threshold that a share (0 to 1) of the validation images is below.
+
+        Raises:
+            DataError: there is no calibration.
+        """
+        if self.calibration is None:
+            raise DataError(
+                "no threshold can be chosen: the run has no validation images of exactly these classes; give a "
+                "probability yourself with --reject_below."
+            )
+        return Threshold(self.calibration.threshold(share, by), by)
+
+    def answers(
+        self,
+        images: Iterable[ImageInput],
+        top: int = 5,
+        *,
+        raw: bool = False,
+        reject: Threshold | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Prediction | Broken]:
+        """An answer for each image, one by one; within a batch, those that cannot be read come last.
+
+        Args:
+            images: see `predict`.
+            top: number of classes of each answer.
+            raw: probabilities without the temperature.
+            reject: threshold below which no class is named.
+            workers: threads that decode; None for what suits the machine.
+        """
+        top = min(top, len(self.classes))
+        for batch in self._batches(images, workers):
+            if batch.images:
+                scores = self._scores(batch.pixels)
+                best = self._probabilities(scores, raw).topk(top, dim=-1)
+                rejected = self._rejected(scores, reject)
+                for image, values, labels, below in zip(
+                    batch.images, best.values.tolist(), best.indices.tolist(), rejected, strict=True
+                ):
+                    named = [(self.classes[label], value) for label, value in zip(labels, values, strict=True)]
+                    yield Prediction(image, named, below)
+            yield from batch.broken
+
+    @property
+    def _trained(self) -> Sequence[str]:
+        return self.classifier.method.trained_classes
+
+    @property
+    def _temperature(self) -> float:
+        return self.calibration.temperature if self.calibration else 1.0
+
+    def _best(self, images: Iterable[ImageInput], top: int, raw: bool) -> Iterator[Best]:
+        for answer in self.answers(images, top, raw=raw):
+            if isinstance(answer, Broken):
+                raise DataError(answer.reason)
+            yield answer.best
+
+    def _readable(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[_Batch]:
+        every: Any = [images] if is_one_image(images) else images
+        for batch in self._batches(every):
+            if batch.broken:
+                raise DataError(batch.broken[0].reason)
+            yield batch
+
+    def _scores(self, pixels: Tensor) -> Tensor:
+        return self.classifier.scores(pixels, self.classes, self.role).cpu()
+
+    def _probabilities(self, scores: Tensor, raw: bool) -> Tensor:
+        return probabilities(scores, 1.0 if raw else self._temperature)
+
+    def _rejected(self, scores: Tensor, reject: Threshold | None) -> list[bool]:
+        if reject is None:
+            return [False] * len(scores)
+        below: list[bool] = (certainty(scores, reject.by, self._temperature) < reject.value).tolist()
+        return below
+
+    def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:
+        """Decoded batches, the next one being decoded while the caller works on one, if other cores are free for that.
+
+        Threads of torch wait for each other actively, which takes the cores from threads that decode. So where torch
+        computes on several cores, all cores decode a batch, and then all of them compute.
+        """
+        threads = torch.get_num_threads()
+        ahead = 0 if self.classifier.device.type == "cpu" and threads > 1 else 1
+        with decoders(workers, initializer=_use_one_core) as pool:
+            waiting: deque[list[tuple[ImageInput, Future[Tensor]]]] = deque()
+            for some in _cut(images, max(BATCH // self.classifier.method.test_views, 1)):
+                for image in some:
+                    if isinstance(image, Image.Image):
+                        image.load()  # here, because the same image may come twice and its file can be read by one only
+                waiting.append(
+                    [(image, pool.submit(self._load, image, self._seen + i)) for i, image in enumerate(some)]
+                )
+                self._seen += len(some)
+                if len(waiting) > ahead:
+                    yield self._finished(waiting.popleft(), threads)
+            while waiting:
+                yield self._finished(waiting.popleft(), threads)
+
+    def _load(self, image: ImageInput, place: int) -> Tensor:
+        with DrawFrom(torch.Generator().manual_seed(derived_seed(0, 0, place))):  # for random views
+            return self._transform(as_rgb(image))
+
+    def _finished(self, loading: list[tuple[ImageInput, Future[Tensor]]], threads: int) -> _Batch:
+        images: list[ImageInput] = []
+        pixels: list[Tensor] = []
+        broken: list[Broken] = []
+        for image, future in loading:
+            try:
+                pixels.append(future.result())
+            except DataError as error:
+                broken.append(Broken(image, str(error)))
+            else:
+                images.append(image)
+        torch.set_num_threads(threads)  # parts of that setting are the process's, and `_use_one_core` has changed them
+        stacked = torch.stack(pixels).to(self.classifier.device) if pixels else torch.empty(0)
+        return _Batch(images, stacked, broken)
+
+
+def _use_one_core() -> None:
+    """Let torch's operations in this thread use this thread alone: as many others decode as there are cores."""
+    torch.set_num_threads(1)
+
+
+def _cut(images: Iterable[T], size: int) -> Iterator[list[T]]:
+    source = iter(images)
+    while some := list(islice(source, size)):
+        yield some
