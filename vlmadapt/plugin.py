@@ -53,12 +53,21 @@ if TYPE_CHECKING:
         teacher,
     )
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
-    from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
+    from vlmadapt.core.parts import (
+        LowRank,
+        TrainedCopy,
+        clone_linear,
+        cosine_distance,
+        random_tokens,
+        tokens_from_text,
+        zero_based,
+    )
     from vlmadapt.core.recipe import Recipe
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
     from vlmadapt.core.transport import sinkhorn
+    from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
     from vlmadapt.data.dataset import Dataset, Example
     from vlmadapt.data.describing import random_descriptors, with_descriptor
@@ -121,6 +130,7 @@ _MODULES = {
     ),
     "vlmadapt.core.parts": (
         "LowRank",
+        "TrainedCopy",
         "clone_linear",
         "cosine_distance",
         "random_tokens",
@@ -145,6 +155,10 @@ _MODULES = {
         "readable",
     ),
     "vlmadapt.core.transport": ("sinkhorn",),
+    "vlmadapt.core.wrapper": (
+        "Wrapper",
+        "WrapperConfig",
+    ),
     "vlmadapt.data.cache": ("cache_dir",),
     "vlmadapt.data.dataset": (
         "Dataset",
@@ -237,8 +251,11 @@ __all__ = [
     "TextTower",
     "TokenizedTexts",
     "Tokenizer",
+    "TrainedCopy",
     "Trainer",
     "VlmadaptError",
+    "Wrapper",
+    "WrapperConfig",
     "adapt",
     "assign",
     "cache_dir",

@@ -165,6 +165,7 @@ class Run:
                 method, output = self.variant(name)
                 method.eval()
                 x = self.forward(method, classes, images)
+                method.stream_start(x.names, role)
                 routed = name in ("output", *self.official.routed)
                 ours = output(method, x) if output else method.route(x, role) if routed else x.logits()
                 group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"

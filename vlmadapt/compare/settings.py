@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe
-from vlmadapt.core.build import method_class
+from vlmadapt.core.build import MethodSpec
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
@@ -160,7 +160,7 @@ def run_specs(settings: CompareSettings) -> Iterator[RunSpec]:
 def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> RunSpec:
     own = {path: Path(path) for path in settings.method_configs if method_name(Path(path)) == method}
     recipe = MethodSettings.read(own) if own else find_recipe(method, settings.recipe, data, settings.protocol, shots)
-    published = make_recipe(method_class(method).recipe, recipe.train)
+    published = make_recipe(MethodSpec.make(method, recipe.options).recipe, recipe.train)
     changes = _common_changes(published, settings.train)
     run = FitSettings(
         method=method,

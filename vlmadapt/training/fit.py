@@ -24,13 +24,14 @@ from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.load import is_registered
 from vlmadapt.data.loader import AnyTransform, TrainBatches
-from vlmadapt.data.splits import Splits, manifest
+from vlmadapt.data.splits import ClassGroup, Splits, manifest
 from vlmadapt.data.transforms import Views, train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
 from vlmadapt.evaluation.calibration import calibrate
 from vlmadapt.evaluation.predict import predictor_of
 from vlmadapt.evaluation.predictor import Predictor
+from vlmadapt.evaluation.stream import save_stream
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
@@ -234,10 +235,15 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
     Raises:
         VlmadaptError: a class name is longer than the context, or the method cannot score these classes.
     """
-    blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
+    method = classifier.method
+    views = () if method.test_views == 1 else (method.test_views,)
+    blank = torch.zeros(1, *views, 3, *classifier.backbone.image.size, device=classifier.device)
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()} if method.streams else None
     for group in splits.groups:
         described = classifier if group.templates is None else classifier.with_templates(group.templates)
         described.scores(blank, group.classes, group.role)
+    if before is not None:  # this was a stream
+        method.load_state_dict(before)
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
@@ -377,8 +383,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         texts = [template.text for template in classifier.templates]
         described = classifier.descriptions
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts, described)
-    zero_shot = job.settings.zero_shot
-    predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
+    predictions = [_predicted(job, group) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, predictions)}
     calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
     log_test(session.accelerator, numbers, progress.epoch)
@@ -390,6 +395,16 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         numbers = run.write_result(numbers)
     session.accelerator.wait_for_everyone()
     return FitResult(run.folder, numbers, classifier)
+
+
+def _predicted(job: _Job, group: ClassGroup) -> Predictions:
+    """Predictions of a group of classes; the state in which a stream ends is saved."""
+    settings, classifier = job.settings, job.classifier
+    found = predict_group(classifier, group, job.session, zero_shot=settings.zero_shot, seed=settings.seed)
+    if job.owner is not None and classifier.method.streams:
+        path = job.run.folder / "streams" / f"{group.name.replace('/', '-')}.safetensors"
+        save_stream(path, classifier, group.classes, group.role, len(group.examples))
+    return found
 
 
 def _identity(job: _Job) -> dict[str, Any]:
