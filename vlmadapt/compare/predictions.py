@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Correct = dict[str, "NDArray[np.float64]"]
-"""By tested group, the fraction of seeds that classified each test image correctly, (images,)."""
+"""By tested group (images,), 1 where an image was classified correctly, else 0."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +69,9 @@ def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
     return GroupPredictions(tested["name"], tuple(tested["classes"]), images, labels, predicted, confidence)
 
 
-def read_correct(entries: Sequence[Entry]) -> Correct:
-    """Correctness averaged over runs that differ only in their seed; empty if a run did not save its predictions."""
-    import numpy as np
-
-    runs = [_correct(entry) for entry in entries if entry.result() is not None]
-    if not runs or any(not run or _sizes(run) != _sizes(runs[0]) for run in runs):
-        return {}
-    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
-
-
-def _correct(entry: Entry) -> Correct:
+def read_correct(entry: Entry) -> Correct:
+    """By tested group (images,), 1 where a run classified an image correctly; empty without saved predictions."""
     import numpy as np
 
     groups = read_predictions(Run(entry.folder))
     return {group.name: (np.array(group.predicted) == np.array(group.labels)).astype(float) for group in groups}
-
-
-def _sizes(correct: Correct) -> dict[str, int]:
-    return {name: len(values) for name, values in correct.items()}

@@ -4,28 +4,108 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vlmadapt.compare.leave_one_out import Ranking
 from vlmadapt.compare.settings import shots_text
-from vlmadapt.compare.statistics import NEEDS_SCIPY, Statistics
+from vlmadapt.compare.statistics import NEEDS_SCIPY, Interval, Statistics
+from vlmadapt.compare.variance import MOST_SEEDS, MOST_SETS, POWER, Advice, VarianceSplit
 from vlmadapt.evaluation.titles import short_title
+from vlmadapt.text import first_few
+
+LIKELY = 0.05
+"""Smallest probability of being best that is named."""
 
 
 def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
-    """One sentence for each interval, test and refusal; single data sets only if there are no intervals over all."""
+    """One sentence for each interval, ranking, test and refusal; the broadest intervals alone."""
     if statistics is None:
         yield NEEDS_SCIPY
         return
     for found in statistics:
-        metric = short_title(found.metric)
         prefix = f"{shots_text(found.shots)}: " if len(statistics) > 1 else ""
-        for interval in found.datasets or found.images:
-            yield (
-                f"{prefix}{interval.method} - {found.reference}: {metric} {interval.difference:+.2f} "
-                f"[{interval.low:+.2f}, {interval.high:+.2f}], 95 % bootstrap over {interval.over}"
-            )
-        if found.ranks:
-            ordered = sorted(found.ranks.items(), key=lambda pair: pair[1])
-            yield f"{prefix}average ranks: {', '.join(f'{name} {rank:.2f}' for name, rank in ordered)}"
-        if found.p_values:
-            pairs = ", ".join(f"{name} {p:.3g}" for name, p in found.p_values.items())
-            yield f"{prefix}Wilcoxon against {found.reference}, p after Holm-Bonferroni: {pairs}"
-        yield from (f"{prefix}{refusal}" for refusal in found.refusals)
+        yield from (f"{prefix}{line}" for line in _lines(found))
+
+
+def _lines(found: Statistics) -> Iterator[str]:
+    yield from (_interval(found, interval) for interval in found.datasets or found.fixed or found.images)
+    yield from _best(found)
+    yield from _left_out(found.rankings)
+    yield from (line for split in found.variances if (line := _variance(split, found.seeds)))
+    if found.ranks:
+        ordered = sorted(found.ranks.items(), key=lambda pair: pair[1])
+        yield f"average ranks: {', '.join(f'{name} {rank:.2f}' for name, rank in ordered)}"
+    if found.p_values:
+        pairs = ", ".join(f"{name} {p:.3g}" for name, p in found.p_values.items())
+        yield f"Wilcoxon against {found.reference}, p after Holm-Bonferroni: {pairs}"
+    yield from found.refusals
+    differences = {split.method: split.difference for split in found.variances}
+    yield from (_advice(advice, found, differences[advice.method]) for advice in found.advice)
+
+
+def _interval(found: Statistics, interval: Interval) -> str:
+    return (
+        f"{interval.method} - {found.reference}: {short_title(found.metric)} {interval.difference:+.2f} "
+        f"[{interval.low:+.2f}, {interval.high:+.2f}], 95 % bootstrap over {interval.over}"
+    )
+
+
+def _best(found: Statistics) -> Iterator[str]:
+    """The methods that may be the best ones."""
+    likely = sorted((found.best or {}).items(), key=lambda pair: -pair[1])
+    named = [f"{name} {100 * p:.0f} %" for name, p in likely if p >= LIKELY]
+    if named:
+        where = "on data sets like these" if found.datasets else "on these data sets alone"
+        yield f"probability of the best average {where}: {', '.join(named)}"
+
+
+def _left_out(rankings: Sequence[Ranking]) -> Iterator[str]:
+    """Whether one data set decides which method is best, and the pairs whose order one data set turns."""
+    if not rankings:
+        return
+    whole, *others = rankings
+    turned = [ranking for ranking in others if ranking.best != whole.best]
+    for ranking in turned:
+        yield (
+            f"{ranking.without} decides: without it {ranking.best} has the best average "
+            f"({ranking.scores[ranking.best]:.2f}, {whole.best} {ranking.scores[whole.best]:.2f}); with it "
+            f"{whole.best} has ({whole.scores[whole.best]:.2f}, {ranking.best} {whole.scores[ranking.best]:.2f})."
+        )
+    if not turned:
+        yield f"{whole.best} has the best average whichever data set is left out."
+    pairs: dict[tuple[str, str], list[str]] = {}
+    for ranking in others:
+        for pair in ranking.turned:
+            pairs.setdefault(pair, []).append(ranking.without)
+    if pairs:
+        named = first_few([f"{b} above {a} ({', '.join(sets)})" for (a, b), sets in pairs.items()])
+        yield f"orders that hold only with a single data set: {named}"
+
+
+def _variance(split: VarianceSplit, seeds: int) -> str:
+    shares = split.shares(seeds)
+    if len(shares) < 2:
+        return ""
+    parts = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    return f"uncertainty of the difference of {split.method}: {parts}"
+
+
+def _advice(advice: Advice, found: Statistics, difference: float) -> str:
+    """What would decide an undecided comparison."""
+    ways = []
+    if advice.sets:
+        ways.append(f"{advice.sets} more data set{'s' * (advice.sets > 1)} with {_seeds(found.seeds)}")
+    if advice.seeds:
+        ways.append(f"{_seeds(advice.seeds)} more on these data sets")
+    scope = "" if advice.general else " on these data sets"
+    start = f"{advice.method} against {found.reference}{scope}: undecided"
+    if not ways:
+        limits = f"{MOST_SETS} data sets" if advice.general else f"{MOST_SEEDS} seeds"
+        return f"{start}; a difference of {difference:+.2f} would not show even with {limits}."
+    alone = "" if advice.seeds else ", more seeds alone would not"
+    return (
+        f"{start}; if the difference is {difference:+.2f}, {' or '.join(ways)} would show it with {100 * POWER:.0f} % "
+        f"probability{alone}."
+    )
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
