@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from vlmadapt.compare.aggregate import HARMONIC, ResultRow
 from vlmadapt.compare.index import weights_of
-from vlmadapt.compare.published import broken_plugins, match
+from vlmadapt.compare.leaks import leak_notes
+from vlmadapt.compare.published import broken_plugins, match, reruns
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
 from vlmadapt.compare.tables import FLAW
@@ -95,6 +96,9 @@ def _published(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[st
     found = [(row, numbers) for row in rows if (numbers := match(row, comparison))]
     yield from broken_plugins()
     yield from dict.fromkeys(f"Published: {numbers.source}." for _, numbers in found)
+    again = [rerun for row in rows for rerun in reruns(row, comparison)]
+    yield from dict.fromkeys(f"Rerun by {rerun.rerun_by}: {rerun.source}." for rerun in again)
+    yield from leak_notes(comparison)
     for row, numbers in found:
         for name, expected in numbers.flaws.items():
             yield (

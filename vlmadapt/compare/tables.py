@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlmadapt.compare.aggregate import ResultRow
-from vlmadapt.compare.published import Published, match
+from vlmadapt.compare.leaks import marks
+from vlmadapt.compare.published import Published, match, reruns
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
 from vlmadapt.evaluation.titles import short_title
@@ -45,12 +46,18 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
     title = f"{comparison.protocol} on {name}, {comparison.backbone}, {shots_text(shots)}"
     published = [match(row, comparison) for row in rows]
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
-    columns: list[tuple[str, list[str], frozenset[int]]] = [("method", [row.method for row in rows], frozenset())]
+    again = [reruns(row, comparison) for row in rows]
+    names = [f"{row.method} {marks(comparison, row.method)}".strip() for row in rows]
+    columns: list[tuple[str, list[str], frozenset[int]]] = [("method", names, frozenset())]
     for metric in metrics:
         columns.append((short_title(metric), [_accuracy(row, metric) for row in rows], _best(rows, metric)))
         if any(p and metric in p.values for p in published):
             texts = [_published(row, metric, p) for row, p in zip(rows, published, strict=True)]
             columns.append((f"published {short_title(metric)} (difference)", texts, frozenset()))
+        if any(metric in found.values for of_row in again for found in of_row):
+            columns.append(
+                (f"reruns {short_title(metric)}", [_reruns(of_row, metric) for of_row in again], frozenset())
+            )
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
     headings = tuple(heading for heading, _, _ in columns)
@@ -80,6 +87,11 @@ def _published(row: ResultRow, metric: str, published: Published | None) -> str:
     mark = FLAW if metric in published.flaws else ""
     ours = f" ({row.accuracy[metric].mean - value:+.2f})" if metric in row.accuracy else ""
     return f"{value:.2f}{mark}{ours}"
+
+
+def _reruns(found: Sequence[Published], metric: str) -> str:
+    """Values of all reruns, in the order in which the notes name them."""
+    return ", ".join(f"{rerun.values[metric]:.2f}" for rerun in found if metric in rerun.values)
 
 
 def _best(rows: Sequence[ResultRow], metric: str) -> frozenset[int]:
