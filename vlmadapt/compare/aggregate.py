@@ -43,6 +43,7 @@ class ResultRow:
         step_seconds: seconds per training step; None without training.
         memory: peak memory in bytes, the largest of the runs.
         images_per_second: test images per second, of runs that did not test the frozen backbone at the same time.
+        device: device that the costs were measured on; several names if the runs had different ones.
         errors: messages of the runs that failed.
     """
 
@@ -55,6 +56,7 @@ class ResultRow:
     step_seconds: float | None = None
     memory: int | None = None
     images_per_second: float | None = None
+    device: str = ""
     errors: tuple[str, ...] = field(default=())
 
 
@@ -94,6 +96,7 @@ def _row(comparison: Comparison, method: str, data: str, shots: int) -> ResultRo
         step_seconds=mean(steps) if steps else None,
         memory=max(r["peak_memory_bytes"] for r in found),
         images_per_second=mean(alone) if alone else None,
+        device=" / ".join(dict.fromkeys(entry.device() for entry in entries if entry.seed in results)),
         errors=errors,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.leaks import leak_notes
 from vlmadapt.compare.published import match, reruns
+from vlmadapt.compare.quality import Quality
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.tables import Table
 
@@ -69,6 +70,20 @@ def as_json(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[s
     return {**kind, "rows": found, "leaks": leak_notes(comparison), "notes": list(notes)}
 
 
+def quality_json(found: Sequence[Quality]) -> list[dict[str, Any]]:
+    """Calibration, selective accuracy and worst classes, for programs."""
+    return [
+        {
+            "method": quality.method,
+            "data": quality.data,
+            "shots": quality.shots,
+            "values": {" ".join(key).strip(): asdict(value) for key, value in quality.values.items()},
+            "worst": {role: {"class": name, "accuracy": value} for role, (name, value) in quality.worst.items()},
+        }
+        for quality in found
+    ]
+
+
 def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dict[str, Any]:
     published = match(row, comparison)
     line: dict[str, Any] = {
@@ -89,7 +104,7 @@ def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dic
         line[f"{metric}_published"] = value
         line[f"{metric}_reruns"] = " ".join(f"{number:.2f}" for number in again)
         line[f"{metric}_difference"] = None if ours is None or value is None else round(ours.mean - value, 4)
-    costs = ("parameters", "step_seconds", "memory", "images_per_second")
+    costs = ("parameters", "step_seconds", "memory", "images_per_second", "device")
     return line | {name: getattr(row, name) for name in costs} | {"recipe": comparison.recipe}
 
 

@@ -69,14 +69,14 @@ def _weights(comparison: Comparison) -> Iterator[str]:
 
 
 def _versions(comparison: Comparison) -> Iterator[str]:
-    found = [Run(entry.folder).environment() for entry in comparison.entries if entry.result()]
+    found = [(Run(entry.folder).environment(), entry.device()) for entry in comparison.entries if entry.result()]
     kinds = dict.fromkeys(
         ", ".join([
             *(f"{name} {e['libraries'].get(name, 'unknown')}" for name in NAMED),
             f"Python {e['python']}",
-            e["gpu"] or f"CPU, {e['threads']} thread{'s' * (e['threads'] > 1)}",
+            device,
         ])
-        for e in found
+        for e, device in found
     )  # fmt: skip
     yield from (f"Versions: {kind}." for kind in kinds)
     if len(kinds) > 1:

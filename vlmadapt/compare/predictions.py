@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.roles import SEEN, UNKNOWN
 from vlmadapt.runs.run import ANSWERS, DATA, Run
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class GroupPredictions:
 
     Attributes:
         name: name of the group.
+        role: role of its classes, 'seen', 'unseen' or 'unknown'.
         classes: class names.
+        knows: for each class, whether the run was trained on it.
         images: files of the test images, relative to the folder of the data.
         labels: index of the correct class of each image.
         predicted: index of the predicted class of each image.
@@ -31,7 +34,9 @@ class GroupPredictions:
     """
 
     name: str
+    role: str
     classes: tuple[str, ...]
+    knows: tuple[bool, ...]
     images: tuple[str, ...]
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
@@ -47,15 +52,19 @@ def read_predictions(run: Run) -> list[GroupPredictions]:
     kept = run.answers()
     if kept is None:
         return []
-    tested = {group["name"]: group for group in run.manifest()["test"]}
+    manifest = run.manifest()
+    tested = {group["name"]: group for group in manifest["test"]}
+    trained = frozenset(manifest["classes"])
     try:
-        return [_group(tested[answers["name"]], answers) for answers in kept]
+        return [_group(tested[answers["name"]], answers, trained) for answers in kept]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise VlmadaptError(f"'{run.folder / ANSWERS}' does not fit {DATA}; the run cannot be used.") from error
 
 
-def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
+def _group(tested: dict[str, Any], answers: dict[str, Any], trained: frozenset[str]) -> GroupPredictions:
     """Images and labels of a group with their predictions.
+
+    A class is known by its role, and in a group of both kinds by its name.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: they do not fit.
@@ -66,7 +75,9 @@ def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
         raise ValueError("numbers of images and answers differ")
     if not all(0 <= index < len(tested["classes"]) for index in (*labels, *predicted)):
         raise IndexError("a class index is out of range")
-    return GroupPredictions(tested["name"], tuple(tested["classes"]), images, labels, predicted, confidence)
+    role, classes = tested["role"], tuple(tested["classes"])
+    knows = tuple(name in trained if role == UNKNOWN else role == SEEN for name in classes)
+    return GroupPredictions(tested["name"], role, classes, knows, images, labels, predicted, confidence)
 
 
 def read_correct(entry: Entry) -> Correct:

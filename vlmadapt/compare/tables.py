@@ -32,6 +32,16 @@ class Table:
     best: tuple[frozenset[int], ...]
 
 
+Column = tuple[str, list[str], frozenset[int]]
+"""Heading, a text for each row, and the best rows."""
+
+
+def table_of(title: str, columns: Sequence[Column]) -> Table:
+    """A table from its columns."""
+    lines = tuple(zip(*(texts for _, texts, _ in columns), strict=True))
+    return Table(title, tuple(heading for heading, _, _ in columns), lines, tuple(best for _, _, best in columns))
+
+
 def make_tables(comparison: Comparison, rows: Sequence[ResultRow]) -> list[Table]:
     """A table for each data set and number of shots."""
     kinds = dict.fromkeys((row.data, row.shots) for row in rows)
@@ -48,7 +58,7 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     again = [reruns(row, comparison) for row in rows]
     names = [f"{row.method} {marks(comparison, row.method)}".strip() for row in rows]
-    columns: list[tuple[str, list[str], frozenset[int]]] = [("method", names, frozenset())]
+    columns: list[Column] = [("method", names, frozenset())]
     for metric in metrics:
         columns.append((short_title(metric), [_accuracy(row, metric) for row in rows], _best(rows, metric)))
         if any(p and metric in p.values for p in published):
@@ -60,17 +70,22 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
             )
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
-    headings = tuple(heading for heading, _, _ in columns)
-    lines = tuple(zip(*(texts for _, texts, _ in columns), strict=True))
-    return Table(title, headings, lines, tuple(best for _, _, best in columns))
+    return table_of(title, columns)
 
 
 def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
+    """Cost columns; headings name the device, and if there are several, a column does."""
+    devices = list(dict.fromkeys(row.device for row in rows if row.device))
+    on = f" ({devices[0]})" if len(devices) == 1 else ""
     return [
         ("trainable", ["" if row.parameters is None else f"{row.parameters:,}" for row in rows]),
-        ("ms / step", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
-        ("peak GiB", ["" if row.memory is None else f"{row.memory / 2**30:.2f}" for row in rows]),
-        ("test img / s", ["" if row.images_per_second is None else f"{row.images_per_second:.0f}" for row in rows]),
+        (f"ms / step{on}", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
+        (f"peak GiB{on}", ["" if row.memory is None else f"{row.memory / 2**30:.2f}" for row in rows]),
+        (
+            f"test img / s{on}",
+            ["" if row.images_per_second is None else f"{row.images_per_second:.0f}" for row in rows],
+        ),
+        *([("device", [row.device for row in rows])] if len(devices) > 1 else []),
         ("seeds", [str(len(row.seeds)) + (f" ({len(row.errors)} failed)" if row.errors else "") for row in rows]),
     ]
 
