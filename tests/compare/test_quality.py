@@ -57,7 +57,7 @@ def test_qualities_of_a_comparison(tmp_path: Path) -> None:
         for i in range(fake.CLASSES[2:].index(name), 40, 2)
     ]
     assert accuracy == pytest.approx(100 * np.mean(right))
-    (table,) = make_results(made).quality
+    (table,) = make_results(made).quality_tables
     assert table.columns[:3] == ("method", "ECE, seen", "ECE, unseen") and table.best[1] == {1}
 
 

@@ -11,7 +11,7 @@ from vlmadapt.compare.aggregate import ResultRow, make_rows
 from vlmadapt.compare.index import RunIndex, SplitHashes, State, state
 from vlmadapt.compare.launch import Job, run_all
 from vlmadapt.compare.notes import make_notes
-from vlmadapt.compare.quality import qualities
+from vlmadapt.compare.quality import Quality, qualities
 from vlmadapt.compare.quality_tables import NOTE as QUALITY_NOTE
 from vlmadapt.compare.quality_tables import quality_tables
 from vlmadapt.compare.record import Comparison, Entry
@@ -52,14 +52,16 @@ class Results:
         tables: the same as tables of text.
         notes: notes below every table.
         statistics: statistics for each number of shots; None without scipy.
-        quality: tables of calibration, selective accuracy and worst classes.
+        quality: calibration, selective accuracy and worst classes.
+        quality_tables: the same as tables of text.
     """
 
     rows: list[ResultRow]
     tables: list[Table]
     notes: list[str]
     statistics: list[Statistics] | None
-    quality: list[Table]
+    quality: list[Quality]
+    quality_tables: list[Table]
 
 
 def plan(settings: CompareSettings) -> list[PlannedRun]:
@@ -141,20 +143,20 @@ def make_results(comparison: Comparison) -> Results:
         found = [statistics(comparison, rows, shots) for shots in comparison.shots]
     except ImportError:
         found = None
-    quality = quality_tables(comparison, qualities(comparison))
+    quality = qualities(comparison)
     notes = [*make_notes(comparison, rows), *([QUALITY_NOTE] if quality else [])]
-    return Results(rows, make_tables(comparison, rows), notes, found, quality)
+    return Results(rows, make_tables(comparison, rows), notes, found, quality, quality_tables(comparison, quality))
 
 
 def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
     """Write `table.csv`, `.md`, `.tex` and `.json`."""
-    rows, tables, notes = results.rows, [*results.tables, *results.quality], results.notes
+    rows, tables, notes = results.rows, [*results.tables, *results.quality_tables], results.notes
     write_text(folder / "table.csv", formats.csv_table(comparison, rows, notes))
     write_text(folder / "table.md", formats.markdown(tables, notes))
     write_text(folder / "table.tex", formats.latex(tables, notes))
     found = None if results.statistics is None else [s.to_json() for s in results.statistics]
     content = {**formats.as_json(comparison, rows, notes), "statistics": found}
-    write_json(folder / "table.json", {**content, "quality": formats.quality_json(qualities(comparison))})
+    write_json(folder / "table.json", {**content, "quality": formats.quality_json(results.quality)})
 
 
 def _record(

@@ -74,18 +74,13 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
 
 
 def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
-    """Cost columns; headings name the device, and if there are several, a column does."""
-    devices = list(dict.fromkeys(row.device for row in rows if row.device))
-    on = f" ({devices[0]})" if len(devices) == 1 else ""
+    """Costs and the device that they were measured on."""
     return [
         ("trainable", ["" if row.parameters is None else f"{row.parameters:,}" for row in rows]),
-        (f"ms / step{on}", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
-        (f"peak GiB{on}", ["" if row.memory is None else f"{row.memory / 2**30:.2f}" for row in rows]),
-        (
-            f"test img / s{on}",
-            ["" if row.images_per_second is None else f"{row.images_per_second:.0f}" for row in rows],
-        ),
-        *([("device", [row.device for row in rows])] if len(devices) > 1 else []),
+        ("ms / step", ["" if row.step_seconds is None else f"{1000 * row.step_seconds:.0f}" for row in rows]),
+        ("peak GiB", ["" if row.memory is None else f"{row.memory / 2**30:.2f}" for row in rows]),
+        ("test img / s", ["" if row.images_per_second is None else f"{row.images_per_second:.0f}" for row in rows]),
+        ("device", [row.device for row in rows]),
         ("seeds", [str(len(row.seeds)) + (f" ({len(row.errors)} failed)" if row.errors else "") for row in rows]),
     ]
 

@@ -19,7 +19,7 @@ from vlmadapt.compare.tables import Table
 def show(results: Results, where: str) -> None:
     """Print tables, statistics, notes, and where they are written."""
     out = console()
-    for table in (*results.tables, *results.quality):
+    for table in (*results.tables, *results.quality_tables):
         out.print(_rich(table))
     for line in statistics_lines(results.statistics):
         out.print(line, soft_wrap=True)
