@@ -17,6 +17,7 @@ from vlmadapt.compare.quality_tables import quality_tables
 from vlmadapt.compare.record import Comparison, Entry
 from vlmadapt.compare.settings import CompareSettings, RunSpec, run_specs
 from vlmadapt.compare.statistics import Statistics, statistics
+from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tables import Table, make_tables
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.errors import DataError
@@ -150,7 +151,8 @@ def make_results(comparison: Comparison) -> Results:
 
 def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
     """Write `table.csv`, `.md`, `.tex` and `.json`."""
-    rows, tables, notes = results.rows, [*results.tables, *results.quality_tables], results.notes
+    rows, notes = results.rows, results.notes
+    tables = [*results.tables, *statistics_tables(results.statistics), *results.quality_tables]
     write_text(folder / "table.csv", formats.csv_table(comparison, rows, notes))
     write_text(folder / "table.md", formats.markdown(tables, notes))
     write_text(folder / "table.tex", formats.latex(tables, notes))

@@ -11,9 +11,9 @@ from vlmadapt.compare.tables import Column, Table, table_of
 
 NOTE = (
     "More than accuracy, in percent. ECE: expected calibration error, 15 bins; Brier: squared error of the predicted "
-    "class's probability; accuracy at 80 %: on the most confident images; AUROC: confidence on images of classes trained "
-    "on against others, each among the classes it was tested with; worst class: over all seeds. Several groups of a role "
-    "are averaged."
+    "class's probability; accuracy at 80 %: on the most confident images; AUROC: confidence on images of classes that "
+    "were trained on against others, each among the classes it was tested with; worst class: over all seeds. Several "
+    "groups of a role are averaged."
 )
 LOWER_IS_BETTER = ("ECE", "Brier")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from vlmadapt.compare.leave_one_out import Ranking
 from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Interval, Statistics
-from vlmadapt.compare.variance import MOST_SEEDS, MOST_SETS, POWER, Advice, VarianceSplit
+from vlmadapt.compare.variance import MOST_SEEDS, MOST_SETS, POWER, Advice
 from vlmadapt.evaluation.titles import short_title
 from vlmadapt.text import first_few
 
@@ -29,7 +29,7 @@ def _lines(found: Statistics) -> Iterator[str]:
     yield from (_interval(found, interval) for interval in found.datasets or found.fixed or found.images)
     yield from _best(found)
     yield from _left_out(found.rankings)
-    yield from (line for split in found.variances if (line := _variance(split, found.seeds)))
+    yield from _uncertainty(found)
     if found.ranks:
         ordered = sorted(found.ranks.items(), key=lambda pair: pair[1])
         yield f"average ranks: {', '.join(f'{name} {rank:.2f}' for name, rank in ordered)}"
@@ -80,12 +80,16 @@ def _left_out(rankings: Sequence[Ranking]) -> Iterator[str]:
         yield f"orders that hold only with a single data set: {named}"
 
 
-def _variance(split: VarianceSplit, seeds: int) -> str:
-    shares = split.shares(seeds)
-    if len(shares) < 2:
-        return ""
-    parts = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-    return f"uncertainty of the difference of {split.method}: {parts}"
+def _uncertainty(found: Statistics) -> Iterator[str]:
+    """The source of most of the uncertainty, over all differences."""
+    shares = [share for split in found.variances if len(share := split.shares(found.seeds)) > 1]
+    if not shares:
+        return
+    largest = max(shares[0], key=lambda source: sum(share[source] for share in shares))
+    parts = sorted(100 * share[largest] for share in shares)
+    low, high = f"{parts[0]:.0f}", f"{parts[-1]:.0f}"
+    part = low if low == high else f"{low} to {high}"
+    yield f"most of the uncertainty comes from {largest}: {part} % of the variance"
 
 
 def _advice(advice: Advice, found: Statistics, difference: float) -> str:

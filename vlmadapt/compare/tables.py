@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.leaks import marks
@@ -24,12 +24,14 @@ class Table:
         columns: headings; the first is the method.
         rows: a text for each column.
         best: for each column, the rows with the best accuracy; empty for columns without accuracies.
+        whole: whether it is about all data sets.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: tuple[frozenset[int], ...]
+    whole: bool = False
 
 
 Column = tuple[str, list[str], frozenset[int]]
@@ -70,7 +72,7 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequ
             )
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
-    return table_of(title, columns)
+    return replace(table_of(title, columns), whole=len(data) == len(comparison.data))
 
 
 def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
