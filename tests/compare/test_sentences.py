@@ -31,8 +31,8 @@ def test_sentences_say_what_decides_and_what_would() -> None:
         "most of the uncertainty comes from data sets: 67 % of the variance",
         "a against mmrl: undecided; if the difference is +0.13, 14 more data sets with 3 seeds would show it with 80 % "
         "probability, more seeds alone would not.",
-        "b against mmrl on these data sets: undecided; if the difference is +0.50, 2 seeds more on these data sets would "
-        "show it with 80 % probability.",
+        "b against mmrl on these data sets: undecided; if the difference is +0.50, 2 seeds more on these data sets "
+        "would show it with 80 % probability.",
         "b against mmrl: undecided; a difference of +0.50 would not show even with 500 data sets.",
     ]
 
