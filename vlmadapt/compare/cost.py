@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlmadapt.compare.compare import PlannedRun
 from vlmadapt.compare.index import State
+from vlmadapt.compare.plan import PlannedRun
 from vlmadapt.runs.run import Run
 
 

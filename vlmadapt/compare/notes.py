@@ -47,7 +47,8 @@ def _splits(comparison: Comparison) -> Iterator[str]:
         hashes = {}
         for entry in comparison.entries:
             result = entry.result() if entry.data == data else None
-            if result:
+            drawn = {"seed": entry.seed, "shots": entry.shots}  # others where one run stands for all
+            if result and all(result.get(name, value) == value for name, value in drawn.items()):
                 hashes[f"{shots_text(entry.shots)} seed {entry.seed}"] = result["data_sha256"][:12]
         if hashes:
             said = ", ".join(f"{what} {mark}" for what, mark in hashes.items())

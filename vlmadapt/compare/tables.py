@@ -83,8 +83,14 @@ def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:
         ("peak GiB", ["" if row.memory is None else f"{row.memory / 2**30:.2f}" for row in rows]),
         ("test img / s", ["" if row.images_per_second is None else f"{row.images_per_second:.0f}" for row in rows]),
         ("device", [row.device for row in rows]),
-        ("seeds", [str(len(row.seeds)) + (f" ({len(row.errors)} failed)" if row.errors else "") for row in rows]),
+        ("seeds", [_seeds(row) for row in rows]),
     ]
+
+
+def _seeds(row: ResultRow) -> str:
+    """Number of seeds, and whether runs failed or one stands for all."""
+    failed = f" ({len(row.errors)} failed)" if row.errors else ""
+    return "any" if row.runs < len(row.seeds) else f"{len(row.seeds)}{failed}"
 
 
 def _accuracy(row: ResultRow, metric: str) -> str:

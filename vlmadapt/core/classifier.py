@@ -88,7 +88,7 @@ class Classifier:
         self._engine.clear()
 
     @torch.inference_mode()
-    def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
+    def scores(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
         """The inference router's scores (B, classes) for classes of a role, in inference mode, without gradients.
 
         A method that knows only the classes it was trained on scores those in its own order; the columns are then put
@@ -100,12 +100,14 @@ class Classifier:
         return self.route(images, names, role)
 
     @torch.inference_mode()
-    def scores_and_zero_shot(self, images: Tensor, names: Sequence[str], role: Role) -> tuple[Tensor, Tensor]:
+    def scores_and_zero_shot(
+        self, images: Tensor | FrozenImages, names: Sequence[str], role: Role
+    ) -> tuple[Tensor, Tensor]:
         """`scores`, and the logits (B, classes) of the frozen backbone with the data set's templates.
 
         Both share the blocks of the image tower below the first that the method touches.
         """
-        frozen = FrozenImages(images)
+        frozen = images if isinstance(images, FrozenImages) else FrozenImages(images)
         scores = self.route(frozen, names, role)
         fwd = self.forward(frozen, names)
         text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none

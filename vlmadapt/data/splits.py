@@ -59,6 +59,11 @@ class Splits:
     groups: tuple[ClassGroup, ...]
     underfull: dict[str, int]
 
+    def examples(self) -> tuple[Example, ...]:
+        """Every image that is trained on, validated on or tested, once."""
+        used = (*self.train, *self.val, *(e for group in self.groups for e in group.examples))
+        return tuple({e.path: e for e in used}.values())
+
 
 def make_splits(
     dataset: Dataset,

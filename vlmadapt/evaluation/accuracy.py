@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlmadapt.core.captured_scores import scorer
+from vlmadapt.core.captured_scores import Scorer, scorer
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch, eval_batches
@@ -143,6 +144,9 @@ def predict_group(
             touches once more.
     """
     began = time.perf_counter()
+    shared = session.shared if classifier.encodes_images_once else None
+    key = ("test", id(classifier.backbone), tuple(example.path for example in group.examples))
+    kept_seconds = shared.seconds(key) if shared else 0.0
     if group.templates is not None:
         classifier = classifier.with_templates(group.templates)
     accelerator = session.accelerator
@@ -154,16 +158,31 @@ def predict_group(
         accelerator.num_processes,
         session.workers,
     )
+    fed = Feed(classifier.device)(batches)
+    if shared is not None:
+        fed = shared.encoded(key, lambda: _encoded(classifier, batches))
     with session.reporter.bar(f"testing {group.name}", len(group.examples)):
-        found = _predict_all(classifier, group, batches, session, zero_shot)
+        found = _predict_all(classifier, group, fed, session, zero_shot, encoded=shared is not None)
     # Each image is predicted by one process; its columns are zero in all others.
     predicted, confidence, frozen = accelerator.reduce(found.to(accelerator.device), "sum").cpu()
-    seconds = time.perf_counter() - began
+    seconds = kept_seconds + time.perf_counter() - began
     return Predictions(group, predicted.long(), confidence, seconds, frozen.long() if zero_shot else None)
 
 
+def _encoded(classifier: Classifier, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches after the image tower, see `Classifier.encode`."""
+    for batch in Feed(classifier.device)(batches):
+        yield batch._replace(images=classifier.encode(batch.images)) if len(batch.indices) else batch
+
+
 def _predict_all(
-    classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session, zero_shot: bool
+    classifier: Classifier,
+    group: ClassGroup,
+    batches: Iterable[Batch],
+    session: Session,
+    zero_shot: bool,
+    *,
+    encoded: bool,
 ) -> Tensor:
     """Class index, confidence and zero-shot class index (3, images) of this process's images, zero for all others.
 
@@ -175,8 +194,8 @@ def _predict_all(
     found: list[Tensor] = []
     places: list[Tensor] = []
     with classifier.unchanged():
-        score = scorer(classifier, group.classes, group.role, zero_shot=zero_shot)
-        for batch in Feed(classifier.device)(batches):
+        score = _scorer(classifier, group, zero_shot, encoded)
+        for batch in batches:
             if len(batch.indices):
                 found.append(_predicted(score(batch.images), len(group.classes)))
                 places.append(batch.indices)
@@ -200,6 +219,16 @@ def _predicted(scores: Tensor, classes: int) -> Tensor:
     own, zero_shot = scores[:, :classes], scores[:, -classes:]
     confidence = own.softmax(dim=-1).amax(dim=-1)
     return torch.stack((own.argmax(dim=-1).double(), confidence.double(), zero_shot.argmax(dim=-1).double()))
+
+
+def _scorer(classifier: Classifier, group: ClassGroup, zero_shot: bool, encoded: bool) -> Scorer:
+    """Scores of a group's classes for images, or for what the image tower gave for them."""
+    classes, role = group.classes, group.role
+    if not encoded:
+        return scorer(classifier, classes, role, zero_shot=zero_shot)
+    if zero_shot:
+        return lambda out: torch.cat(classifier.scores_and_zero_shot(FrozenImages.of_output(out), classes, role), dim=1)
+    return lambda out: classifier.scores(FrozenImages.of_output(out), classes, role)
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:

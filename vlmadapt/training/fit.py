@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from vlmadapt.core.adapter import read_config, save_adapter
 from vlmadapt.core.backbone import Backbone
@@ -33,11 +32,11 @@ from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
 from vlmadapt.runs.lock import Ownership, exclusive
 from vlmadapt.runs.memory import peak_memory
-from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.resumption import resumed_settings
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.runs.shared import Shared
 from vlmadapt.text import first_few
 from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
@@ -82,7 +81,11 @@ class _Job:
 
 
 def fit(
-    settings: FitSettings, *, resume: Path | str | None = None, changes: Mapping[str, Any] | None = None
+    settings: FitSettings,
+    *,
+    resume: Path | str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    shared: Shared | None = None,
 ) -> FitResult:
     """Train a method and test it.
 
@@ -92,6 +95,7 @@ def fit(
         settings: settings of the run; ignored with `resume`, which uses those of the run folder.
         resume: a run folder to continue, to the same final numbers as an uninterrupted run.
         changes: settings that a resumed run gets, see `vlmadapt.runs.resumption`.
+        shared: what runs of this process share, so that later ones are faster; results are the same without it.
 
     Raises:
         VlmadaptError: anything the user can fix, before any work is done where possible.
@@ -99,15 +103,15 @@ def fit(
     """
     with _ONE_AT_A_TIME:
         if resume is None:
-            return _fit(settings.resolved(), None)
+            return _fit(settings.resolved(), None, shared)
         folder = Path(resume)
-        return _fit(resumed_settings(Run.open(folder), changes or {}), folder)
+        return _fit(resumed_settings(Run.open(folder), changes or {}), folder, shared)
 
 
-def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
+def _fit(settings: FitSettings, resume: Path | None, shared: Shared | None) -> FitResult:
     folder = resume or Path(settings.out or "run")
     check_trackers(settings.tracker_names)
-    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking")
+    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking", shared)
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
         job = _start(settings, session, run, owner, resumed=resume is not None)
@@ -121,15 +125,15 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         run.check_method()
         for note in run.place_notes():
             session.reporter.say(note)
-    splits, inputs = _data(settings, run if resumed else None, session.reporter)
-    classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
+    splits, inputs = _data(settings, run if resumed else None, session)
+    classifier = _classifier(settings, splits, inputs.data.templates, session)
     if resumed:
         _check_backbone(run, classifier.backbone)
     if settings.select == "best":
         recipe = settings.recipe
         trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
         check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
-    support = SupportSet(classifier, splits, settings, session.reporter)
+    support = SupportSet(classifier, splits, settings, session.reporter, session.shared)
     if not run.state.is_file():
         with torch.no_grad():
             classifier.method.prepare(support)
@@ -143,13 +147,16 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
     return _Job(session, settings, run, owner, inputs, splits, classifier, support)
 
 
-def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, Inputs]:
+def _data(settings: FitSettings, run: Run | None, session: Session) -> tuple[Splits, Inputs]:
     """Splits with every image checked, and the inputs they were made from.
 
     Raises:
         VlmadaptError: the data of a resumed run have changed.
     """
-    inputs, splits = checked_splits(Inputs.read(settings), reporter)
+    reporter, shared = session.reporter, session.shared
+    inputs, splits = checked_splits(Inputs.read(settings), reporter, shared.readable if shared else ())
+    if shared is not None:
+        shared.readable.update(example.path for example in splits.examples())
     for note in inputs.notes:
         reporter.say(note)
     if splits.underfull:
@@ -160,16 +167,26 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
     return splits, inputs
 
 
-def _classifier(
-    settings: FitSettings, splits: Splits, templates: Sequence[str], accelerator: Accelerator
-) -> Classifier:
+def _backbone(settings: FitSettings, session: Session, precision: torch.dtype | None) -> Backbone:
+    """The backbone on this process's device, with its weights in a reduced precision; shared between runs."""
+
+    def load() -> Backbone:
+        backbone = load_backbone(settings.backbone).to(session.accelerator.device)
+        if precision is not None:
+            backbone.hold_weights_in(precision)
+        if settings.compile:
+            backbone.compile_blocks()
+        return backbone
+
+    if session.shared is None:
+        return load()
+    return session.shared.backbone((settings.backbone, precision, settings.compile), load)
+
+
+def _classifier(settings: FitSettings, splits: Splits, templates: Sequence[str], session: Session) -> Classifier:
     """The method on its backbone, with start values drawn from the seed."""
-    backbone = load_backbone(settings.backbone).to(accelerator.device)
-    precision = fast_precision(settings.recipe.precision, accelerator.device)
-    if precision is not None:
-        backbone.hold_weights_in(precision)
-    if settings.compile:
-        backbone.compile_blocks()
+    precision = fast_precision(settings.recipe.precision, session.accelerator.device)
+    backbone = _backbone(settings, session, precision)
     torch.manual_seed(settings.seed)
     method = settings.spec.build(backbone, Task(splits.classes, tuple(templates)))
     if not method.answers_unseen and any(group.role != SEEN for group in splits.groups):

@@ -8,9 +8,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from vlmadapt.cli.tables.console import console
-from vlmadapt.compare.compare import PlannedRun, Results
+from vlmadapt.compare.compare import Results
 from vlmadapt.compare.cost import costs
 from vlmadapt.compare.index import State
+from vlmadapt.compare.plan import PlannedRun
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import data_name
 from vlmadapt.compare.tables import Table
