@@ -19,7 +19,12 @@ FOUND = Statistics(
     variances=(VarianceSplit("a", 0.13, 4.0, 3.0, 1.0), VarianceSplit("b", 0.5, 0.0, 0.0, 0.0)),
     seeds=3,
     best={"a": 0.52, "b": 0.47, "mmrl": 0.01},
-    advice=(Advice("a", True, 14, None), Advice("b", False, None, 2), Advice("b", True, None, None)),
+    advice=(
+        Advice("a", True, 14, None),
+        Advice("b", False, None, 2),
+        Advice("a", True, None, None),
+        Advice("b", True, None, None),
+    ),
 )
 
 
@@ -30,10 +35,10 @@ def test_sentences_say_what_decides_and_what_would() -> None:
         "orders that hold only with a single data set: a above b (eurosat)",
         "most of the uncertainty comes from data sets: 67 % of the variance",
         "a against mmrl: undecided; if the difference is +0.13, 14 more data sets with 3 seeds would show it with 80 % "
-        "probability, more seeds alone would not.",
-        "b against mmrl on these data sets: undecided; if the difference is +0.50, 2 seeds more on these data sets "
+        "probability; more seeds alone would not.",
+        "b against mmrl on these data sets alone: undecided; if the difference is +0.50, 2 more seeds on these data sets "
         "would show it with 80 % probability.",
-        "b against mmrl: undecided; a difference of +0.50 would not show even with 500 data sets.",
+        "a, b against mmrl: undecided; differences as small as these would not show with 500 data sets.",
     ]
 
 

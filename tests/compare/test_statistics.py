@@ -125,7 +125,7 @@ def test_an_undecided_comparison_says_what_would_decide_it(tmp_path: Path) -> No
     assert advice.general and advice.sets and advice.seeds is None
     lines = list(statistics_lines([found]))
     assert any(f"{advice.sets} more data sets with 3 seeds would show it with 80 %" in line for line in lines)
-    assert any(line.endswith("probability, more seeds alone would not.") for line in lines)
+    assert any(line.endswith("probability; more seeds alone would not.") for line in lines)
 
 
 def test_ranks_are_averaged_over_data_sets_and_ties_share_theirs(tmp_path: Path) -> None:

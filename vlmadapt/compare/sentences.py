@@ -9,7 +9,7 @@ from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Interval, Statistics
 from vlmadapt.compare.variance import MOST_SEEDS, MOST_SETS, POWER, Advice
 from vlmadapt.evaluation.titles import short_title
-from vlmadapt.text import first_few
+from vlmadapt.text import counted, first_few
 
 LIKELY = 0.05
 """Smallest probability of being best that is named."""
@@ -37,8 +37,7 @@ def _lines(found: Statistics) -> Iterator[str]:
         pairs = ", ".join(f"{name} {p:.3g}" for name, p in found.p_values.items())
         yield f"Wilcoxon against {found.reference}, p after Holm-Bonferroni: {pairs}"
     yield from found.refusals
-    differences = {split.method: split.difference for split in found.variances}
-    yield from (_advice(advice, found, differences[advice.method]) for advice in found.advice)
+    yield from _advice(found)
 
 
 def _interval(found: Statistics, interval: Interval) -> str:
@@ -92,24 +91,30 @@ def _uncertainty(found: Statistics) -> Iterator[str]:
     yield f"most of the uncertainty comes from {largest}: {part} % of the variance"
 
 
-def _advice(advice: Advice, found: Statistics, difference: float) -> str:
-    """What would decide an undecided comparison."""
-    ways = []
-    if advice.sets:
-        ways.append(f"{advice.sets} more data set{'s' * (advice.sets > 1)} with {_seeds(found.seeds)}")
-    if advice.seeds:
-        ways.append(f"{_seeds(advice.seeds)} more on these data sets")
-    scope = "" if advice.general else " on these data sets"
-    start = f"{advice.method} against {found.reference}{scope}: undecided"
-    if not ways:
-        limits = f"{MOST_SETS} data sets" if advice.general else f"{MOST_SEEDS} seeds"
-        return f"{start}; a difference of {difference:+.2f} would not show even with {limits}."
-    alone = "" if advice.seeds else ", more seeds alone would not"
-    return (
-        f"{start}; if the difference is {difference:+.2f}, {' or '.join(ways)} would show it with {100 * POWER:.0f} % "
-        f"probability{alone}."
-    )
+def _advice(found: Statistics) -> Iterator[str]:
+    """What would decide the comparisons that are undecided; those that nothing would decide in one sentence."""
+    differences = {split.method: split.difference for split in found.variances}
+    for advice in found.advice:
+        ways = []
+        if advice.sets:
+            ways.append(f"{counted(advice.sets, 'more data set')} with {counted(found.seeds, 'seed')}")
+        if advice.seeds:
+            ways.append(f"{counted(advice.seeds, 'more seed')} on these data sets")
+        if ways:
+            alone = "" if advice.seeds else "; more seeds alone would not"
+            yield (
+                f"{advice.method} against {found.reference}{_scope(advice)}: undecided; if the difference is "
+                f"{differences[advice.method]:+.2f}, {' or '.join(ways)} would show it with {100 * POWER:.0f} % "
+                f"probability{alone}."
+            )
+    hopeless = [advice for advice in found.advice if not (advice.sets or advice.seeds)]
+    if hopeless:
+        limit = f"{MOST_SETS} data sets" if hopeless[0].general else f"{MOST_SEEDS} seeds"
+        yield (
+            f"{', '.join(advice.method for advice in hopeless)} against {found.reference}{_scope(hopeless[0])}: "
+            f"undecided; differences as small as these would not show with {limit}."
+        )
 
 
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"
+def _scope(advice: Advice) -> str:
+    return "" if advice.general else " on these data sets alone"
