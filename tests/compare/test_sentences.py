@@ -36,8 +36,8 @@ def test_sentences_say_what_decides_and_what_would() -> None:
         "most of the uncertainty comes from data sets: 67 % of the variance",
         "a against mmrl: undecided; if the difference is +0.13, 14 more data sets with 3 seeds would show it with 80 % "
         "probability; more seeds alone would not.",
-        "b against mmrl on these data sets alone: undecided; if the difference is +0.50, 2 more seeds on these data sets "
-        "would show it with 80 % probability.",
+        "b against mmrl on these data sets alone: undecided; if the difference is +0.50, 2 more seeds on these data "
+        "sets would show it with 80 % probability.",
         "a, b against mmrl: undecided; differences as small as these would not show with 500 data sets.",
     ]
 
