@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """Compare methods: every method on every data set with every seed, each an ordinary run. Finished runs
 are reused, interrupted ones are resumed, and one that fails does not stop the others. Lists are separated by commas."""
 
-NOT_SETTINGS = ("config", "jobs", "launcher", "launcher_options", "dry_run", "print_commands")
+NOT_SETTINGS = ("config", "jobs", "launcher", "launcher_options", "dry_run", "measure", "print_commands")
 """Options that say how to run, and not what."""
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ def run(arguments: list[str]) -> None:
         "--launcher_options", type=dict[str, Any], default={}, help="for example --launcher_options.slurm_partition gpu"
     )
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="list the runs without starting them")
+    parser.add_argument("--measure", action="store_true", help="like --dry_run, after a few steps of each kind of run")
     parser.add_argument("--print_commands", action="store_true", help="write the jobs' command lines, and start none")
     content, others = take_config(arguments)
     given = parse(parser, others, content)
@@ -47,13 +49,17 @@ def run(arguments: list[str]) -> None:
         raise VlmadaptError("no methods given; write --methods NAME,NAME; `vlmadapt methods` lists them.")
     from vlmadapt.cli.tables.compare import show, show_plan
     from vlmadapt.compare.compare import compare, prepare
+    from vlmadapt.compare.cost import measure
     from vlmadapt.compare.plan import plan
 
     settings = _settings(given)
     if given.jobs < 1:
         raise VlmadaptError(f"--jobs is {given.jobs}; run at least one at a time.")
-    if given.dry_run:
-        show_plan(plan(settings))
+    if given.dry_run or given.measure:
+        planned = plan(settings)
+        if given.measure:
+            measure(planned, settings.folder, lambda text: print(text, file=sys.stderr))
+        show_plan(planned, settings.folder, given.jobs)
         return
     if given.print_commands:
         print(*prepare(settings, given.jobs), sep="\n")

@@ -10,6 +10,7 @@ from typing import Any
 from vlmadapt import registry
 from vlmadapt.compare import formats
 from vlmadapt.compare.aggregate import ResultRow, make_rows
+from vlmadapt.compare.cost import longest_first
 from vlmadapt.compare.job import Job, Launcher, outcome, was_tried
 from vlmadapt.compare.notes import make_notes
 from vlmadapt.compare.plan import PlannedRun, make_jobs, missing, plan, request
@@ -133,7 +134,10 @@ class _Comparing:
         left = self._waiting
         request(left)
         while left:
-            if not launch(make_jobs(left, self._jobs), self._jobs, self._ended, options):
+            jobs = make_jobs(left, self._jobs)
+            if self._jobs > 1:  # one at a time, seed by seed, so that an interrupted comparison has all methods
+                jobs = longest_first(jobs, self._planned, self._settings.folder)
+            if not launch(jobs, self._jobs, self._ended, options):
                 return False
             untried = [run for run in left if run.folder not in self._errors]
             if len(untried) == len(left):

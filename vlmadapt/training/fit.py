@@ -67,7 +67,7 @@ class FitResult:
 
 
 @dataclass(frozen=True)
-class _Job:
+class FitJob:
     """State shared by the parts of a fit."""
 
     session: Session
@@ -114,12 +114,12 @@ def _fit(settings: FitSettings, resume: Path | None, shared: Shared | None) -> F
     session = Session.join(settings.workers, settings.tracker_names, folder / "tracking", shared)
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
-        job = _start(settings, session, run, owner, resumed=resume is not None)
+        job = start(settings, session, run, owner, resumed=resume is not None)
         with tracking(session.accelerator, settings):
             return _finish(job, _train(job))
 
 
-def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> _Job:
+def start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> FitJob:
     """Read everything, build and prepare the method, and start the run folder."""
     if resumed:
         run.check_method()
@@ -131,8 +131,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         _check_backbone(run, classifier.backbone)
     if settings.select == "best":
         recipe = settings.recipe
-        trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
-        check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
+        trained = trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
+        check_selectable(settings.method, inputs.data.name, trains=trained, validation=len(splits.val))
     support = SupportSet(classifier, splits, settings, session.reporter, session.shared)
     if not run.state.is_file():
         with torch.no_grad():
@@ -144,7 +144,7 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         if not resumed:
             run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
-    return _Job(session, settings, run, owner, inputs, splits, classifier, support)
+    return FitJob(session, settings, run, owner, inputs, splits, classifier, support)
 
 
 def _data(settings: FitSettings, run: Run | None, session: Session) -> tuple[Splits, Inputs]:
@@ -224,22 +224,22 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
-    advice = settings.recipe.warmup_advice if _trains(classifier.method) else ""
+    advice = settings.recipe.warmup_advice if trains(classifier.method) else ""
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
         f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.length}{advice}"
     )
 
 
-def _trains(method: Method) -> bool:
+def trains(method: Method) -> bool:
     """Whether steps change the method; a parameter that is empty counts, because a saved state may set its size."""
     return any(parameter.requires_grad for parameter in method.parameters())
 
 
-def _train(job: _Job) -> TrainingProgress:
+def _train(job: FitJob) -> TrainingProgress:
     """Train a prepared method, from its saved state if there is one, and call `finish`."""
     method = job.classifier.method
-    if _trains(method):
+    if trains(method):
         progress = _run_loop(job)
     else:
         _keep_changes(job)
@@ -249,14 +249,14 @@ def _train(job: _Job) -> TrainingProgress:
     return progress
 
 
-def _keep_changes(job: _Job) -> None:
+def _keep_changes(job: FitJob) -> None:
     """Write changed settings of a resumed run, once nothing is left that could refuse them."""
     if job.owner is not None:
         job.owner.check()
         job.run.restart(job.settings)
 
 
-def _run_loop(job: _Job) -> TrainingProgress:
+def _run_loop(job: FitJob) -> TrainingProgress:
     """Run the training loop.
 
     Raises:
@@ -266,7 +266,7 @@ def _run_loop(job: _Job) -> TrainingProgress:
     data = manifest(job.splits)["sha256"]
     identity = run_identity(job.settings, data, job.classifier.backbone.identity())
     checkpoints = Checkpoints(job.run, job.owner, identity)
-    loop = _loop(job, checkpoints)
+    loop = training_loop(job, checkpoints)
     checkpoints.restore(loop)
     _keep_changes(job)
     epochs, steps = loop.recipe.epochs, len(loop.batches)
@@ -285,7 +285,7 @@ def _run_loop(job: _Job) -> TrainingProgress:
     return progress
 
 
-def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
+def training_loop(job: FitJob, checkpoints: Checkpoints) -> TrainingLoop:
     """The training loop of a run: its batches, recipe and trainer."""
     settings, classifier, recipe = job.settings, job.classifier, job.settings.recipe
     trainer = StepTrainer(classifier.method, recipe, job.session.accelerator)
@@ -300,7 +300,7 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     )
 
 
-def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
+def _batches(job: FitJob, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
     augment = DeviceAugment if settings.augment == "device" else train_transform
@@ -316,7 +316,7 @@ def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
     )
 
 
-def _encoded_batches(job: _Job, trainer: StepTrainer) -> EncodedBatches:
+def _encoded_batches(job: FitJob, trainer: StepTrainer) -> EncodedBatches:
     """The same batches as the output of the image tower, computed once for each view."""
     support, settings = job.support, job.settings
     return EncodedBatches(
@@ -347,7 +347,7 @@ def _advice(run: Run) -> Iterator[None]:
         ) from error
 
 
-def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
+def _finish(job: FitJob, progress: TrainingProgress) -> FitResult:
     """Save the adapter, test it, and write the results."""
     session, run, classifier = job.session, job.run, job.classifier
     if job.owner is not None:
@@ -367,7 +367,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     return FitResult(run.folder, numbers, classifier)
 
 
-def _identity(job: _Job) -> dict[str, Any]:
+def _identity(job: FitJob) -> dict[str, Any]:
     """Identity of the run for `result.json`: method, options, data, protocol, seed."""
     settings = job.settings
     return {
@@ -383,7 +383,7 @@ def _identity(job: _Job) -> dict[str, Any]:
     }
 
 
-def _numbers(job: _Job, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
+def _numbers(job: FitJob, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
     """Accuracies, what to compare them with, and costs."""
     accuracies = [p.accuracy() for p in predictions]
     tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)
