@@ -56,7 +56,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def expected(world: World) -> Path:
-    compare(settings(world, world.root / "expected", "clip", "tip-adapter", "coop"), 2)
+    compare(settings(world, world.root / "expected", "clip", "tip-adapter", "coop", seeds=(1,)), 2)
     return world.root / "expected"
 
 
@@ -72,7 +72,7 @@ def test_tables_after_a_killed_worker_are_the_same(
     pytest.importorskip({"slurm": "submitit", "ray": "ray"}.get(launcher, "json"))
     options = LAUNCHERS[launcher] | ({"folder": str(tmp_path / "logs")} if launcher == "slurm" else {})
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    made = settings(world, tmp_path / "out", "clip", "tip-adapter", "coop")
+    made = settings(world, tmp_path / "out", "clip", "tip-adapter", "coop", seeds=(1,))
     monkeypatch.setattr(module, "make_jobs", killing)
     try:
         first, _ = compare(made, 2, launcher, options)

@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
-from vlmadapt.compare.bootstrap import ENOUGH_SEEDS, probability_of_best, resample_fixed, resample_sets
+from vlmadapt.compare.bootstrap import (
+    CONFIDENCE,
+    ENOUGH_SEEDS,
+    probability_of_best,
+    resample_fixed,
+    resample_sets,
+    tail,
+)
 from vlmadapt.compare.leave_one_out import Ranking, leave_one_out
 from vlmadapt.compare.measured import Measured, combine, measure
 from vlmadapt.compare.record import Comparison
@@ -17,7 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CONFIDENCE = 0.95
 ENOUGH_DATA = 5
 """Fewest data sets for an interval over data sets or an average rank."""
 NEEDS_SCIPY = "Statistics need scipy: pip install 'vlmadapt[report]'."
@@ -118,7 +124,7 @@ def _over_data_sets(measured: Measured, images: tuple[Interval, ...], shots: int
     drawn = resample_sets(measured) if general else fixed
     over = f"{_resampled(measured)} of these {sets} data sets"
     nested = f"{sets} data sets" + "".join(f", {name}" for name in _resampled(measured).split(" and ") if name)
-    datasets = tuple(_intervals(measured, drawn, nested)) if general else ()
+    datasets = tuple(_intervals(measured, drawn, nested, sets)) if general else ()
     alone = tuple(_intervals(measured, fixed, over)) if sets > 1 and _resampled(measured) else ()
     variances = tuple(split_variance(measured, i) for i in range(1, len(measured.methods)))
     decided = {i.method for i in datasets or alone or images if i.low > 0 or i.high < 0}
@@ -148,13 +154,14 @@ def _resampled(measured: Measured) -> str:
     return " and ".join(name for name in (seeds, images) if name)
 
 
-def _intervals(measured: Measured, drawn: NDArray[np.float64], over: str) -> Iterator[Interval]:
+def _intervals(
+    measured: Measured, drawn: NDArray[np.float64], over: str, units: int | None = None
+) -> Iterator[Interval]:
     """Percentile intervals of each method's difference from the first, of accuracies (resamples, M, G)."""
     import numpy as np
 
-    tail = 100 * (1 - CONFIDENCE) / 2
     scores, found = measured.score(drawn), measured.average_scores
-    low, high = np.percentile(scores - scores[:, :1], (tail, 100 - tail), axis=0)
+    low, high = np.quantile(scores - scores[:, :1], (tail(units), 1 - tail(units)), axis=0)
     for i, method in enumerate(measured.methods[1:], start=1):
         yield Interval(method, over, float(found[i] - found[0]), float(low[i]), float(high[i]))
 

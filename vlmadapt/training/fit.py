@@ -32,7 +32,7 @@ from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
 from vlmadapt.runs.lock import Ownership, exclusive
 from vlmadapt.runs.memory import peak_memory
-from vlmadapt.runs.resumption import resumed_settings
+from vlmadapt.runs.resumption import interrupted_run, resumed_settings
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
@@ -103,7 +103,10 @@ def fit(
     """
     with _ONE_AT_A_TIME:
         if resume is None:
-            return _fit(settings.resolved(), None, shared)
+            settings = settings.resolved()
+            resume = interrupted_run(settings)
+            if resume is None:
+                return _fit(settings, None, shared)
         folder = Path(resume)
         return _fit(resumed_settings(Run.open(folder), changes or {}), folder, shared)
 
