@@ -88,8 +88,8 @@ PUBLISHED = """Every method is trained with its published recipe (`--recipe pape
 learning rate and schedule, in float32. Recipes were published for ViT-B/16 and photographs."""
 EQUAL = """Every method is trained for {epochs} epochs on the base classes, or {few_shot_epochs} epochs on all classes,
 in batches of {batch}, without warm-up, in float32; all other settings are those of its `uniform` recipe. Published
-budgets differ by a factor of eighty, so this one favours some methods: one that was published with hundreds of epochs is
-seen early in its training. [The same methods with their published recipes](embedded.md)"""
+budgets differ by a factor of eighty, so this one favours some methods: one that was published with hundreds of epochs
+is seen early in its training. [The same methods with their published recipes](embedded.md)"""
 
 PAGE = """# Embedded head-to-head
 

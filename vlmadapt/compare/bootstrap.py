@@ -3,8 +3,8 @@
 Of n data sets or seeds, n - 1 are drawn with replacement, which makes the variance of the mean unbiased for small n
 (McCarthy and Snowden, The Bootstrap and Finite Population Sampling, 1985); of test images as many as there are.
 Intervals over n data sets are expanded as Student's t is wider than the normal distribution (Hesterberg, What Teachers
-Should Know About the Bootstrap, 2015). The spread between data sets already has a part that comes from seeds and images,
-so these intervals are rather too wide than too narrow.
+Should Know About the Bootstrap, 2015). The spread between data sets already has a part that comes from seeds and
+images, so these intervals are rather too wide than too narrow.
 """
 
 from __future__ import annotations
