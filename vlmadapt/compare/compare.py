@@ -69,8 +69,8 @@ def compare(
             process works on the same comparison.
         KeyboardInterrupt: a signal asked to stop; everything is saved, and the same call continues.
     """
-    planned = _possible(settings)
     launch: Launcher = registry.find(registry.LAUNCHERS, launcher).load()
+    planned = _possible(settings)
     with exclusive(settings.folder):
         return _Comparing(settings, planned, jobs).run(launch, options or {})
 
