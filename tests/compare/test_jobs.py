@@ -74,3 +74,15 @@ def test_parts_are_even(count: int, parts: int, sizes: list[int]) -> None:
     items = [Path(str(i)) for i in range(count)]
     found = list(split_evenly(items, parts))
     assert [len(part) for part in found] == sizes and [item for part in found for item in part] == items
+
+
+def test_commands_hold_in_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    World.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = CompareSettings(
+        methods=["clip"], data=["./pictures"], protocol="few-shot", shots=[2], backbone="clip", out="o"
+    )
+    (job,) = prepare(made, 1)
+    assert job.arguments[1:] == [str(tmp_path / job.folders[0])]
+    requested = (job.folders[0] / "requested.yaml").read_text()
+    assert f"data: {tmp_path}/pictures" in requested and f"backbone: {tmp_path}/clip" in requested

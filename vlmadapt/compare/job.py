@@ -32,7 +32,7 @@ class Job:
     @property
     def arguments(self) -> list[str]:
         """Module and arguments for `python -m`."""
-        return [WORKER, *map(str, self.folders)]
+        return [WORKER, *(str(folder.absolute()) for folder in self.folders)]
 
     @property
     def command(self) -> list[str]:

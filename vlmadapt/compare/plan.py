@@ -13,6 +13,7 @@ from vlmadapt.core.build import method_class
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.errors import DataError
 from vlmadapt.files import as_yaml, write_text
+from vlmadapt.runs.places import absolute
 from vlmadapt.text import counted
 
 
@@ -85,8 +86,8 @@ def make_jobs(runs: Sequence[PlannedRun], at_once: int) -> list[Job]:
 
 
 def request(runs: Iterable[PlannedRun]) -> None:
-    """Write the settings of runs where workers read them, and remove logs of former attempts."""
+    """Write the settings of runs where workers read them, with absolute paths, and remove logs of former attempts."""
     for run in runs:
         settings = replace(run.spec.settings, out=str(run.folder))
-        write_text(run.folder / REQUESTED, as_yaml(settings.to_config()))
+        write_text(run.folder / REQUESTED, as_yaml(absolute(settings.to_config())))
         (run.folder / LOG).unlink(missing_ok=True)
