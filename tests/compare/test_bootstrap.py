@@ -32,7 +32,7 @@ def of_answers(correct: tuple[tuple[Floats, ...], ...], metric: str = "all") -> 
 
 
 def test_the_variance_is_that_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 20_000)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 10_000)
     rng = np.random.default_rng(1)
     true = 60 + 8 * rng.standard_normal((1, 6, 1, 1)) + 3 * rng.standard_normal((1, 6, 4, 1))
     found = of_answers(answers(rng, true, 50))
@@ -43,9 +43,9 @@ def test_the_variance_is_that_of_the_formula(monkeypatch: pytest.MonkeyPatch) ->
     covariances = [np.cov(100 * groups[0][0], bias=True) for groups in found.correct if groups]
     images = np.mean([(products * covariance).sum() / 50 for covariance in covariances])
     fixed = resample_fixed(found)[:, 0, 0].var()
-    assert fixed == pytest.approx((seeds + images) / 6, rel=0.04)
+    assert fixed == pytest.approx((seeds + images) / 6, rel=0.05)
     sets = one.mean(axis=1).var(ddof=1)
-    assert resample_sets(found)[:, 0, 0].var() == pytest.approx(sets / 6 + 6 * fixed / 5, rel=0.04)
+    assert resample_sets(found)[:, 0, 0].var() == pytest.approx(sets / 6 + 6 * fixed / 5, rel=0.05)
 
 
 def test_draws_are_the_same_for_all_methods() -> None:
@@ -73,12 +73,12 @@ def test_intervals_over_data_sets_hold_the_truth_as_often_as_they_say(
     rng = np.random.default_rng(3)
     low_tail = tail(11)
     held = 0
-    for _ in range(300):  # two methods that differ by 1 point in truth, and by chance from set to set and seed to seed
+    for _ in range(200):  # two methods that differ by 1 point in truth, and by chance from set to set and seed to seed
         noise = of_sets * rng.standard_normal((2, 11, 1, 1)) + of_seeds * rng.standard_normal((2, 11, 3, 1))
         accuracy = 70 + np.array([0.0, 1.0]).reshape(2, 1, 1, 1) + noise
         low, high = np.quantile(np.diff(resample_sets(measured(accuracy))[..., 0]), (low_tail, 1 - low_tail))
         held += low <= 1 <= high
-    assert held / 300 >= 0.93
+    assert held / 200 >= 0.93
 
 
 def test_tails_by_the_tables_of_student_and_of_the_normal_distribution() -> None:
