@@ -13,7 +13,7 @@ from vlmadapt.compare.aggregate import ResultRow, make_rows
 from vlmadapt.compare.cost import longest_first
 from vlmadapt.compare.job import Job, Launcher, outcome, was_tried
 from vlmadapt.compare.notes import make_notes
-from vlmadapt.compare.plan import PlannedRun, make_jobs, missing, plan, request
+from vlmadapt.compare.plan import PlannedRun, make_jobs, missing, on_features, plan, request
 from vlmadapt.compare.quality import Quality, qualities
 from vlmadapt.compare.quality_tables import NOTE as QUALITY_NOTE
 from vlmadapt.compare.quality_tables import quality_tables
@@ -165,7 +165,9 @@ class _Comparing:
             for s, error in ((p.spec.settings, self._errors.get(p.folder)),)
         )
         s = self._settings
-        found = Comparison(s.protocol, s.backbone, s.recipe, entries, {**s.to_json(), "jobs": self._jobs})
+        shared = [method for method in s.methods if on_features(method)]
+        record = {**s.to_json(), "jobs": self._jobs, "shared_process": shared}
+        found = Comparison(s.protocol, s.backbone, s.recipe, entries, record)
         found.write(s.folder)
         return found
 

@@ -89,6 +89,8 @@ def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]
     spread = "mean ± sample standard deviation over seeds" if any(len(row.seeds) > 1 for row in rows) else "one seed"
     harmonic = "; HM is the harmonic mean of the two means" if any(HARMONIC in row.accuracy for row in rows) else ""
     yield f"Accuracy in percent, {spread}{harmonic}. Peak memory is that of the GPU, without one that of the process."
+    if shared := comparison.settings.get("shared_process"):
+        yield f"Runs on the same data share a process; peak memory includes what they share: {', '.join(shared)}."
     if jobs > 1:
         yield f"{jobs} runs at the same time; times are those of a shared machine."
 

@@ -63,6 +63,11 @@ def missing(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
     return list({p.folder: p for p in planned if p.state is not State.DONE}.values())
 
 
+def on_features(method: str) -> bool:
+    """Whether a method works on image features alone, so that its runs share a process."""
+    return not method_class(method).touches
+
+
 def make_jobs(runs: Sequence[PlannedRun], at_once: int) -> list[Job]:
     """Jobs for runs: one for each, but runs of methods that use image features alone share theirs.
 
@@ -72,10 +77,10 @@ def make_jobs(runs: Sequence[PlannedRun], at_once: int) -> list[Job]:
     shared: dict[str, list[PlannedRun]] = {}
     single = []
     for run in runs:
-        if method_class(run.spec.settings.method).touches:
-            single.append(Job(run.spec.title, (run.folder,)))
-        else:
+        if on_features(run.spec.settings.method):
             shared.setdefault(run.spec.settings.data, []).append(run)
+        else:
+            single.append(Job(run.spec.title, (run.folder,)))
     jobs = []
     for data, group in shared.items():
         group.sort(key=lambda run: (run.spec.settings.shots, run.spec.settings.seed))
