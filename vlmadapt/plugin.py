@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from vlmadapt.deprecated import warn_deprecated
 
 if TYPE_CHECKING:
-    from vlmadapt.compare.published import Published
+    from vlmadapt.compare.published import Leak, Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
     from vlmadapt.core.build import method_class
     from vlmadapt.core.descriptions import Descriptions
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 
 _MODULES = {
-    "vlmadapt.compare.published": ("Published",),
+    "vlmadapt.compare.published": ("Leak", "Published"),
     "vlmadapt.core.backbone": (
         "Backbone",
         "ImageTower",
@@ -235,6 +235,7 @@ __all__ = [
     "ForwardPass",
     "Hook",
     "ImageTower",
+    "Leak",
     "LossTerm",
     "LowRank",
     "Method",

@@ -93,7 +93,7 @@ class Classifier:
         """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
         self._engine.clear()
 
-    def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
+    def scores(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
         """The inference router's scores (B, classes) for classes of a role, without gradients.
 
         A method that knows only the classes it was trained on scores those in its own order; the columns are then put
@@ -101,7 +101,8 @@ class Classifier:
         there is none, one starts.
 
         Args:
-            images: (B, 3, H, W), or (B, views, 3, H, W) for a method with `test_views`.
+            images: (B, 3, H, W), or (B, views, 3, H, W) for a method with `test_views`; or what the tower gave for
+                them.
             names: class names.
             role: of these classes.
 
@@ -111,13 +112,15 @@ class Classifier:
         with self._without_gradients():
             return self.route(images, names, role)
 
-    def scores_and_zero_shot(self, images: Tensor, names: Sequence[str], role: Role) -> tuple[Tensor, Tensor]:
+    def scores_and_zero_shot(
+        self, images: Tensor | FrozenImages, names: Sequence[str], role: Role
+    ) -> tuple[Tensor, Tensor]:
         """`scores`, and the logits (B, classes) of the frozen backbone with the data set's templates.
 
         Both share the blocks of the image tower below the first that the method touches.
         """
         with self._without_gradients():
-            frozen = FrozenImages(self._rows(images))
+            frozen = images if isinstance(images, FrozenImages) else FrozenImages(self._rows(images))
             scores = self.route(frozen, names, role)
             fwd = self.forward(frozen, names)
             text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none

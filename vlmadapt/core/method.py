@@ -78,6 +78,8 @@ class Method(nn.Module):
         recipe: published training settings.
         paper: publication, as cited.
         touches: towers the method works inside; a backbone without access to one is refused before any work starts.
+        learns: False if it takes nothing from training images and draws nothing at random, as zero-shot methods, so
+            that one run stands for all seeds and numbers of shots.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
         views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
         dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
@@ -93,6 +95,7 @@ class Method(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
+    learns: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
     dynamic_step: ClassVar[bool] = False

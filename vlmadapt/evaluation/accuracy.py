@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlmadapt.core.captured_scores import scorer
+from vlmadapt.core.captured_scores import Scorer, scorer
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch, derived_seed, eval_batches
@@ -24,6 +25,7 @@ from vlmadapt.evaluation.by_class import class_scores
 from vlmadapt.evaluation.independence import Independence
 from vlmadapt.roles import Role
 from vlmadapt.runs.session import Session
+from vlmadapt.runs.shared import Shared
 
 BATCH = 128
 
@@ -152,18 +154,31 @@ def predict_group(
         PluginError: answers depend on the images before, and the method does not say so.
     """
     began = time.perf_counter()
+    shared = _shared(classifier, session)
+    key = ("test", id(classifier.backbone), tuple(example.path for example in group.examples))
+    kept_seconds = shared.seconds(key) if shared else 0.0
     if group.templates is not None:
         classifier = classifier.with_templates(group.templates)
     classifier.start_stream(group.classes, group.role)
     batches = _batches(classifier, group, session, seed)
+    fed = Feed(classifier.device)(batches)
+    if shared is not None:
+        fed = shared.encoded(key, lambda: _encoded(classifier, batches))
     with session.reporter.bar(f"testing {group.name}", len(group.examples)):
-        found = _predict_all(classifier, group, batches, session, zero_shot)
+        found = _predict_all(classifier, group, fed, session, zero_shot, encoded=shared is not None)
     if classifier.method.streams and not session.main:
         found.zero_()
     # Each image is predicted by one process; its columns are zero in all others.
     predicted, confidence, frozen = session.accelerator.reduce(found.to(classifier.device), "sum").cpu()
-    seconds = time.perf_counter() - began
+    seconds = kept_seconds + time.perf_counter() - began
     return Predictions(group, predicted.long(), confidence, seconds, frozen.long() if zero_shot else None)
+
+
+def _shared(classifier: Classifier, session: Session) -> Shared | None:
+    """Where image features are shared between runs, for methods that take each image once, as the tower gives it."""
+    method = classifier.method
+    alone = method.streams or method.test_views > 1 or not classifier.encodes_images_once
+    return None if alone else session.shared
 
 
 def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: int) -> Iterator[Batch]:
@@ -181,8 +196,20 @@ def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: 
         yield batch._replace(indices=torch.tensor(order)[batch.indices])
 
 
+def _encoded(classifier: Classifier, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches after the image tower, see `Classifier.encode`."""
+    for batch in Feed(classifier.device)(batches):
+        yield batch._replace(images=classifier.encode(batch.images)) if len(batch.indices) else batch
+
+
 def _predict_all(
-    classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session, zero_shot: bool
+    classifier: Classifier,
+    group: ClassGroup,
+    batches: Iterable[Batch],
+    session: Session,
+    zero_shot: bool,
+    *,
+    encoded: bool,
 ) -> Tensor:
     """Class index, confidence and zero-shot class index (3, images) of this process's images, zero for all others.
 
@@ -196,11 +223,12 @@ def _predict_all(
     places: list[Tensor] = []
     independence = Independence(classifier, group)
     with nullcontext() if classifier.method.streams else classifier.unchanged():
-        score = scorer(classifier, group.classes, group.role, zero_shot=zero_shot)
-        for batch in Feed(classifier.device)(batches):
+        score = _scorer(classifier, group, zero_shot, encoded)
+        for batch in batches:
             if len(batch.indices):
                 scores = score(batch.images)
-                independence.note(batch.images, scores[:, : len(group.classes)])
+                given = FrozenImages.of_output(batch.images) if encoded else batch.images
+                independence.note(given, scores[:, : len(group.classes)])
                 found.append(_predicted(scores, len(group.classes)))
                 places.append(batch.indices)
             session.reporter.advance(batch.total)
@@ -224,6 +252,16 @@ def _predicted(scores: Tensor, classes: int) -> Tensor:
     own, zero_shot = scores[:, :classes], scores[:, -classes:]
     confidence = own.softmax(dim=-1).amax(dim=-1)
     return torch.stack((own.argmax(dim=-1).double(), confidence.double(), zero_shot.argmax(dim=-1).double()))
+
+
+def _scorer(classifier: Classifier, group: ClassGroup, zero_shot: bool, encoded: bool) -> Scorer:
+    """Scores of a group's classes for images, or for what the image tower gave for them."""
+    classes, role = group.classes, group.role
+    if not encoded:
+        return scorer(classifier, classes, role, zero_shot=zero_shot)
+    if zero_shot:
+        return lambda out: torch.cat(classifier.scores_and_zero_shot(FrozenImages.of_output(out), classes, role), dim=1)
+    return lambda out: classifier.scores(FrozenImages.of_output(out), classes, role)
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.kept_text import MethodState
 from vlmadapt.data.splits import ClassGroup
 from vlmadapt.errors import PluginError
@@ -27,9 +28,9 @@ class Independence:
         self._classifier = classifier
         self._group = group
         self._state = MethodState(classifier.method.eval()).copy()
-        self._first: tuple[Tensor, Tensor] | None = None
+        self._first: tuple[Tensor | FrozenImages, Tensor] | None = None
 
-    def note(self, images: Tensor, scores: Tensor) -> None:
+    def note(self, images: Tensor | FrozenImages, scores: Tensor) -> None:
         """Remember the first batch and its scores."""
         self._first = self._first or (images, scores.clone())  # a replayed graph writes over its scores
 
