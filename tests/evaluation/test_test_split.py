@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import vlmadapt.training.fit as workflow
 from tests import small
 from tests.data.pictures import class_folder
 from tests.parity import tiny_clip
@@ -17,6 +16,7 @@ from tests.world import CLASSES, DESCRIPTIONS
 from vlmadapt import FitSettings, fit, registry
 from vlmadapt.core.build import method_class
 from vlmadapt.data.splits import Splits
+from vlmadapt.training import finish, start
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 
@@ -51,9 +51,9 @@ def test_training_needs_no_test_image(
     def stop(*_: Any, **__: Any) -> None:
         raise Trained
 
-    read = workflow._data
-    monkeypatch.setattr(workflow, "_data", spoil)
-    monkeypatch.setattr(workflow, "predict_group", stop)
+    read = start._data
+    monkeypatch.setattr(start, "_data", spoil)
+    monkeypatch.setattr(finish, "predict_group", stop)
     published = method_class(name).recipe
     settings = FitSettings(
         name,

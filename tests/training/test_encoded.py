@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.world import World, adapter
 from vlmadapt import fit
 from vlmadapt.data.loader import GlobalBatches
-from vlmadapt.training import fit as fitting
+from vlmadapt.training import build_loop
 from vlmadapt.training.encoded import EncodedBatches
 
 LABELS = torch.arange(10)
@@ -55,7 +55,7 @@ def test_a_method_ends_with_the_parameters_that_training_on_images_gives(
     world: World, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_images = trained(world, tmp_path / "images", method, "reference")
-    monkeypatch.setattr(fitting, "TrainBatches", lambda *_, **__: pytest.fail("images are loaded in training"))
+    monkeypatch.setattr(build_loop, "TrainBatches", lambda *_, **__: pytest.fail("images are loaded in training"))
     encoded = trained(world, tmp_path / "encoded", method, "planned")
     assert on_images.keys() == encoded.keys()
     for name, values in on_images.items():

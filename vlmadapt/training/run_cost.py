@@ -13,8 +13,9 @@ from vlmadapt.runs.memory import peak_memory, reset_peak_memory
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
-from vlmadapt.training.fit import FitJob, start, training_loop, trains
+from vlmadapt.training.build_loop import training_loop
 from vlmadapt.training.observers import Checkpoints
+from vlmadapt.training.start import FitJob, start, trains
 
 
 @dataclass(frozen=True)
