@@ -165,7 +165,18 @@ def test_every_method_that_works_inside_a_tower_runs_without_start_of_text_and_w
     total(terms).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in method.parameters())
-    assert classifier.scores(images().float(), small.NAMES, Role.SEEN).isfinite().all()
+    scores = classifier.scores(images().float(), small.NAMES, Role.SEEN)
+    assert scores.isfinite().all()
+    if (bias := deep.bias) is not None:
+        bias.data += 5.0  # a view of the model's own
+        moved = classifier.scores(images().float(), small.NAMES, Role.SEEN)
+        bias.data -= 5.0
+        shift = 0.0 if name in WITHOUT_BIAS else 5.0
+        torch.testing.assert_close(moved - scores, torch.full_like(scores, shift), rtol=1e-3, atol=1e-3)
+
+
+WITHOUT_BIAS = ("metaprompt", "plot", "plot++", "proda", "rpo")
+"""Methods whose scores are scale * cosine; those of the others are the model's own logits."""
 
 
 def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: Slot) -> torch.Tensor:
