@@ -19,6 +19,8 @@ SETTINGS = {
     "vocab": 49408,
     "embed": 32,
 }
+FEWER_TEXTS = {"mma++": {"texts": "descriptions"}, "waffle": {"pairs": 2}}
+"""Options of methods that by default have so many texts for each class that tests of them take long."""
 NAMES = ("golden retriever", "american_pit_bull_terrier", "Boeing 737-800", "cat", "jack-o'-lantern")
 
 

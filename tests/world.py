@@ -17,6 +17,12 @@ from vlmadapt import FitResult, FitSettings, fit
 from vlmadapt.runs.run import Run
 
 CLASSES = ("axolotl", "jack-o'-lantern", "red_fox", "tabby cat")
+DESCRIPTIONS = {
+    "axolotl": ["an axolotl with pink gills.", "a pale animal that lives in water."],
+    "jack-o'-lantern": ["a pumpkin with a face."],
+    "red_fox": ["a red fox in the snow.", "an orange animal with a bushy tail.", "a fox."],
+    "tabby cat": ["a tabby cat.", "a striped cat on a sofa."],
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "mmrl": {"layers": [2, 3], "width": 16, "tokens": 2},
     "coop": {"tokens": 2},
@@ -26,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "2sfs": {},
     "proda": {"prompts": 8, "batch": 4, "tokens": 2},
     "clip": {},
+    "mma++": {"texts": "descriptions", "layers": [2, 3], "width": 4},
     "clap": {"passes": 2, "adaptive": True},
     "lp++": {"alpha_every": 2, "published": True},
     "gda-unseen": {"passes": 2, "alpha": 10.0, "search": False},
@@ -48,11 +55,16 @@ class World:
     def pictures(self) -> Path:
         return self.root / "pictures"
 
+    @property
+    def descriptions(self) -> Path:
+        return self.root / "descriptions.json"
+
     @classmethod
     def make(cls, root: Path) -> World:
         tiny_clip.write(root / "clip", small.SETTINGS)
         for name in CLASSES:
             class_folder(root / "pictures" / name, 8)
+        (root / "descriptions.json").write_text(json.dumps(DESCRIPTIONS))
         return cls(root)
 
     def settings(self, out: Path, method: str = "mmrl", **changes: Any) -> FitSettings:

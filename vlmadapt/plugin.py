@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlmadapt.compare.published import Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
     from vlmadapt.core.build import method_class
+    from vlmadapt.core.descriptions import Descriptions
     from vlmadapt.core.forward import ForwardPass, similarity
     from vlmadapt.core.hooks import (
         AFTER_ATTENTION,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.data.cache import cache_dir
     from vlmadapt.data.dataset import Dataset, Example
+    from vlmadapt.data.describing import random_descriptors, with_descriptor
     from vlmadapt.data.source import DataSource, Step
     from vlmadapt.errors import BackboneError, DataError, VlmadaptError
     from vlmadapt.files import read_json, read_text
@@ -74,6 +76,7 @@ _MODULES = {
         "TextTower",
     ),
     "vlmadapt.core.build": ("method_class",),
+    "vlmadapt.core.descriptions": ("Descriptions",),
     "vlmadapt.core.forward": (
         "ForwardPass",
         "similarity",
@@ -147,6 +150,10 @@ _MODULES = {
         "Dataset",
         "Example",
     ),
+    "vlmadapt.data.describing": (
+        "random_descriptors",
+        "with_descriptor",
+    ),
     "vlmadapt.data.source": (
         "DataSource",
         "Step",
@@ -209,6 +216,7 @@ __all__ = [
     "DataError",
     "DataSource",
     "Dataset",
+    "Descriptions",
     "Example",
     "ForwardPass",
     "Hook",
@@ -244,6 +252,7 @@ __all__ = [
     "per_image",
     "per_variant",
     "prompt",
+    "random_descriptors",
     "random_tokens",
     "read_json",
     "read_text",
@@ -253,6 +262,7 @@ __all__ = [
     "teacher",
     "tokens_from_text",
     "total",
+    "with_descriptor",
     "zero_based",
 ]
 

@@ -72,11 +72,8 @@ class GDA(SupportMethod):
         assign(self.bias, bias)
 
     def precision(self, samples: Samples, means: Tensor) -> Tensor:
-        """Shrunk inverse (joint, joint) of the covariance within classes."""
-        centred = samples.features - means[samples.labels]
-        scatter = centred.T @ centred
-        width, trace = len(scatter), scatter.trace() / max(len(centred) - 1, 1)
-        return width * torch.linalg.pinv(scatter + trace * torch.eye(width, device=scatter.device))
+        """Inverse (joint, joint) of the covariance within classes."""
+        return shrunk_precision(samples, means)
 
     def finish(self, support: Support) -> None:
         """Choose alpha on the validation images."""
@@ -100,6 +97,14 @@ class GDA(SupportMethod):
     def scores(self, fwd: ForwardPass) -> Tensor:
         """CLIP's logits plus alpha times the Gaussian ones, (B, classes)."""
         return fwd.zero_shot.logits + self.alpha * self.gaussian(fwd)
+
+
+def shrunk_precision(samples: Samples, means: Tensor) -> Tensor:
+    """Shrunk inverse (joint, joint) of the covariance within classes, whose means are (classes, joint)."""
+    centred = samples.features - means[samples.labels]
+    scatter = centred.T @ centred
+    width, trace = len(scatter), scatter.trace() / max(len(centred) - 1, 1)
+    return width * torch.linalg.pinv(scatter + trace * torch.eye(width, device=scatter.device))
 
 
 def discriminant(means: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,16 +41,20 @@ class Samples(NamedTuple):
 
 def every_view(support: Support, views: int) -> Samples:
     """Each augmented view of each support image as a sample of its own, one pass after another."""
-    passes = [collect(batches) for batches in support.epochs(augmented=True, times=views)]
-    features, labels = (torch.cat(parts) for parts in zip(*passes, strict=True))
-    return Samples(F.normalize(features, dim=-1), labels)
+    return views_of(support, views)[0]
 
 
 def mean_view(support: Support, views: int) -> Samples:
     """One sample per support image: its unnormalised features averaged over augmented views, then normalised."""
+    return views_of(support, views)[1]
+
+
+def views_of(support: Support, views: int) -> tuple[Samples, Samples]:
+    """Both of the above, with each view encoded once."""
     passes = [collect(batches) for batches in support.epochs(augmented=True, times=views)]
-    mean = torch.stack([features for features, _ in passes]).mean(dim=0)
-    return Samples(F.normalize(mean, dim=-1), passes[0][1])
+    features, labels = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    mean = features.unflatten(0, (views, -1)).mean(dim=0)
+    return Samples(F.normalize(features, dim=-1), labels), Samples(F.normalize(mean, dim=-1), passes[0][1])
 
 
 def plain_view(support: Support) -> Samples:

@@ -215,8 +215,8 @@ def test_a_field_of_another_kind_is_named(tmp_path: Path, backbone: Backbone, fi
 
 def test_a_newer_format_is_refused(tmp_path: Path, backbone: Backbone) -> None:
     saved(tmp_path, backbone)
-    change_config(tmp_path, format=4)
-    assert "has format 4; this version reads up to 3" in refusal(tmp_path, backbone)
+    change_config(tmp_path, format=5)
+    assert "has format 5; this version reads up to 4" in refusal(tmp_path, backbone)
 
 
 def test_a_newer_plugin_api_is_refused(tmp_path: Path, backbone: Backbone) -> None:

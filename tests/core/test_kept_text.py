@@ -21,7 +21,7 @@ from vlmadapt import Backbone, registry
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.hooks import EMBEDDING, FIRST, Hook, inject, per_class, per_variant
-from vlmadapt.core.kept_text import KeptText, MethodState
+from vlmadapt.core.kept_text import MOST_KEPT, KeptText, MethodState
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.side import IMAGE, TEXT
 from vlmadapt.core.templates import Template
@@ -170,16 +170,25 @@ def test_the_text_features_of_every_method_can_be_kept(name: str) -> None:
     assert MethodState(method).equals(MethodState(method).copy())
 
 
-def test_features_are_kept_for_one_key() -> None:
-    kept, method, features = KeptText(), Stateful(), {"pooled": torch.zeros(2)}
-    assert kept.get("a", method) is None
-    kept.keep("a", method, features)
-    assert kept.get("a", method) is features
-    assert kept.get("b", method) is None
-    assert kept.get("a", method) is None, "what was asked with another key is dropped"
-    kept.keep("a", method, features)
+def test_features_are_kept_for_a_few_keys() -> None:
+    kept, method = KeptText(), Stateful()
+    features = [{"pooled": torch.zeros(2)} for _ in range(MOST_KEPT + 1)]
+    assert kept.get(0, method) is None
+    for key, found in enumerate(features):
+        kept.keep(key, method, found)
+    assert kept.get(0, method) is None, "the first one makes room"
+    assert [kept.get(key, method) for key in range(1, len(features))] == features[1:]
     kept.clear()
+    assert kept.get(1, method) is None
+
+
+def test_a_change_of_the_method_drops_the_features_of_all_keys() -> None:
+    kept, method = KeptText(), Stateful()
+    for key in "ab":
+        kept.keep(key, method, {"pooled": torch.zeros(2)})
+    method.number = 5.0  # type: ignore[assignment]
     assert kept.get("a", method) is None
+    assert kept.get("b", method) is None
 
 
 # -- in a forward pass ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from tests.data.pictures import class_folder  # noqa: E402
 from vlmadapt import FitSettings, evaluate, fit, load, load_backbone  # noqa: E402
 from vlmadapt.core.build import build_method  # noqa: E402
 from vlmadapt.core.classifier import Classifier  # noqa: E402
-from vlmadapt.core.loading import transformers_checkpoint  # noqa: E402
+from vlmadapt.core.loading import transformers_checkpoint, untrained  # noqa: E402
 from vlmadapt.core.method import Task  # noqa: E402
 from vlmadapt.data.transforms import test_transform as transform_for_tests  # noqa: E402
 from vlmadapt.errors import BackboneError  # noqa: E402
@@ -125,7 +125,9 @@ def test_another_kind_is_refused_before_its_weights_are_downloaded(
 
 def test_a_missing_package_is_named_with_what_to_install(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers_checkpoint, "find_spec", lambda name: None)
-    assert "install it with `pip install 'vlmadapt[transformers]'`" in refusal(clip)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("something was downloaded"))
+    for spec in (str(clip), "hf:someone/clip"):
+        assert "install it with `pip install 'vlmadapt[transformers]'`" in refusal(spec)
 
 
 def test_weights_are_read_from_safetensors_alone(clip: Path) -> None:
@@ -208,6 +210,17 @@ def test_a_text_tower_with_code_of_its_own_is_refused_without_a_question(
     (folder / "text" / "theirs.py").write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
     assert "cannot be loaded" in refusal(folder)
     assert not (folder / "text" / "ran").exists()
+
+
+def test_a_hub_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("We couldn't connect.\nCheck your internet connection.")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", offline)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    assert "cannot be loaded: We couldn't connect. Check" in refusal("hf:openai/clip-vit-base-patch32")
+    with pytest.raises(BackboneError, match=r"cannot be loaded: We couldn't connect\. Check"):
+        untrained("xlm-roberta-base-ViT-B-32")
 
 
 @pytest.mark.parametrize("kind", ["xlm-r", *(pytest.param(kind, marks=pytest.mark.slow) for kind in folders.KINDS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import vlmadapt.training.fit as workflow
 from tests import small
 from tests.data.pictures import class_folder
 from tests.parity import tiny_clip
-from tests.world import CLASSES
+from tests.small import FEWER_TEXTS
+from tests.world import CLASSES, DESCRIPTIONS
 from vlmadapt import FitSettings, fit, registry
 from vlmadapt.core.build import method_class
 from vlmadapt.data.splits import Splits
@@ -35,6 +37,8 @@ def test_training_needs_no_test_image(
 ) -> None:
     for label in CLASSES:
         class_folder(tmp_path / "pictures" / label, 6)
+    described = tmp_path / "descriptions.json"
+    described.write_text(json.dumps(DESCRIPTIONS))
     spoilt: list[Path] = []
 
     def spoil(*given: Any) -> tuple[Splits, Any]:
@@ -53,6 +57,8 @@ def test_training_needs_no_test_image(
     published = method_class(name).recipe
     settings = FitSettings(
         name,
+        FEWER_TEXTS.get(name, {}),
+        descriptions=str(described),
         train={"epochs": 2 if published.epochs else 0, "steps_per_shot": 0, "batch_size": 4},
         data=str(tmp_path / "pictures"),
         backbone=str(deep_clip),

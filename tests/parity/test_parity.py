@@ -21,6 +21,7 @@ from tests.parity.support import OracleSupport
 from tests.parity.trainer import RecordingTrainer
 from vlmadapt import Backbone
 from vlmadapt.core.build import build_method
+from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method, Task
@@ -98,6 +99,8 @@ class Run:
         """The method's parameters by their official names."""
         ours = dict(method.named_parameters())
         named = {name: ours.pop(self.official.name(name)) for name in self.settings.get("trainable", {})}
+        for name in self.settings.get("never_trained", {}):
+            assert not ours.pop(self.official.name(name)).requires_grad
         ours = {name: parameter for name, parameter in ours.items() if name not in self.official.later}
         assert not ours, f"parameters without a counterpart in the official code: {sorted(ours)}"
         return named
@@ -105,6 +108,8 @@ class Run:
     @torch.no_grad()
     def load(self, method: Method, values: dict[str, Tensor]) -> None:
         parameters = self.parameters(method)
+        for name in self.settings.get("never_trained", {}):
+            parameters[name] = method.get_parameter(self.official.name(name))
         assert parameters.keys() == values.keys()
         for name, parameter in parameters.items():
             parameter.copy_(values[name])
@@ -113,7 +118,16 @@ class Run:
         self, method: Method, classes: str | list[str], images: Tensor, labels: Tensor | None = None
     ) -> ForwardPass:
         names = self.settings[f"{classes}_classes"] if isinstance(classes, str) else classes
-        return ForwardPass(self.engine, method, names, self.templates, images, labels)
+        return ForwardPass(self.engine, method, names, self.templates, images, labels, self.described())
+
+    def described(self) -> ClassDescriptions:
+        """The sentences of each class, where the oracle has some."""
+        found = {}
+        for group, texts in self.settings.get("prompts", {}).items():
+            if isinstance(texts.get("teacher"), list):
+                names = self.settings[f"{group}_classes"]
+                found |= {name: given["text"] for name, given in zip(names, texts["teacher"], strict=True)}
+        return ClassDescriptions(found)
 
     def groups(self) -> Iterator[tuple[str, str, Role, Tensor]]:
         """What is evaluated: its name, its classes, their role, the images."""
@@ -149,6 +163,7 @@ class Run:
                     wanted |= {k: v for k, v in self.oracle.under("aux/").items() if k in known}
             for name, theirs in wanted.items():
                 method, output = self.variant(name)
+                method.eval()
                 x = self.forward(method, classes, images)
                 routed = name in ("output", *self.official.routed)
                 ours = output(method, x) if output else method.route(x, role) if routed else x.logits()
@@ -163,6 +178,9 @@ class Run:
             return
         size, count = self.settings["batch_size"], chosen["train_images"]["n"]
         images = tiny_clip.inputs(chosen["train_images"]["seed"], count, chosen["resolution"])
+        if "train_images_second" in chosen:
+            second = tiny_clip.inputs(chosen["train_images_second"]["seed"], count, chosen["resolution"])
+            images = torch.stack([images, second], dim=1)
         labels = torch.tensor(chosen["labels"]["values"])
         stop = start + (self.settings["steps"] if steps is None else steps)
         yield from islice(zip(images.split(size), labels.split(size), strict=True), start, stop)
@@ -197,9 +215,16 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
 PLANS = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
 
+# With 80 texts for each class; the other oracle of this method has larger terms.
+SLOW = {("mmapp", "planned"), ("mmapp", "reference+keep-teacher"), ("mmapp_strong", "reference+keep-teacher")}
+
 everywhere = pytest.mark.parametrize(
     "run",
-    [pytest.param((o, plan), id=f"{o.name}-{plan}", marks=m) for o in ORACLES for plan, m in PLANS.items()],
+    [
+        pytest.param((o, plan), id=f"{o.name}-{plan}", marks=pytest.mark.slow if (o.name, plan) in SLOW else mark)
+        for o in ORACLES
+        for plan, mark in PLANS.items()
+    ],
     indirect=True,
 )
 
@@ -240,6 +265,7 @@ def train(run: Run) -> None:
     for step, (images, labels) in enumerate(run.batches()):
         if "lr_per_step" in oracle.settings:
             trainer.set_lr(oracle.settings["lr_per_step"][step])
+        run.method.train()
         run.official.before_step(run.method, oracle, step)
         epoch, place = divmod(step, oracle.settings.get("batches_per_epoch", 1))
         if run.official.epochs and place == 0:
@@ -276,4 +302,6 @@ def train(run: Run) -> None:
 def compare_parameters(run: Run, stage: str) -> None:
     for name, parameter in run.parameters(run.method).items():
         group = name if name in run.settings["tolerance"] else "final"
-        run.oracle.compare(group, f"{stage}/{name}", parameter, run.oracle.arrays[f"{stage}/{name}"])
+        theirs = run.oracle.arrays.get(f"{stage}/{name}")
+        if theirs is not None or parameter.numel() <= 1024:  # some oracles leave large final tensors out
+            run.oracle.compare(group, f"{stage}/{name}", parameter, run.oracle.arrays[f"{stage}/{name}"])

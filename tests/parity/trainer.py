@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 class RecordingTrainer:
     def __init__(self, method: nn.Module, optimizer: torch.optim.Optimizer):
-        self.parameters = dict(method.named_parameters())
+        self.parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
         self.optimizer = optimizer
         self.lr: float = optimizer.param_groups[0]["lr"]
         self.asked: list[dict[str, Tensor | None]] = []

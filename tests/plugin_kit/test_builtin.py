@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.small import FEWER_TEXTS
 from vlmadapt import registry
 from vlmadapt.testing import MethodUnderTest, NotApplicable, conformance
 from vlmadapt.testing.checks.processes import two_processes
@@ -14,7 +15,7 @@ METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugi
 
 
 def conforming(name: str) -> Callable[..., None]:
-    @conformance(name, quick=True)
+    @conformance(name, quick=True, options=FEWER_TEXTS.get(name))
     def test(check: Callable[[], None]) -> None:
         check()
 
@@ -39,6 +40,6 @@ def test_options_may_bring_limits_of_their_own() -> None:
 )
 def test_two_processes(name: str) -> None:
     try:
-        two_processes(MethodUnderTest(name))
+        two_processes(MethodUnderTest(name, FEWER_TEXTS.get(name)))
     except NotApplicable as reason:
         pytest.skip(str(reason))

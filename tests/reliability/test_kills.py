@@ -54,7 +54,9 @@ def go_on(world: World, folder: Path, method: str) -> None:
 
 def begin(world: World, folder: Path, method: str) -> None:
     """A run with the options of the other tests, or with a method's own, which want a deeper backbone."""
-    changes = {} if method in OPTIONS else {"backbone": str(world.root / "deep")}
+    changes = {"descriptions": str(world.descriptions)}
+    if method not in OPTIONS:
+        changes["backbone"] = str(world.root / "deep")
     world.fit(folder, method, **changes)
 
 

@@ -37,6 +37,7 @@ def run(arguments: list[str]) -> None:
         role=given.role,
         protocol=given.protocol,
         precision=given.precision,
+        descriptions=_path(given.descriptions),
         options=given.method.as_dict() if "method" in given else None,
     )
     if is_main_process():
@@ -50,6 +51,12 @@ def _parser(folder: str | None) -> ArgumentParser:
     add_config(parser)
     parser.add_argument("--data", type=str | None, default=None, help="other data, named as for fit")
     parser.add_argument("--classes", type=str | None, default=None, help="file with readable class names for a folder")
+    parser.add_argument(
+        "--descriptions",
+        type=str | None,
+        default=None,
+        help="file with sentences for each class, by default those of the run",
+    )
     add_reading(parser)
     add_data_root(parser)
     parser.add_argument(

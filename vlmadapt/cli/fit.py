@@ -79,8 +79,8 @@ def _parser(name: str | None) -> ArgumentParser:
         "--resume",
         type=str,
         metavar="RUN",
-        help="continue the run in this folder with its own settings; may change: --workers, the places of data and "
-        "backbone, and --train.epochs to more where the schedule is constant",
+        help="continue the run in this folder with its own settings; may change: --workers, --track, the places of "
+        "data and backbone, and --train.epochs to more where the schedule is constant",
     )
     return parser
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "write a finished run as an ONNX, TorchScript or torch.export model",
     "demo": "open a page to try a finished run in the browser",
     "push": "share a finished run on the Hugging Face Hub",
+    "describe": "write sentences that describe your classes, for methods that read them",
     "data": "list, check and download data sets",
     "compare": "compare methods over data sets and seeds, with the published numbers",
     "report": "write an HTML page of runs or of a comparison",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlmadapt.data.class_split import read_class_split
+from vlmadapt.data.descriptions import read_descriptions
 from vlmadapt.data.load import HUB, is_registered, load_data
 from vlmadapt.data.registered import find_source, require_root
 from vlmadapt.data.templates import check_templates
@@ -25,6 +26,8 @@ def check_startable(settings: FitSettings) -> None:
         check_data_exists(data, root)
     if settings.classes and not Path(settings.classes).exists():
         raise DataError(f"class names cannot be read from '{settings.classes}': the file does not exist.")
+    if settings.descriptions:
+        read_descriptions(Path(settings.descriptions))
     if settings.class_split:
         read_class_split(Path(settings.class_split))
     if settings.templates is not None:

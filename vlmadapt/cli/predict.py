@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> None:
     from vlmadapt.evaluation.predict import load
     from vlmadapt.runs.progress import Reporter
 
-    predictor = load(given.run, classes, given.backbone, given.precision)
+    described = Path(given.descriptions) if given.descriptions else None
+    predictor = load(given.run, classes, given.backbone, given.precision, described)
     reject = _threshold(given, predictor)
     reporter = Reporter()
     answers = predictor.answers(images, given.top, raw=given.raw, reject=reject, workers=given.workers)
@@ -95,6 +96,12 @@ def _parser() -> ArgumentParser:
         "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
     )
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    parser.add_argument(
+        "--descriptions",
+        type=str | None,
+        default=None,
+        help="file with sentences for each class, by default those of the run",
+    )
     add_precision(parser)
     parser.add_argument("--out", type=Path | None, default=None, metavar="FILE", help="write a .csv or .jsonl file")
     parser.add_argument(

@@ -45,6 +45,7 @@ class CompareSettings:
         seeds: seeds of every method on every data set.
         targets: data sets, separated by commas, that cross-dataset and domain-generalization test on.
         class_split: YAML file with the lists `seen` and `unseen` of class names, for the protocol custom.
+        descriptions: file with sentences for each class, for methods that read them.
         data_root: folder of the registered data sets; by default $VLMADAPT_DATA.
         shots: training images per class; several numbers give few-shot curves.
         val_shots: validation images per class for methods that use them, never more than shots; 0 for all.
@@ -66,6 +67,7 @@ class CompareSettings:
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     targets: str | None = None
     class_split: str | None = None
+    descriptions: str | None = None
     data_root: str | None = None
     shots: list[int] = field(default_factory=lambda: [16])
     val_shots: int = 0
@@ -169,6 +171,7 @@ def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, see
         protocol=settings.protocol,
         targets=settings.targets,
         class_split=settings.class_split,
+        descriptions=settings.descriptions,
         data_root=settings.data_root,
         shots=shots,
         val_shots=settings.val_shots,

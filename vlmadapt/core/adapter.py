@@ -23,8 +23,10 @@ from vlmadapt.text import first_line
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FORMAT = 3
-READABLE_FORMATS = (1, 2, 3)
-"""Format 1 lacks the class list, and of the backbone it states the weights alone; format 2 lacks `config_sha256`."""
+DESCRIBED_FORMAT = 4
+READABLE_FORMATS = (1, 2, 3, 4)
+"""Format 1 lacks the class list, and of the backbone it states the weights alone; format 2 lacks `config_sha256`; only
+format 4 has `descriptions`."""
 
 
 class Origin(TypedDict):
@@ -52,6 +54,7 @@ class ConfigFile(TypedDict):
     templates: list[str]
     weights_sha256: str
     classes: NotRequired[list[str]]
+    descriptions: NotRequired[dict[str, list[str]]]
     config_sha256: NotRequired[str]
     format: int
 
@@ -69,6 +72,7 @@ class AdapterConfig:
         templates: prompt templates used in training.
         weights_sha256: SHA-256 of the file with the tensors.
         classes: names of the classes it was trained on, in the order of its labels; none if it answers for others.
+        descriptions: sentences by class name of a method that reads them.
         config_sha256: SHA-256 of all of this but itself.
         format: version of these two files.
     """
@@ -81,6 +85,7 @@ class AdapterConfig:
     templates: list[str]
     weights_sha256: str
     classes: list[str] = field(default_factory=list)
+    descriptions: dict[str, list[str]] = field(default_factory=dict)
     config_sha256: str = ""
     format: int = FORMAT
 
@@ -88,16 +93,27 @@ class AdapterConfig:
         """The same with its checksum."""
         return replace(self, config_sha256=self._sha256())
 
+    def to_json(self) -> dict[str, Any]:
+        """Content of the file; without `descriptions` where there are none, as before format 4."""
+        return {name: value for name, value in asdict(self).items() if value or name != "descriptions"}
+
     @property
     def unchanged(self) -> bool:
         """Whether the checksum fits; True for formats that have none."""
         return (self.format < FORMAT and not self.config_sha256) or self.config_sha256 == self._sha256()
 
     def _sha256(self) -> str:
-        return content_sha256({name: value for name, value in vars(self).items() if name != "config_sha256"})
+        return content_sha256({name: value for name, value in self.to_json().items() if name != "config_sha256"})
 
 
-def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, templates: Sequence[str]) -> None:
+def save_adapter(
+    folder: Path,
+    name: str,
+    method: Method,
+    backbone: Backbone,
+    templates: Sequence[str],
+    descriptions: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Write both files; if anything goes wrong before they are complete, the previous ones stay.
 
     Raises:
@@ -117,10 +133,12 @@ def save_adapter(folder: Path, name: str, method: Method, backbone: Backbone, te
         templates=list(templates),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         classes=[] if method.answers_unseen else list(method.trained_classes),
+        descriptions={name: list(texts) for name, texts in (descriptions or {}).items()},
+        format=DESCRIBED_FORMAT if descriptions else FORMAT,
     ).sealed()
     with replacing(folder / WEIGHTS, folder / CONFIG) as (weights_file, config_file):
         weights_file.write_bytes(weights)
-        config_file.write_text(as_json(asdict(config)), encoding="utf-8")
+        config_file.write_text(as_json(config.to_json()), encoding="utf-8")
 
 
 def read_config(folder: Path) -> AdapterConfig:
@@ -135,7 +153,9 @@ def read_config(folder: Path) -> AdapterConfig:
     try:
         content = read_json(path)
         if content.get("format") not in READABLE_FORMATS:
-            raise AdapterError(f"'{path}' has format {content.get('format')}; this version reads up to {FORMAT}.")
+            raise AdapterError(
+                f"'{path}' has format {content.get('format')}; this version reads up to {max(READABLE_FORMATS)}."
+            )
         check_shape(content, ConfigFile)
         return AdapterConfig(**content)
     except (DataError, ValueError, TypeError, AttributeError) as error:

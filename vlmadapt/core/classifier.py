@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass, similarity
@@ -28,6 +29,7 @@ class Classifier:
         backbone: frozen dual encoder.
         method: module with all trained tensors.
         templates: texts of the data set that describe a class.
+        descriptions: sentences by class name, for methods that read them.
 
     Raises:
         BackboneError: the method declares what this backbone does not have.
@@ -41,17 +43,20 @@ class Classifier:
         plan: str = "planned",
         class_chunk: int = 0,
         precision: torch.dtype | None = None,
+        descriptions: Mapping[str, Sequence[str]] | None = None,
     ):
         self.backbone = backbone
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
+        self.descriptions = descriptions or {}
+        self._described = ClassDescriptions(self.descriptions)
         self._settings = plan, class_chunk, precision
         self._engine = Engine(backbone, Optimizations.named(plan), class_chunk, precision)
         derive(method.hooks(), backbone, self.templates)
 
     def with_templates(self, templates: Sequence[str]) -> Classifier:
         """The same method with other templates."""
-        return Classifier(self.backbone, self.method, templates, *self._settings)
+        return Classifier(self.backbone, self.method, templates, *self._settings, self.descriptions)
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +78,7 @@ class Classifier:
 
     def forward(self, images: Tensor | FrozenImages, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
         """A forward pass of images (B, 3, H, W), or of what the tower gave for them, against classes."""
-        return ForwardPass(self._engine, self.method, names, self.templates, images, labels)
+        return ForwardPass(self._engine, self.method, names, self.templates, images, labels, self._described)
 
     def kept(self) -> tuple[Any, ...]:
         """Cached frozen activations; a captured step holds them so that their memory is not freed."""

@@ -27,10 +27,14 @@ from vlmadapt.core.injection import Injected
 from vlmadapt.core.numerics import l2_normalize
 from vlmadapt.core.plan import POOLED, Optimizations, Plan, TowerPlan
 from vlmadapt.core.run_tower import ReadOut, first_layer, head_features, run_frozen_layers, run_tower
+from vlmadapt.core.selected_rows import pooled_positions, run_selected, selected_map
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.templates import Template
 
 Names = tuple[str, ...]
+
+TEXTS_AT_ONCE = 2048
+"""Texts that pass the tower at once where no gradient is needed: class descriptions may be tens of thousands."""
 
 
 class TextEncoder:
@@ -50,9 +54,18 @@ class TextEncoder:
         self.class_chunk = class_chunk
         self.cache = cache
 
-    def encode(self, names: Names, plan: Plan, injected: Injected) -> dict[str, Tensor]:
-        """Unnormalised features ([variants or images,] classes, [tokens,] joint) by head."""
+    def encode(self, names: Names, plan: Plan, injected: Injected, rows: Tensor | None = None) -> dict[str, Tensor]:
+        """Unnormalised features ([variants or images,] classes, [tokens,] joint) by head.
+
+        Args:
+            names: class names.
+            plan: hooks of the pass.
+            injected: tokens of the method.
+            rows: indices (n,) on the device of the classes to encode; only these are then computed.
+        """
         templates = plan.prompts
+        if rows is not None:
+            return self._encode_rows(names, plan, injected, rows)
         if not self.tower.blocks:
             return {POOLED: self._encoded(names, templates[0])}
         if len(templates) == 1:
@@ -70,6 +83,16 @@ class TextEncoder:
             features = self._encode_template(names, template, plan, _of_variants(injected, plan.text, variants))
             found |= {v: {name: _group(f, i) for name, f in features.items()} for i, v in enumerate(variants)}
         return {name: torch.cat([found[v][name] for v in sorted(found)]) for name in plan.text.heads}
+
+    def _encode_rows(self, names: Names, plan: Plan, injected: Injected, rows: Tensor) -> dict[str, Tensor]:
+        """Features (n, [tokens,] joint) of some classes, which are known on the device alone."""
+        (template,) = plan.prompts
+        touched = self.tower.blocks and plan.text.first < self.tower.depth
+        # A mask for padding is made on the host, so that such a tower encodes all texts.
+        if not touched or self._written(names, template).map.padding is not None:
+            return {name: f.index_select(0, rows) for name, f in self.encode(names, plan, injected).items()}
+        found = self._encode_touched(names, template, plan, injected, rows)
+        return {name: _squeeze_groups(f) for name, f in found.items()}
 
     def encode_zero_shot(self, names: Names, teacher: Teacher) -> Tensor:
         """Unit features (classes, joint) of the frozen tower, averaged over the teacher's templates."""
@@ -102,21 +125,33 @@ class TextEncoder:
         tokens = self._untouched_tokens(names, template, plan.text)
         return head_features(self.tower, plan.text, ReadOut(tokens, {}))
 
-    def _encode_touched(self, names: Names, template: Template, plan: Plan, injected: Injected) -> dict[str, Tensor]:
+    def _encode_touched(
+        self, names: Names, template: Template, plan: Plan, injected: Injected, rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Features of a tower with hooks, in chunks and split over processes."""
-        tower, text = self.tower, plan.text
-        start = first_layer(tower, text, self.optimizations)
-        x = self._frozen_rows(names, template, start)
-        shared_out = self._shares_classes(names, plan)
-        first, last = shard_range(len(names)) if shared_out else (0, len(names))
+        tower, text, optimizations = self.tower, plan.text, self.optimizations
+        start = first_layer(tower, text, optimizations)
+        if rows is None:
+            x, pool = self._frozen_rows(names, template, start), None
+        else:
+            x = self._selected_rows(names, template, start, rows)
+            pool = pooled_positions(self._written(names, template).map, rows)
+        count = x.map.rows
+        shared_out = self._shares_classes(count, plan)
+        first, last = shard_range(count) if shared_out else (0, count)
 
         def encode(low: int, high: int, _: Tensor | None = None) -> dict[str, Tensor]:
             piece = {key: v[:, low:high] if v.shape[1] > 1 else v for key, v in injected.items()}
-            tokens = run_tower(tower, text, x.select(low, high), start, piece, self.optimizations)
-            features = head_features(tower, text, tokens)
+            part = x.select(low, high)
+            if pool is None:
+                read = run_tower(tower, text, part, start, piece, optimizations)
+            else:
+                read = run_selected(tower, text, part, pool[low:high], start, piece, optimizations)
+            features = head_features(tower, text, read)
             return {name: _for_classes(f, high - low) for name, f in features.items()}
 
-        pieces = chunks(first, last, self.class_chunk)
+        at_once = self.class_chunk or (0 if torch.is_grad_enabled() else TEXTS_AT_ONCE)
+        pieces = chunks(first, last, at_once)
         if len(pieces) > 1 and torch.is_grad_enabled():
             # Dropout draws the same again: `checkpoint` keeps the random state of the devices it is given tensors of.
             # A state cannot be read in a capture; there the comparison with an eager step finds what draws.
@@ -128,15 +163,15 @@ class TextEncoder:
         else:
             found = [encode(low, high) for low, high in pieces]
         features = {name: torch.cat([f[name] for f in found], dim=1) for name in text.heads}
-        return {name: gather_classes(f, len(names)) for name, f in features.items()} if shared_out else features
+        return {name: gather_classes(f, count) for name, f in features.items()} if shared_out else features
 
-    def _shares_classes(self, names: Names, plan: Plan) -> bool:
+    def _shares_classes(self, count: int, plan: Plan) -> bool:
         """Whether each process encodes a shard of the classes and the features are then gathered."""
         return (
             self.optimizations.share_classes
             and torch.is_grad_enabled()
             and many_processes()
-            and len(names) >= world_size()
+            and count >= world_size()
             and not plan.text_differs_by_image
         )
 
@@ -161,7 +196,8 @@ class TextEncoder:
     def _run_untouched(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
         """Output tokens of the tower without hooks, `class_chunk` classes at a time."""
         texts = self._written(names, template)
-        pieces = [texts.embed(self.tower, low, high) for low, high in chunks(0, len(names), self.class_chunk)]
+        at_once = self.class_chunk or TEXTS_AT_ONCE
+        pieces = [texts.embed(self.tower, low, high) for low, high in chunks(0, len(names), at_once)]
         found = [run_tower(self.tower, plan, x, 0, {}, self.optimizations).tokens for x in pieces]
         return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
 
@@ -171,7 +207,7 @@ class TextEncoder:
 
         def compute() -> Sequences:
             prefix, suffix = None, None
-            for low, high in chunks(0, len(names), self.class_chunk):
+            for low, high in chunks(0, len(names), self.class_chunk or TEXTS_AT_ONCE):
                 x = run_frozen_layers(self.tower, texts.embed(self.tower, low, high), layer, self.optimizations)
                 if prefix is None or suffix is None:
                     prefix, suffix = x.prefix, x.suffix.new_empty(1, len(names), *x.suffix.shape[2:])
@@ -183,12 +219,31 @@ class TextEncoder:
             return without_graph(compute)
         return self.cache.get(FrozenRows(*self._entry(names), template, layer), compute)
 
+    def _selected_rows(self, names: Names, template: Template, layer: int, rows: Tensor) -> Sequences:
+        """Token sequences before block `layer` of some rows (n,) of a class list.
+
+        They are taken from those of the whole list, where these are not too large to be kept.
+        """
+        texts = self._written(names, template)
+        token_map = selected_map(texts.map, len(rows))
+        size = len(names) * texts.map.length * self.tower.width * 4  # bytes, at most
+        if self.optimizations.frozen_layers and size <= self.cache.max_bytes:
+            kept = self._frozen_rows(names, template, layer)
+            return Sequences(kept.prefix, kept.suffix.index_select(1, rows), token_map)
+
+        def compute() -> Sequences:
+            tokens = self.tower.embed(texts.ids.index_select(0, rows))[None]
+            return run_frozen_layers(self.tower, Sequences.of(tokens, token_map), layer, self.optimizations)
+
+        return without_graph(compute)
+
     def _encoded(self, names: Names, template: Template) -> Tensor:
         """Features (classes, joint) by open_clip's own forward, for towers without `blocks`."""
 
         def compute() -> Tensor:
             ids = template.write(names, self.tower).ids.to(self.tower.device)
-            return torch.cat([self.tower.encode(ids[low:high]) for low, high in chunks(0, len(ids), self.class_chunk)])
+            at_once = self.class_chunk or TEXTS_AT_ONCE
+            return torch.cat([self.tower.encode(ids[low:high]) for low, high in chunks(0, len(ids), at_once)])
 
         return self.cache.get(EncodedText(*self._entry(names), template), compute)
 

@@ -16,10 +16,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vlmadapt.core.descriptions import ClassDescriptions, Descriptions
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.frozen_cache import autocast_precision
-from vlmadapt.core.hooks import Hook, Tokens
+from vlmadapt.core.hooks import Hook, Prompt, Teacher, Tokens, prompt, teacher
 from vlmadapt.core.injection import Injected, injected_tokens
 from vlmadapt.core.numerics import l2_normalize
 from vlmadapt.core.plan import POOLED, Plan, derive
@@ -28,6 +29,8 @@ from vlmadapt.core.templates import Template
 from vlmadapt.deprecated import warn_deprecated
 
 T = TypeVar("T")
+
+_AS_WRITTEN = prompt("{}", keep_underscores=True), teacher("{}", keep_underscores=True)
 
 
 class Hooked(Protocol):
@@ -53,15 +56,20 @@ class ForwardPass:
         templates: Sequence[Template],
         images: Tensor | FrozenImages,
         labels: Tensor | None = None,
+        described: ClassDescriptions | None = None,
     ):
         self.names = tuple(names)
+        self._described = described or ClassDescriptions({})
+        self._whole_texts = False  # names are whole sentences
+        self._rows: Tensor | None = None
         self._labels = labels
         self._engine = engine
         self._method = method
         self._templates = tuple(templates)
         self._other_hooks: tuple[Hook, ...] | None = None
         self._once: dict[Hashable, Any] = {}
-        self._frozen = images if isinstance(images, FrozenImages) else FrozenImages(images)
+        self._views = _views(images)
+        self._frozen = self._views[0]
         self._asked_of_images = False
         self.zero_shot = ZeroShot(self, engine)
 
@@ -99,7 +107,14 @@ class ForwardPass:
     def plan(self) -> Plan:
         """The method's hooks for this pass, sorted by tower."""
         hooks = self._method.hooks() if self._other_hooks is None else self._other_hooks
+        if self._whole_texts:
+            hooks = (*(hook for hook in hooks if not isinstance(hook, Prompt | Teacher)), *_AS_WRITTEN)
         return derive(hooks, self._engine.backbone, self._templates)
+
+    @property
+    def _teacher(self) -> Teacher:
+        """Templates of the zero-shot text features; of sentences they need no plan, which may have no room for them."""
+        return _AS_WRITTEN[1] if self._whole_texts else self.plan.teacher
 
     @property
     def image_features(self) -> dict[str, Tensor]:
@@ -157,6 +172,32 @@ class ForwardPass:
         compute = lambda: self._engine.backbone.logits(similarity(self.image(head), self.text()))  # noqa: E731
         return self._compute_once(("logits", head), compute)
 
+    # -- class descriptions -------------------------------------------------------------------------------------------
+
+    @property
+    def descriptions(self) -> Descriptions:
+        """The sentences that describe these classes, from `--descriptions` or the data set.
+
+        Raises:
+            DataError: a class has none.
+        """
+        return self._described.of(self.names)
+
+    def sentences(self, texts: Descriptions | None = None, rows: Tensor | None = None) -> ForwardPass:
+        """A derived forward pass over sentences instead of classes: its text features have a row for each sentence.
+
+        The method's hooks are those of this pass, but for `prompt` and `teacher`: sentences are encoded as written.
+
+        Args:
+            texts: the sentences, by default `descriptions`.
+            rows: indices (n,) on the device of the sentences that are encoded, all of them by default.
+        """
+        self._asked_of_images = True  # that pass may ask for them
+        texts = self.descriptions if texts is None else texts
+        fwd = self.other(names=texts.sentences)
+        fwd._whole_texts, fwd._rows = True, rows
+        return fwd
+
     # -- for methods --------------------------------------------------------------------------------------------------
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -181,12 +222,25 @@ class ForwardPass:
             labels: labels of the images kept, by default their own.
         """
         self._asked_of_images = True  # that pass may ask for them
-        images = self._frozen if keep is None else self._frozen.select(keep)
+        views = self._views if keep is None else tuple(view.select(keep) for view in self._views)
         if labels is None and self._labels is not None:
             labels = self._labels if keep is None else self._labels[keep]
         names = self.names if names is None else names
-        fwd = ForwardPass(self._engine, self._method, names, self._templates, images, labels)
+        fwd = ForwardPass(self._engine, self._method, names, self._templates, views[0], labels, self._described)
+        fwd._views = views
         fwd._other_hooks = self._other_hooks if hooks is None else tuple(hooks)
+        return fwd
+
+    def view(self, index: int) -> ForwardPass:
+        """The pass of another augmented view of the same images, counted from 0, the view of this pass.
+
+        Raises:
+            ValueError: there are fewer views; the class attribute `views_per_step` says how many a step gets.
+        """
+        if index >= len(self._views):
+            raise ValueError(f"view {index} of {len(self._views)}: set views_per_step = {index + 1} in the method.")
+        fwd = self.other()
+        fwd._frozen = self._views[index]
         return fwd
 
     def _compute_once(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -195,7 +249,7 @@ class ForwardPass:
         return self._once[key]
 
     def _encode_text(self) -> dict[str, Tensor]:
-        return self._engine.text.encode(self.names, self.plan, self._injected(TEXT))
+        return self._engine.text.encode(self.names, self.plan, self._injected(TEXT), self._rows)
 
     def _injected(self, side: Side) -> Injected:
         """The tokens that the method declares for a tower, functions of this pass evaluated."""
@@ -211,8 +265,16 @@ class ForwardPass:
             self._engine.optimizations.keep_text
             and not torch.is_grad_enabled()
             and self._other_hooks is None
+            and self._rows is None
             and not self.plan.text_differs_by_image
         )
+
+
+def _views(images: Tensor | FrozenImages) -> tuple[FrozenImages, ...]:
+    """Views of images (B, 3, H, W), or (B, views, 3, H, W)."""
+    if isinstance(images, FrozenImages):
+        return (images,)
+    return tuple(map(FrozenImages, images.unbind(1))) if images.ndim == 5 else (FrozenImages(images),)
 
 
 class ZeroShot:
@@ -237,13 +299,14 @@ class ZeroShot:
     def text(self) -> Tensor:
         """Unit text features (classes, joint) from hand-written templates."""
         with self._engine.autocast():
-            return self._engine.text.encode_zero_shot(self._fwd.names, self._fwd.plan.teacher)
+            found = self._engine.text.encode_zero_shot(self._fwd.names, self._fwd._teacher)
+        return found if self._fwd._rows is None else found.index_select(0, self._fwd._rows)
 
     @cached_property
     def template_features(self) -> Tensor:
         """Unnormalised text features (templates, classes, joint) of each hand-written template."""
         with self._engine.autocast():
-            return self._engine.text.encode_templates(self._fwd.names, self._fwd.plan.teacher)
+            return self._engine.text.encode_templates(self._fwd.names, self._fwd._teacher)
 
     @property
     def logits(self) -> Tensor:

@@ -60,11 +60,16 @@ class MethodState:
         return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
 
 
+MOST_KEPT = 4
+"""Class lists whose text features are kept: a method may score sentences next to class names."""
+
+
 class KeptText:
-    """The text features of the last class list, with the state of the method that gave them."""
+    """The text features of the last class lists, with the state of the method that gave them."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Hashable, MethodState, Features] | None = None
+        self._kept: dict[Hashable, Features] = {}
+        self._state: MethodState | None = None
         self._trusted = False
 
     @contextmanager
@@ -81,20 +86,23 @@ class KeptText:
             self._trusted = False
 
     def get(self, key: Hashable, method: nn.Module) -> Features | None:
-        """The kept features if `key` and the method are what they were; otherwise drops them and gives None."""
-        kept = self._kept
-        if kept is not None and kept[0] == key and (self._trusted or kept[1].equals(MethodState(method))):
-            return kept[2]
-        self.clear()
-        return None
+        """The kept features of `key` if the method is what it was; if it is not, everything is dropped."""
+        if self._state is None or not (self._trusted or self._state.equals(MethodState(method))):
+            self.clear()
+        return self._kept.get(key)
 
     def keep(self, key: Hashable, method: nn.Module, features: Features) -> None:
-        """Keep features until `key` or the method changes."""
-        self._kept = (key, MethodState(method).copy(), features)
+        """Keep features until the method changes, or others take their place."""
+        if self._state is None:
+            self._state = MethodState(method).copy()
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[key] = features
 
     def clear(self) -> None:
         """Drop everything."""
-        self._kept = None
+        self._kept.clear()
+        self._state = None
 
 
 def _state(method: nn.Module) -> Iterator[Any]:

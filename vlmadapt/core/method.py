@@ -79,6 +79,7 @@ class Method(nn.Module):
         paper: publication, as cited.
         touches: towers the method works inside; a backbone without access to one is refused before any work starts.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
+        views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
         dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
             until convergence), so that it cannot be captured and replayed on a GPU.
         api_version: version of the plugin API that the method is written for, a plain number.
@@ -91,6 +92,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     whole_batch: ClassVar[bool] = False
+    views_per_step: ClassVar[int] = 1
     dynamic_step: ClassVar[bool] = False
     api_version: ClassVar[int] = 1  # for methods that state none: they were written before version 2
     limitations: ClassVar[Mapping[str, str]] = {}
@@ -116,6 +118,11 @@ class Method(nn.Module):
     def answers_unseen(self) -> bool:
         """Whether it can score classes it was not trained on; if not, protocols with unseen classes are refused."""
         return True
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether it uses the sentences that describe the classes (`--descriptions`); runs without them are refused."""
+        return False
 
     def hooks(self) -> Iterable[Hook]:
         """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; for every pass."""

@@ -117,6 +117,11 @@ class Template:
         lengths = text.lengths(texts)
         if (lengths > text.context).any():
             worst = int(lengths.argmax())
+            if self.text == "{}":  # a sentence as it is written
+                raise DataError(
+                    f"the text '{texts[worst][:60]}...' has {int(lengths[worst])} tokens, more than the {text.context} "
+                    "that the text tower takes; shorten it."
+                )
             raise DataError(
                 f"the prompt for class '{written[worst][:60]}' has {int(lengths[worst])} tokens, more than the "
                 f"{text.context} that the text tower takes; shorten the name or the template."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -28,6 +29,7 @@ class Dataset:
         notes: sentences that a reader of results must know, such as a split that is not the published one.
         folders: class folders or labels in label order, where class names come from a file instead.
         cut: True if vlmadapt split the data because they have no parts of their own; any image may then be tested.
+        descriptions: sentences that describe a class, by class name; most data sets have none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     cut: bool = False
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def examples(self) -> tuple[Example, ...]:

@@ -70,26 +70,31 @@ class Crops:
         shapes: height and width of each crop.
         flips: whether to mirror each crop.
         finish: what is done on the device.
+        views: crops of each image, which follow each other.
     """
 
     pixels: Tensor
     shapes: tuple[tuple[int, int], ...]
     flips: tuple[bool, ...]
     finish: Finish
+    views: int = 1
 
     def pin_memory(self) -> Crops:
         """The same in pinned memory; the loader calls it."""
         return replace(self, pixels=self.pixels.pin_memory())
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Tensor:
-        """The augmented images (B, 3, H, W) on a device."""
+        """The augmented images (B, 3, H, W), or with several views (B, views, 3, H, W), on a device."""
         moved = self.pixels.to(device, non_blocking=non_blocking)
         if not self.shapes:
-            return torch.empty(0, 3, *self.finish.size, device=device)
+            return self._by_image(torch.empty(0, 3, *self.finish.size, device=device))
         ends = list(accumulate(3 * h * w for h, w in self.shapes))
         parts = zip([0, *ends], ends, self.shapes, self.flips, strict=False)
         images = [self._image(moved[start:end], shape, flip) for start, end, shape, flip in parts]
-        return self.finish.normalized(torch.stack(images))
+        return self._by_image(self.finish.normalized(torch.stack(images)))
+
+    def _by_image(self, crops: Tensor) -> Tensor:
+        return crops if self.views == 1 else crops.unflatten(0, (-1, self.views))
 
     def _image(self, pixels: Tensor, shape: tuple[int, int], flip: bool) -> Tensor:
         image = self.finish.image(pixels.view(*shape, 3))
@@ -97,23 +102,29 @@ class Crops:
 
 
 class DeviceAugment:
-    """`train_transform` in two halves: a call draws and cuts a crop, `collate` and `Crops.to` do the rest.
+    """`train_transform` in two halves: a call draws and cuts crops, `collate` and `Crops.to` do the rest.
 
     Args:
         preprocess: the model's `preprocess_cfg`; size, mean and std are taken from it.
         crop_scale: smallest and largest part of the image's area that a crop takes.
         flip: probability of a horizontal flip.
+        views: views of each image.
     """
 
-    def __init__(self, preprocess: Mapping[str, Any], crop_scale: tuple[float, float], flip: float):
+    def __init__(self, preprocess: Mapping[str, Any], crop_scale: tuple[float, float], flip: float, views: int = 1):
         exact = train_transform(preprocess, crop_scale, flip)
         self._flip = flip
+        self._views = views
         self._crop: RandomResizedCrop = _step(exact, RandomResizedCrop)
         normalize = _step(exact, Normalize)
         height, width = self._crop.size
         self.finish = Finish((height, width), tuple(map(float, normalize.mean)), tuple(map(float, normalize.std)))
 
-    def __call__(self, image: Image.Image) -> Crop:
+    def __call__(self, image: Image.Image) -> list[Crop]:
+        """A random crop of an image for each view."""
+        return [self._drawn(image) for _ in range(self._views)]
+
+    def _drawn(self, image: Image.Image) -> Crop:
         """A random crop of an image, and whether to flip it."""
         flip = bool(torch.rand(1) < self._flip)
         top, left, height, width = self._crop.get_params(image, self._crop.scale, self._crop.ratio)
@@ -122,14 +133,16 @@ class DeviceAugment:
         cut = image.crop((left, top, left + width, top + height))
         return Crop(torch.from_numpy(np.asarray(cut).copy()), flip)
 
-    def collate(self, crops: Sequence[Crop]) -> Crops:
+    def collate(self, images: Sequence[Sequence[Crop]]) -> Crops:
         """The crops of a batch."""
+        crops = [crop for views in images for crop in views]
         pixels = [crop.pixels.flatten() for crop in crops]
         return Crops(
             torch.cat(pixels) if pixels else torch.empty(0, dtype=torch.uint8),
             tuple((crop.pixels.shape[0], crop.pixels.shape[1]) for crop in crops),
             tuple(crop.flip for crop in crops),
             self.finish,
+            self._views,
         )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from vlmadapt.data.classes import alike_note, check_class_names, in_class_order, naming_note, read_class_names
+from vlmadapt.data.class_file import ClassFile, read_class_file
+from vlmadapt.data.classes import alike_note, check_class_names, in_class_order, naming_note
 from vlmadapt.data.dataset import Dataset, Example
 from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.image_formats import unread_endings
@@ -67,8 +68,8 @@ def read_folder(
 
     Args:
         root: the folder.
-        classes: file with readable class names (see `read_class_names`); by default `root/classes.txt` where it exists,
-            else folder names are class names.
+        classes: file with readable class names (see `read_class_file`); by default `root/classes.yaml` or
+            `root/classes.txt` where it exists, else folder names are class names.
         templates: prompt templates with one `{}`.
         recursive: read nested folders: every folder with images is a class, named by its path below the root or the
             part, such as `animals/cat`.
@@ -88,9 +89,10 @@ def read_folder(
     folders = in_class_order({name for tree in trees for name in tree.classes})
     if len(folders) == 1:
         raise DataError(f"'{root}' has only one class, '{folders[0]}'; at least two are needed: {LAYOUT}.")
-    file = classes or root / "classes.txt"
-    named = classes is not None or file.is_file()
-    names = read_class_names(file, folders) if named else tuple(folders)
+    file = classes or _own_class_file(root)
+    named = file is not None
+    said = read_class_file(file, folders) if file else ClassFile(tuple(folders))
+    names = said.names
     check_class_names(names, root)
     label = {name: i for i, name in enumerate(folders)}
 
@@ -101,7 +103,7 @@ def read_folder(
     cut = _given(parts, trees) if parts else hash_split(trees[0].files(), lambda path: path.as_posix()[below:])
     train, val, test = (examples(files) for files in cut)
     notes = [*_unread(root, trees), *_val_is_test(root, parts), *alike_note(names)]
-    if named:
+    if file and names != tuple(folders):
         notes.append(naming_note(file, folders, names))
     return Dataset(
         name=root.resolve().name,
@@ -113,6 +115,7 @@ def read_folder(
         notes=tuple(notes),
         folders=tuple(folders) if named else (),
         cut=not parts,
+        descriptions=said.descriptions,
     )
 
 
@@ -126,6 +129,18 @@ def _check_root(root: Path) -> None:
     near = get_close_matches(root.name, _siblings(root), n=1, cutoff=0.5)
     hint = f"did you mean '{root.parent / near[0]}'?" if near else f"give a folder with {LAYOUT}."
     raise DataError(f"folder '{root}' does not exist; {hint}")
+
+
+def _own_class_file(root: Path) -> Path | None:
+    """The folder's file of class names.
+
+    Raises:
+        DataError: there are two.
+    """
+    found = [root / name for name in ("classes.yaml", "classes.txt") if (root / name).is_file()]
+    if len(found) == 2:
+        raise DataError(f"'{root}' has both classes.yaml and classes.txt; keep one of them.")
+    return found[0] if found else None
 
 
 def _siblings(root: Path) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlmadapt.data.classes import naming_note, read_class_names
+from vlmadapt.data.class_file import read_class_file
+from vlmadapt.data.classes import naming_note
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.folder import LAYOUT, read_folder
 from vlmadapt.data.registered import load_registered, registered_names
@@ -35,7 +36,7 @@ def load_data(
         spec: a registered name, `distribution:name` where two distributions use it, a folder (see `read_folder`), a
             CSV, TSV or JSONL file (see `read_table`), or `hf:NAME` (see `read_hub`).
         templates: prompt templates instead of the data set's own.
-        classes: file with readable class names instead of the data set's own (see `read_class_names`).
+        classes: file with readable class names instead of the data set's own (see `read_class_file`).
         root: folder of the registered data sets, by default `$VLMADAPT_DATA`.
         default: templates for data without their own: folders, tables, the Hub.
         recursive: read nested folders (see `read_folder`).
@@ -77,8 +78,10 @@ def short_name(spec: str) -> str:
 
 
 def _renamed(dataset: Dataset, file: Path) -> Dataset:
-    names, old = read_class_names(file, dataset.classes), dataset.classes
-    return replace(dataset, classes=names, folders=old, notes=(*dataset.notes, naming_note(file, old, names)))
+    said, old = read_class_file(file, dataset.classes), dataset.classes
+    notes = (*dataset.notes, naming_note(file, old, said.names))
+    described = said.descriptions or dataset.descriptions
+    return replace(dataset, classes=said.names, folders=old, notes=notes, descriptions=described)
 
 
 def _folder(spec: str, registered: set[str]) -> Path:

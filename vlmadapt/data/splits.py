@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -53,6 +53,7 @@ class Splits:
         val: validation images of `classes`; may be empty.
         groups: groups of classes to test.
         underfull: number of training images by class, for classes with fewer than the shots.
+        descriptions: sentences that describe a class, by class name, for methods that read them.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +61,7 @@ class Splits:
     val: tuple[Example, ...]
     groups: tuple[ClassGroup, ...]
     underfull: dict[str, int]
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_splits(
@@ -233,6 +235,8 @@ def manifest(splits: Splits) -> dict[str, Any]:
             _described(group, root if group.templates is None else _root(group.examples)) for group in splits.groups
         ],
     }
+    if splits.descriptions:
+        content["descriptions_sha256"] = content_sha256({k: list(v) for k, v in splits.descriptions.items()})
     return {"sha256": content_sha256(content), **content}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, stack
 from torchvision.transforms import Compose, RandomHorizontalFlip
 
 Transform = Callable[[Image.Image], Tensor]
@@ -39,6 +39,23 @@ def train_transform(preprocess: Mapping[str, Any], crop_scale: tuple[float, floa
     crop = image_transform_v2(_config(preprocess), is_train=True, aug_cfg=augmentation)
     transform: Transform = Compose([RandomHorizontalFlip(flip), crop])
     return transform
+
+
+class Views:
+    """Several random views (views, 3, H, W) of an image; the first is the one that a single view would be.
+
+    Args:
+        transform: draws a view.
+        number: of views.
+    """
+
+    def __init__(self, transform: Transform, number: int):
+        self.transform = transform
+        self.number = number
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """All views of an image."""
+        return stack([self.transform(image) for _ in range(self.number)])
 
 
 def _config(preprocess: Mapping[str, Any]) -> PreprocessCfg:

@@ -39,6 +39,7 @@ def evaluate(
     role: str | None = None,
     protocol: Protocol | None = None,
     precision: Precision | None = None,
+    descriptions: Path | None = None,
 ) -> tuple[list[Accuracy], dict[str, Any]]:
     """Accuracies of a run's adapter.
 
@@ -56,6 +57,7 @@ def evaluate(
             published code tests ImageNet's variants as 'unseen'.
         protocol: another protocol that trains on the same classes, whose groups and roles are tested instead.
         precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
+        descriptions: file with sentences for each class, by default those of the run.
 
     Returns:
         One accuracy for each group of classes, and their summary.
@@ -90,7 +92,12 @@ def evaluate(
     for note in notes:
         session.reporter.say(note)
     classifier = load_classifier(
-        run.adapter, trained, backbone or run.settings().backbone, options, precision or usual_precision(run)
+        run.adapter,
+        trained,
+        backbone or run.settings().backbone,
+        options,
+        precision or usual_precision(run),
+        descriptions,
     )
     with ended_with_peers():
         accuracies = [_tested(classifier, group, session) for group in groups]

@@ -13,6 +13,7 @@ from vlmadapt.core.backbone.precision import DTYPES
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import is_published, load_backbone
 from vlmadapt.core.recipe import Precision
+from vlmadapt.data.descriptions import read_descriptions
 from vlmadapt.errors import AdapterError, BackboneError, DataError
 from vlmadapt.evaluation.accuracy import role_of
 from vlmadapt.evaluation.calibration import Calibration
@@ -26,6 +27,7 @@ def load(
     classes: Sequence[str] | None = None,
     backbone: str | None = None,
     precision: Precision | None = None,
+    descriptions: Path | None = None,
 ) -> Predictor:
     """Load a trained adapter for prediction.
 
@@ -34,22 +36,25 @@ def load(
         classes: class names to choose from; by default all classes of the run's data.
         backbone: current name or path of the backbone, if it has changed since training.
         precision: 'fp32', 'bf16' or 'fp16'; by default full precision, and on CUDA that of the run's training.
+        descriptions: file with sentences for each class, by default those of the run.
 
     Raises:
         VlmadaptError: the folder holds no run or adapter, or the adapter does not fit the backbone.
     """
     if is_shared(path):
-        return _load_shared(download(str(path)), classes, backbone, precision)
+        return _load_shared(download(str(path)), classes, backbone, precision, descriptions)
     folder = Path(path)
     if (folder / CONFIG).is_file() or not folder.is_dir():
         run = Run.open(folder)
         backbone, precision = backbone or run.settings().backbone, precision or usual_precision(run)
         trained, _ = trained_and_known_classes(run)
-        return predictor_of(run, load_classifier(run.adapter, trained, backbone, precision=precision), classes)
+        classifier = load_classifier(run.adapter, trained, backbone, None, precision, descriptions)
+        return predictor_of(run, classifier, classes)
     _check_named_backbone(folder, backbone)
     if classes is None:
         raise DataError(f"'{folder}' is an adapter without a run; say which classes to choose from.")
-    return Predictor(load_classifier(folder, classes, backbone, precision=precision), classes, role_of(classes, ()))
+    classifier = load_classifier(folder, classes, backbone, None, precision, descriptions)
+    return Predictor(classifier, classes, role_of(classes, ()))
 
 
 def predictor_of(run: Run, classifier: Classifier, classes: Sequence[str] | None = None) -> Predictor:
@@ -60,10 +65,16 @@ def predictor_of(run: Run, classifier: Classifier, classes: Sequence[str] | None
 
 
 def _load_shared(
-    shared: SharedRun, classes: Sequence[str] | None, backbone: str | None, precision: Precision | None
+    shared: SharedRun,
+    classes: Sequence[str] | None,
+    backbone: str | None,
+    precision: Precision | None,
+    descriptions: Path | None,
 ) -> Predictor:
     _check_named_backbone(shared.adapter, backbone)
-    classifier = load_classifier(shared.adapter, shared.trained, backbone, precision=precision)
+    classifier = load_classifier(
+        shared.adapter, shared.trained, backbone, precision=precision, descriptions=descriptions
+    )
     chosen = shared.classes if classes is None else classes
     return Predictor(classifier, chosen, role_of(chosen, shared.trained))
 
@@ -88,6 +99,7 @@ def load_classifier(
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
     precision: Precision | None = None,
+    descriptions: Path | None = None,
 ) -> Classifier:
     """Load an adapter on its backbone, with some of its method's options changed.
 
@@ -97,11 +109,14 @@ def load_classifier(
         backbone: current name or path of the backbone.
         options: options of the method that differ from training.
         precision: that the towers run in; by default full precision.
+        descriptions: file with sentences for each class, by default those that it was trained with.
 
     Raises:
         AdapterError: the adapter is missing or does not fit.
+        DataError: descriptions are given to a method that reads none, or cannot be read.
     """
     config = read_config(adapter)
+    described = read_descriptions(descriptions) if descriptions else config.descriptions
     name = backbone or config.backbone["name"]
     try:
         frozen = load_backbone(name, weights=config.backbone["sha256"])
@@ -111,10 +126,12 @@ def load_classifier(
     if torch.cuda.is_available():
         frozen = frozen.cuda()
     method, config = load_adapter(adapter, frozen, classes, options)
+    if descriptions and not method.reads_descriptions:
+        raise DataError(f"'{config.method}' with these options reads no descriptions; leave out '{descriptions}'.")
     dtype = DTYPES.get(precision or "fp32")
     if dtype is not None:
         frozen.hold_weights_in(dtype)
-    return Classifier(frozen, method, config.templates, precision=dtype)
+    return Classifier(frozen, method, config.templates, precision=dtype, descriptions=described)
 
 
 def usual_precision(run: Run) -> Precision:

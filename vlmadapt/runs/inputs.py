@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlmadapt.data.class_split import ClassSplit, read_class_split
 from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.descriptions import Sentences, merged, read_descriptions
 from vlmadapt.data.duplicates import conflicting, kinds_of
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import is_registered, load_data
@@ -57,7 +58,7 @@ class Inputs:
             DataError: see `make_splits`.
         """
         s = self.settings
-        return make_splits(
+        splits = make_splits(
             self.data,
             s.protocol or "few-shot",
             s.shots,
@@ -66,6 +67,7 @@ class Inputs:
             class_split=self._class_split(),
             val_shots=s.val_shots,
         )
+        return replace(splits, descriptions=self._descriptions())
 
     def groups(self) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
         """Classes that the protocol trains on and groups that it tests; no training images are needed.
@@ -78,6 +80,12 @@ class Inputs:
 
     def _class_split(self) -> ClassSplit | None:
         return read_class_split(Path(self.settings.class_split)) if self.settings.class_split else None
+
+    def _descriptions(self) -> Sentences:
+        """Sentences by class name: those of the file in the settings, else those of the data sets."""
+        if self.settings.descriptions:
+            return read_descriptions(Path(self.settings.descriptions))
+        return merged((data.name, data.descriptions) for data in (self.data, *self.targets))
 
     @property
     def notes(self) -> tuple[str, ...]:

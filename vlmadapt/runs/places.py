@@ -17,7 +17,7 @@ from vlmadapt.data.load import HUB, is_registered
 from vlmadapt.files import exists
 from vlmadapt.runs.settings import FitSettings
 
-PLACES = ("data", "targets", "classes", "class_split", "data_root", "backbone")
+PLACES = ("data", "targets", "classes", "descriptions", "class_split", "data_root", "backbone")
 """Settings that are paths, or may be: `targets` lists several, `backbone` may be ARCHITECTURE:FILE."""
 
 

@@ -43,6 +43,8 @@ class FitSettings:
         templates: list of texts with `{}` for the class name, instead of the data set's; short: --template TEXT, once
             or more.
         classes: file with readable class names for a folder.
+        descriptions: file with sentences for each class, for methods that read them, instead of the data set's own;
+            `vlmadapt describe` writes one.
         recursive: read nested folders: each folder with images is a class, named by its path (`animals/cat`).
         columns: names of a table's columns where they are not path, label and split, like path=image,label=species.
         plan: 'planned' computes only what differs from the frozen backbone, 'reference' everything; results are the
@@ -79,6 +81,7 @@ class FitSettings:
     seed: int = 1
     templates: list[str] | None = None
     classes: str | None = None
+    descriptions: str | None = None
     recursive: bool = False
     columns: str | None = None
     plan: Literal["planned", "reference"] = "planned"

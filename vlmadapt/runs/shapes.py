@@ -32,6 +32,7 @@ class DataFile(TypedDict):
         train: file and label of each training image.
         val: the same of the validation images.
         test: tested groups.
+        descriptions_sha256: hash of the class descriptions, where there are any.
     """
 
     sha256: str
@@ -39,6 +40,7 @@ class DataFile(TypedDict):
     train: NotRequired[list[list[str | int]]]
     val: NotRequired[list[list[str | int]]]
     test: list[TestedGroup]
+    descriptions_sha256: NotRequired[str]
 
 
 class MadeBy(TypedDict):

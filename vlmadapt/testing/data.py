@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,20 @@ CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_
 OTHERS = ("axolotl", "tea pot", "american pit bull terrier")
 TEMPLATE = "a photo of a {}."
 SHOTS = 4
+
+
+class Described(Mapping[str, Sequence[str]]):
+    """Two or three sentences for any class name."""
+
+    def __getitem__(self, name: str) -> Sequence[str]:
+        texts = (f"a {name}.", f"{name}, which has a shape.", f"a photo of the {name} in its colour.")
+        return texts[: 2 + len(name) % 2]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*CLASSES, *OTHERS))
+
+    def __len__(self) -> int:
+        return len(CLASSES) + len(OTHERS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,13 @@ class Shots:
         labels = torch.arange(len(names)).repeat(per_class)
         labels = labels[torch.randperm(len(labels), generator=generator)]
         return cls(names, centres[labels] + 0.5 * torch.randn(len(labels), 3, *size, generator=generator), labels)
+
+    def with_views(self, views: int) -> Shots:
+        """The same images, or with several views (N, views, 3, H, W), which differ in brightness."""
+        if views == 1:
+            return self
+        brightness = torch.linspace(1, 0.8, views)[:, None, None, None]
+        return replace(self, images=self.images[:, None] * brightness)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of at most `size` images with their labels."""

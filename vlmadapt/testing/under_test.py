@@ -17,7 +17,7 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Method, Task
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.roles import SEEN, Role
-from vlmadapt.testing.data import CLASSES, TEMPLATE, Shots
+from vlmadapt.testing.data import CLASSES, TEMPLATE, Described, Shots
 from vlmadapt.testing.tiny import tiny_clip
 from vlmadapt.testing.trace import FitTrace, trace_fit
 from vlmadapt.testing.training import EPOCHS, Watch, switch_off_dropout, train
@@ -76,11 +76,11 @@ class MethodUnderTest:
 
     def classifier(self, method: Method, plan: str = "planned") -> Classifier:
         """The method on the backbone, ready for evaluation."""
-        return Classifier(self.backbone, method, (TEMPLATE,), plan, precision=self._precision)
+        return Classifier(self.backbone, method, (TEMPLATE,), plan, precision=self._precision, descriptions=Described())
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
         """Labelled random images in the size of the backbone."""
-        return Shots.draw(classes, self.backbone.image.size, per_class, seed)
+        return Shots.draw(classes, self.backbone.image.size, per_class, seed).with_views(self.cls.views_per_step)
 
     def fit(
         self,

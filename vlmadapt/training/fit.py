@@ -18,13 +18,14 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import differences
 from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.load import is_registered
-from vlmadapt.data.loader import TrainBatches
+from vlmadapt.data.loader import AnyTransform, TrainBatches
 from vlmadapt.data.splits import Splits, manifest
-from vlmadapt.data.transforms import train_transform
+from vlmadapt.data.transforms import Views, train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
 from vlmadapt.evaluation.calibration import calibrate
@@ -156,6 +157,8 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
         if not resumed:
             run.start(settings, manifest(splits))
     session.reporter.say(_headline(settings, splits, classifier))
+    if settings.descriptions and not classifier.descriptions:
+        session.reporter.say(f"{settings.method} with these options reads no descriptions; the file is not used.")
     return _Job(session, settings, run, owner, inputs, splits, classifier, support)
 
 
@@ -193,7 +196,22 @@ def _classifier(
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
             f"{settings.protocol} asks for others; use --protocol few-shot."
         )
-    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision)
+    descriptions = _descriptions_for(method, splits)
+    return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision, descriptions)
+
+
+def _descriptions_for(method: Method, splits: Splits) -> Mapping[str, Sequence[str]]:
+    """The run's class descriptions, none for a method that reads none.
+
+    Raises:
+        DataError: the method reads them, and a class has none.
+    """
+    if not method.reads_descriptions:
+        return {}
+    described = ClassDescriptions(splits.descriptions)
+    for classes in (splits.classes, *(group.classes for group in splits.groups)):
+        described.of(classes)
+    return splits.descriptions
 
 
 def _check_backbone(run: Run, backbone: Backbone) -> None:
@@ -302,8 +320,13 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
 def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
-    augment = DeviceAugment if settings.augment == "device" else train_transform
-    transform = augment(job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip)
+    drawn = job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip
+    views = job.classifier.method.views_per_step
+    transform: AnyTransform
+    if settings.augment == "device":
+        transform = DeviceAugment(*drawn, views)
+    else:
+        transform = train_transform(*drawn) if views == 1 else Views(train_transform(*drawn), views)
     return TrainBatches(
         job.splits.train,
         transform,
@@ -352,7 +375,8 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     if job.owner is not None:
         job.owner.check()
         texts = [template.text for template in classifier.templates]
-        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts)
+        described = classifier.descriptions
+        save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts, described)
     zero_shot = job.settings.zero_shot
     predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, predictions)}

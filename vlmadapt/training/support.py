@@ -41,7 +41,8 @@ class SupportSet:
         config, recipe = classifier.backbone.preprocess_config, settings.recipe
         self._plain = test_transform(config)
         self._augmented = train_transform(config, recipe.crop_scale, recipe.flip)
-        self.views = recipe.views if classifier.encodes_images_once else 0
+        once = classifier.encodes_images_once and classifier.method.views_per_step == 1
+        self.views = recipe.views if once else 0
         self._encoded: dict[int, Tensor] = {}
 
     def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:

@@ -84,9 +84,10 @@ def untrained(architecture: str) -> Backbone:
     if architecture not in open_clip.list_models():
         raise BackboneError(shortened(unknown("architecture", architecture, open_clip.list_models())))
     require_transformers(architecture, open_clip.get_model_config(architecture) or {})
-    with torch.device("meta"), quiet():
-        model = open_clip.create_model(architecture, load_weights=False, device="meta")
-    return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
+    with as_backbone_errors(architecture), quiet():
+        with torch.device("meta"):
+            model = open_clip.create_model(architecture, load_weights=False, device="meta")
+        return Backbone(architecture, model, open_clip.get_tokenizer(architecture))
 
 
 def require_transformers(spec: str, config: Mapping[str, Any], folder: Path | None = None) -> None:

@@ -52,6 +52,7 @@ def download(spec: str) -> Path:
     """The folder of a checkpoint of the Hub; its weights only after its configuration was found to be one we know."""
     from huggingface_hub import hf_hub_download, snapshot_download
 
+    _require_package(spec)
     repository = spec.removeprefix(HUB)
     with as_backbone_errors(spec):
         read_family(spec, Path(hf_hub_download(repository, CONFIG)))
@@ -67,34 +68,44 @@ def load_checkpoint(spec: str, folder: Path) -> tuple[TransformersModel, Checkpo
     """
     family = read_family(spec, folder / CONFIG)
     _refuse_code(spec, folder)
+    _require_package(spec)
+    with as_backbone_errors(spec):
+        transformers = import_module("transformers")
+        model = _read_model(spec, folder, getattr(transformers, FAMILIES[family].model), transformers.utils.logging)
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, **NO_CODE)
+        preprocess = preprocessing(spec, processor, int(model.config.vision_config.image_size))
+        loaded = TransformersModel(model, preprocess)
+        return loaded, _tokenizer(spec, transformers.AutoTokenizer.from_pretrained(folder, **NO_CODE), loaded)
+
+
+def _require_package(spec: str) -> None:
     if find_spec("transformers") is None:
         raise BackboneError(
             f"'{spec}' is a checkpoint of the package transformers; install it with "
             "`pip install 'vlmadapt[transformers]'`."
         )
+
+
+def _read_model(spec: str, folder: Path, kind: Any, logging: Any) -> Any:
+    """The model in float32, all of its weights from safetensors."""
     if not any(folder.glob("*.safetensors")):
         raise BackboneError(
             f"'{spec}' has no weights as safetensors, and no others are read; save the model with "
             "`save_pretrained(FOLDER)` of transformers, and load that folder."
         )
-    with as_backbone_errors(spec):
-        transformers = import_module("transformers")
-        with _no_progress_bar(transformers.utils.logging):
-            model, found = getattr(transformers, FAMILIES[family].model).from_pretrained(
-                folder,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told below, by name
-                attn_implementation="eager",  # whatever the configuration says; every model has it
-                **NO_CODE,
-            )
-        lacking = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
-        if lacking:
-            raise BackboneError(f"'{spec}' lacks weights, or has some of another shape: {first_few(lacking)}.")
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, **NO_CODE)
-        preprocess = preprocessing(spec, processor, int(model.config.vision_config.image_size))
-        loaded = TransformersModel(model.to(torch.float32), preprocess)
-        return loaded, _tokenizer(spec, transformers.AutoTokenizer.from_pretrained(folder, **NO_CODE), loaded)
+    with _no_progress_bar(logging):
+        model, found = kind.from_pretrained(
+            folder,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, by name
+            attn_implementation="eager",  # whatever the configuration says; every model has it
+            **NO_CODE,
+        )
+    lacking = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
+    if lacking:
+        raise BackboneError(f"'{spec}' lacks weights, or has some of another shape: {first_few(lacking)}.")
+    return model.to(torch.float32)
 
 
 @contextmanager

@@ -27,7 +27,9 @@ def _loss(tested: MethodUnderTest, classifier: Classifier) -> tuple[Tensor, Tens
     """Loss (1,) and all gradients concatenated, in evaluation mode, since dropout would draw differently."""
     shots = tested.shots()
     fwd = classifier.forward(shots.images[:4], shots.names, shots.labels[:4])
-    loss = total(classifier.method.losses(fwd))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # what the method draws itself is the same
+        loss = total(classifier.method.losses(fwd))
     parameters = [p for p in classifier.method.parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
