@@ -118,7 +118,7 @@ def start_tower(args: argparse.Namespace, state: dict[str, Any]) -> Any:
 def train(
     visual: Any, pictures: Pictures, targets: TextTargets, state: dict[str, Any], args: argparse.Namespace
 ) -> None:
-    """Train to the last step; save and validate every 250 steps."""
+    """Train to the last step; save and validate every 250 steps, and at the step to keep."""
     path = args.work / args.out
     scale = nn.Parameter(state.get("scale", torch.full((2,), np.log(20.0))))
     rest = [p for n, p in visual.named_parameters() if "resblocks" not in n]
@@ -143,7 +143,7 @@ def train(
         seen.append(loss.item())
         if (step + 1) % 50 == 0:
             print(f"step {step + 1} loss {np.mean(seen[-50:]):.3f} {time.time() - start:.0f} s", flush=True)
-        if (step + 1) % 250 == 0 or step + 1 == args.steps:
+        if (step + 1) % 250 == 0 or step + 1 in (args.keep, args.steps):
             print(validate(visual, pictures, targets), flush=True)
             now = {"step": step + 1, "model": visual.state_dict(), "scale": scale.data}
             if step + 1 == args.keep:
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--clipart", type=float, default=0.0, help="share of clip art in a batch")
     parser.add_argument("--start", help="checkpoint to grow from (deep stage)")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--keep", type=int, help="step, a multiple of 250, whose checkpoint is kept as well")
+    parser.add_argument("--keep", type=int, help="step whose checkpoint is kept as well")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)

@@ -103,15 +103,18 @@ def caption(name: str) -> str:
     return " ".join(NOT_CAPTION.sub(" ", name.replace("-", " ")).split())
 
 
-def jobs(work: Path) -> list[dict[str, Any]]:
-    """List every picture to render: set, name, SVG, caption, and code point of its emoji concept if it has one."""
+def jobs(work: Path, every: int = 1) -> list[dict[str, Any]]:
+    """List every picture to render: set, name, SVG, caption, and code point of its emoji concept if it has one.
+
+    Of each set but the validation artist's, one picture in `every` is listed.
+    """
     known = {c["code"] for c in json.loads((work / "phrases.json").read_text())["concepts"]}
     names = code_names(work, known)
     out: list[dict[str, Any]] = []
     for package in [*EMOJI_SETS, *VALIDATION_SET, *CLIPART_SETS]:
         if package in FORBIDDEN or not (work / "npm" / package).exists():
             raise SystemExit(f"the set {package} is forbidden or has not been fetched")
-        for name, svg, size in icons(work, package):
+        for name, svg, size in icons(work, package)[:: 1 if package in VALIDATION_SET else every]:
             if SKIN.search(name):
                 continue
             words = caption(name)
@@ -139,8 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1, help="render one training picture in so many")
     args = parser.parse_args()
-    todo = jobs(args.work)
+    todo = jobs(args.work, args.every)
     with ProcessPoolExecutor(args.processes) as pool:
         drawn = list(pool.map(draw, todo, chunksize=100))
     kept = [(job, views) for job, views in zip(todo, drawn, strict=True) if views is not None and views[0].std() > 4]

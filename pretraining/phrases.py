@@ -76,9 +76,11 @@ def main() -> None:
     """Run the step from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    work: Path = parser.parse_args().work
+    parser.add_argument("--every", type=int, default=1, help="keep one WordNet phrase in so many, to try the recipe")
+    args = parser.parse_args()
+    work: Path = args.work
     concepts = emoji_concepts(work / "npm" / "emojibase-data")
-    wordnet = wordnet_phrases(work / "debian" / "usr" / "share" / "wordnet")
+    wordnet = wordnet_phrases(work / "debian" / "usr" / "share" / "wordnet")[:: args.every]
     missing = sorted({c["subgroup"] for c in concepts} - set(EMOJI_GROUPS))
     if missing:
         raise SystemExit(f"groups.py has no caption for the Unicode subgroups {missing}")

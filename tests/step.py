@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import open_clip
 import torch
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vlmadapt.core import run_tower
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.block import run_block, run_last_block
 from vlmadapt.core.method import total
 from vlmadapt.core.packing import Packing
 from vlmadapt.core.sequences import Sequences
@@ -73,22 +75,18 @@ def counted_tokens(backbone: Backbone) -> Iterator[Counter[str]]:
     """Tokens that go through the blocks of each tower while it lasts, all blocks together."""
     counts: Counter[str] = Counter()
     text = {id(block) for block in backbone.text.blocks}
-    whole, last = run_tower.run_block, run_tower.run_last_block
 
     def add(block: Any, x: Sequences, packing: Packing) -> None:
         suffix = sum(bucket.size for bucket in packing.buckets)
         counts["text" if id(block) in text else "image"] += x.groups * suffix + x.prefix.shape[0] * x.map.prefix_len
 
-    def run_block(block: Any, x: Sequences, packing: Packing, adapters: Any) -> Any:
+    def counted(block: Any, x: Sequences, packing: Packing, adapters: Any) -> Any:
         add(block, x, packing)
-        return whole(block, x, packing, adapters)
+        return run_block(block, x, packing, adapters)
 
-    def run_last_block(block: Any, x: Sequences, packing: Packing, adapters: Any, reads: Any) -> Any:
+    def counted_last(block: Any, x: Sequences, packing: Packing, adapters: Any, reads: Any) -> Any:
         add(block, x, packing)
-        return last(block, x, packing, adapters, reads)
+        return run_last_block(block, x, packing, adapters, reads)
 
-    run_tower.run_block, run_tower.run_last_block = run_block, run_last_block
-    try:
+    with patch.multiple(run_tower, run_block=counted, run_last_block=counted_last):
         yield counts
-    finally:
-        run_tower.run_block, run_tower.run_last_block = whole, last

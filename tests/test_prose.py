@@ -30,7 +30,7 @@ SOURCES = {
     "vlmadapt": (".py", ".html", ".tmpl", ".md", ".toml", ".yaml"),
     "plugins": (".py",),
     "configs": (".yaml",),
-    "docs": (".md", ".svg"),
+    "docs": (".md", ".svg", ".py"),
     "benchmarks": (".py",),
     "pretraining": (".py", ".md"),
     "examples": (".py", ".md", ".toml", ".yaml"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from vlmadapt.deprecated import warn_deprecated
 
 if TYPE_CHECKING:
-    from vlmadapt.compare.published import Published
+    from vlmadapt.compare.published import Leak, Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
     from vlmadapt.core.build import method_class
     from vlmadapt.core.descriptions import Descriptions
@@ -53,12 +53,21 @@ if TYPE_CHECKING:
         teacher,
     )
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
-    from vlmadapt.core.parts import LowRank, clone_linear, cosine_distance, random_tokens, tokens_from_text, zero_based
+    from vlmadapt.core.parts import (
+        LowRank,
+        TrainedCopy,
+        clone_linear,
+        cosine_distance,
+        random_tokens,
+        tokens_from_text,
+        zero_based,
+    )
     from vlmadapt.core.recipe import Recipe
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
     from vlmadapt.core.transport import sinkhorn
+    from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
     from vlmadapt.data.dataset import Dataset, Example
     from vlmadapt.data.describing import random_descriptors, with_descriptor
@@ -69,7 +78,7 @@ if TYPE_CHECKING:
     from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 
 _MODULES = {
-    "vlmadapt.compare.published": ("Published",),
+    "vlmadapt.compare.published": ("Leak", "Published"),
     "vlmadapt.core.backbone": (
         "Backbone",
         "ImageTower",
@@ -121,6 +130,7 @@ _MODULES = {
     ),
     "vlmadapt.core.parts": (
         "LowRank",
+        "TrainedCopy",
         "clone_linear",
         "cosine_distance",
         "random_tokens",
@@ -145,6 +155,10 @@ _MODULES = {
         "readable",
     ),
     "vlmadapt.core.transport": ("sinkhorn",),
+    "vlmadapt.core.wrapper": (
+        "Wrapper",
+        "WrapperConfig",
+    ),
     "vlmadapt.data.cache": ("cache_dir",),
     "vlmadapt.data.dataset": (
         "Dataset",
@@ -221,6 +235,7 @@ __all__ = [
     "ForwardPass",
     "Hook",
     "ImageTower",
+    "Leak",
     "LossTerm",
     "LowRank",
     "Method",
@@ -237,8 +252,11 @@ __all__ = [
     "TextTower",
     "TokenizedTexts",
     "Tokenizer",
+    "TrainedCopy",
     "Trainer",
     "VlmadaptError",
+    "Wrapper",
+    "WrapperConfig",
     "adapt",
     "assign",
     "cache_dir",

@@ -14,7 +14,7 @@ from vlmadapt_benchmarks.splits import NO_FOLDERS, Reader, Split, read_split, to
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(DataSource):
-    """A data set in the layout of CoOp's DATASETS.md.
+    """A data set in a published layout, as a rule that of CoOp's DATASETS.md.
 
     Attributes:
         name: registered name.
@@ -22,10 +22,11 @@ class Benchmark(DataSource):
         template: published prompt template.
         expected: published numbers of classes and of images.
         reader: reader for data without a split file.
-        split_file: CoOp's split file in `folder`; empty if the data set comes with its split.
+        split_file: published split file in `folder`; empty if the data set comes with its split.
         images: folders of images in `folder`; the split file's paths are relative to a single one.
         downloads: sources of the parts.
         targets: see `DataSource`.
+        layout: description of the layout, for messages.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Benchmark(DataSource):
     images: tuple[str, ...] = ()
     downloads: tuple[Download, ...] = ()
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layout: str = "CoOp's DATASETS.md"
 
     def load(self, root: Path) -> Dataset:
         """The data set below the data root; images are not opened."""
@@ -52,7 +54,7 @@ class Benchmark(DataSource):
             ) from error
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise DataError(
-                f"data set '{self.name}' in '{folder}' is not as CoOp's DATASETS.md says "
+                f"data set '{self.name}' in '{folder}' is not as {self.layout} says "
                 f"({type(error).__name__}: {error}); `vlmadapt data prepare {self.name}` downloads missing parts."
             ) from error
         return to_dataset(self.name, self.template, split, notes)
@@ -77,9 +79,9 @@ class Benchmark(DataSource):
         file = error.filename or root / self.folder
         why = f"'{file}' {error.strerror if error.strerror == NO_FOLDERS else 'is missing'}"
         split = root / self.folder / self.split_file
-        if self.split_file and not split.is_file():
+        if self.split_file and not split.is_file() and file != str(split):
             why += f", and so is '{split}'"
         return (
-            f"{why}; data set '{self.name}' lies in '{root / self.folder}' as CoOp's DATASETS.md says, and "
+            f"{why}; data set '{self.name}' lies in '{root / self.folder}' as {self.layout} says, and "
             f"`vlmadapt data prepare {self.name} --data_root {root}` gets it or says how."
         )

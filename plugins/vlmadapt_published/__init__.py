@@ -1,7 +1,9 @@
-"""Results reported in the MMRL paper (Guo & Gu, CVPR 2025) for MMRL and the methods it is compared with."""
+"""Published results: the MMRL paper's tables, reruns by third parties, and what published numbers knew of the test."""
 
 from __future__ import annotations
 
+from vlmadapt_published.leaks import known_leaks
+from vlmadapt_published.reruns import alignednorm_reruns
 from vlmadapt_published.tables import mmrl_paper
 
-__all__ = ["mmrl_paper"]
+__all__ = ["alignednorm_reruns", "known_leaks", "mmrl_paper"]

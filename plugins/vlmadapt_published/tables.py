@@ -57,26 +57,26 @@ def mmrl_paper() -> tuple[Published, ...]:
 
 def _base_to_novel() -> Iterator[Published]:
     """Table 1; its average row is the mean over data sets, with the harmonic mean of the two averages."""
-    rows = _rows("table1_base_to_novel")
-    for row in rows:
+    printed = rows("table1_base_to_novel")
+    for row in printed:
         base, novel = float(row["base"]), float(row["novel"])
         values = {"base": base, "novel": novel, "harmonic_mean": float(row["hm"])}
         expected = {"harmonic_mean": 2 * base * novel / (base + novel)}
         if row["dataset"] == "Average":
-            single = [r for r in rows if r["method"] == row["method"] and r["dataset"] != "Average"]
+            single = [r for r in printed if r["method"] == row["method"] and r["dataset"] != "Average"]
             expected |= {name: mean(float(r[name]) for r in single) for name in ("base", "novel")}
         yield _published("table 1", row["method"], "base-to-novel", row["dataset"], SHOTS, values, expected)
 
 
 def _few_shot() -> Iterator[Published]:
     """Tables 10 and 11."""
-    rows = _rows("table10_11_few_shot")
-    for row in rows:
+    printed = rows("table10_11_few_shot")
+    for row in printed:
         for shots in (1, 2, 4, 8, 16):
             column = f"shots_{shots}"
             expected = {}
             if row["dataset"] == "Average":
-                same = [r for r in rows if r["method"] == row["method"] and r["dataset"] != "Average"]
+                same = [r for r in printed if r["method"] == row["method"] and r["dataset"] != "Average"]
                 expected["all"] = mean(float(r[column]) for r in same)
             values = {"all": float(row[column])}
             yield _published("tables 10 and 11", row["method"], "few-shot", row["dataset"], shots, values, expected)
@@ -90,7 +90,7 @@ def _transfer() -> Iterator[Published]:
     )
     names = {**DATA, **SHIFTED, "Average": "target_average"}
     for number, file, protocol in tables:
-        for row in _rows(file):
+        for row in rows(file):
             values = {names[column]: float(value) for column, value in row.items() if column in names}
             targets = [values[name] for column, name in names.items() if column in row and column in DATA][1:]
             expected = {"target_average": mean(targets)} if "target_average" in values else {}
@@ -112,6 +112,7 @@ def _published(
     return Published(f"{PAPER}, {table}", METHODS[method], protocol, names, BACKBONES, shots, values, flaws)
 
 
-def _rows(table: str) -> list[dict[str, str]]:
+def rows(table: str) -> list[dict[str, str]]:
+    """Rows of a CSV file of this folder by column."""
     text = (files(__package__ or "vlmadapt_published") / f"{table}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))

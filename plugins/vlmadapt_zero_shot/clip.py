@@ -47,6 +47,7 @@ class ZeroShotCLIP(Method):
     recipe = Recipe(epochs=0)
     paper = "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
     touches = ()
+    learns = False
 
     def hooks(self) -> Iterable[Hook]:
         """The templates of the zero-shot text features."""

@@ -84,8 +84,8 @@ def oxford_pets(root: Path) -> None:
     for file, keep in (("trainval.txt", range(5)), ("test.txt", range(5, 10))):
         rows = [f"{stem} {label + 1} 1 1" for stem, label in lines if int(stem.rpartition("_")[2]) in keep]
         text(root / "annotations" / file, *rows)
-    rows = [(f"{stem}.jpg", label, stem.rpartition("_")[0].lower()) for stem, label in lines]
-    write_split(root / "split_zhou_OxfordPets.json", rows[::3], rows[1::3], rows[2::3])
+    items = [(f"{stem}.jpg", label, stem.rpartition("_")[0].lower()) for stem, label in lines]
+    write_split(root / "split_zhou_OxfordPets.json", items[::3], items[1::3], items[2::3])
 
 
 def stanford_cars(root: Path) -> None:
@@ -103,8 +103,8 @@ def stanford_cars(root: Path) -> None:
         rows = [(1 + i % 2, f"{i + 1:05}.jpg") for i in range(10)]
         annotations = np.array([rows], dtype=[("class", object), ("fname", object)])
         savemat(root / file, {"annotations": annotations})
-    rows = [(f"{d}/{i:05}.jpg", i % 2, f"car {i % 2}") for d in ("cars_train", "cars_test") for i in range(1, 11)]
-    write_split(root / "split_zhou_StanfordCars.json", rows[:8], rows[8:10], rows[10:])
+    items = [(f"{d}/{i:05}.jpg", i % 2, f"car {i % 2}") for d in ("cars_train", "cars_test") for i in range(1, 11)]
+    write_split(root / "split_zhou_StanfordCars.json", items[:8], items[8:10], items[10:])
 
 
 def oxford_flowers(root: Path) -> None:

@@ -30,7 +30,7 @@ for command in {commands}:
         main(command)
     except SystemExit:
         pass
-    for name in {{'torch', 'open_clip', 'accelerate'}} & sys.modules.keys():
+    for name in {{'torch', 'open_clip', 'accelerate', 'transformers', 'matplotlib', 'scipy'}} & sys.modules.keys():
         imported.setdefault(name, command)
 print(json.dumps(imported))
 """

@@ -24,7 +24,7 @@ def run(folder: Path, method: str, data: str, shots: int, seed: int, skill: floa
     settings = {"method": {"name": method}, "train": {}, "data": data, "backbone": "tiny", "protocol": "base-to-novel"}
     (folder / "config.yaml").write_text(yaml.safe_dump({**settings, "shots": shots, "seed": seed}))
     groups = [("base", "seen", CLASSES[:2]), ("novel", "unseen", CLASSES[2:])]
-    test = [
+    test: list[dict[str, Any]] = [
         {
             "name": name,
             "role": role,
@@ -33,7 +33,7 @@ def run(folder: Path, method: str, data: str, shots: int, seed: int, skill: floa
         }
         for name, role, names in groups
     ]
-    answers = [{"name": g["name"], "chosen": [], "confidence": []} for g in test]
+    answers: list[dict[str, Any]] = [{"name": g["name"], "chosen": [], "confidence": []} for g in test]
     for group, answer in zip(test, answers, strict=True):
         for _, label in group["examples"]:
             answer["chosen"].append(label if drawn.random() < skill else 1 - label)
@@ -56,7 +56,7 @@ def run(folder: Path, method: str, data: str, shots: int, seed: int, skill: floa
     versions = dict.fromkeys(("vlmadapt", "torch", "open_clip_torch"), "1.0")
     where = {"python": "3.12", "gpu": None, "threads": 1, "libraries": versions}
     epochs = [{"epoch": e, "loss": 2 / e, "train_accuracy": 1 - 0.5 / e} for e in (1, 2, 3)] if trained else []
-    files = {"data": {"sha256": "0", "classes": list(CLASSES[:2]), "test": test}, "answers": answers}
+    files: dict[str, Any] = {"data": {"sha256": "0", "classes": list(CLASSES[:2]), "test": test}, "answers": answers}
     files |= {"result": {**result, **changes}, "environment": where}
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))

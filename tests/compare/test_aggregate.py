@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -75,4 +76,4 @@ def test_methods_are_ranked_by_the_harmonic_mean_or_the_average_over_targets() -
 def test_seeds_are_only_compared_on_groups_that_all_of_them_tested(tmp_path: Path) -> None:
     made = compared(tmp_path, {("a", 1): {"a": 50.0, "dtd": 10.0}, ("a", 2): {"a": 60.0}})
     (row,) = make_rows(made)
-    assert row.accuracy == {"a": MeanStd(55.0, pytest.approx(50.0**0.5))}
+    assert row.accuracy == {"a": MeanStd(55.0, cast(float, pytest.approx(50.0**0.5)))}

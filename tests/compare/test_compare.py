@@ -86,6 +86,7 @@ def test_a_comparison_has_one_owner(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--methods", "clip", "--train.epoks", "3"], "unknown training setting 'epoks'"),
         (["--methods", "clip", "--data", "openmojo"], "unknown data set 'openmojo'"),
         (["--methods", "clip", "--jobs", "0"], "--jobs is 0"),
+        (["--methods", "clip", "--launcher", "slrum"], "unknown launcher 'slrum'. Did you mean 'slurm'"),
     ],
 )
 def test_mistakes_are_one_line(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

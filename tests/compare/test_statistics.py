@@ -11,6 +11,7 @@ from vlmadapt.compare.aggregate import make_rows
 from vlmadapt.compare.compare import make_results
 from vlmadapt.compare.predictions import read_correct
 from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.statistics import Statistics, holm_bonferroni
 
 SIX = ("a", "b", "c", "d", "e", "f")
@@ -38,7 +39,8 @@ def test_a_method_that_answers_alike_differs_by_nothing(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path, ("clip", "mmrl"))
     for entry in made.of("mmrl", "alpha", 16):
         twin = next(e for e in made.of("clip", "alpha", 16) if e.seed == entry.seed)
-        (entry.folder / "answers.json").write_bytes((twin.folder / "answers.json").read_bytes())
+        for name in ("answers.json", "result.json"):
+            (entry.folder / name).write_bytes((twin.folder / name).read_bytes())
     (interval,) = statistics_of(made).images
     assert (interval.low, interval.difference, interval.high) == (0, 0, 0)
 
@@ -54,7 +56,7 @@ def test_the_interval_of_a_single_group_is_about_the_normal_one(tmp_path: Path) 
         (entry.folder / "result.json").write_text(json.dumps(result))
     found = statistics_of(made)
     assert found.metric == "all"
-    a, b = (read_correct(made.of(m, "alpha", 16))["all"] for m in ("clip", "mmrl"))
+    a, b = (read_correct(made.of(m, "alpha", 16)[0])["all"] for m in ("clip", "mmrl"))
     half = 1.96 * 100 * (b - a).std(ddof=1) / np.sqrt(len(a))
     (interval,) = found.images
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
@@ -93,7 +95,37 @@ def test_many_data_sets_give_intervals_ranks_and_a_test(tmp_path: Path) -> None:
     assert 0 < interval.low < interval.difference < interval.high
     assert found.ranks == {"clip": 2.0, "mmrl": 1.0}
     assert found.p_values == {"mmrl": pytest.approx(2 / 2**6)}
-    assert found.refusals == ()
+    assert found.refusals == () and found.advice == ()
+    assert interval.over == "6 data sets, seeds, test images"
+    lines = list(statistics_lines([found]))
+    assert "probability of the best average on data sets like these: mmrl 100 %" in lines
+    assert "mmrl has the best average whichever data set is left out." in lines
+
+
+def test_few_data_sets_are_taken_as_given(tmp_path: Path) -> None:
+    found = statistics_of(fake.comparison(tmp_path, ("clip", "mmrl"), SIX[:2]))
+    (interval,) = found.fixed
+    assert interval.over == "seeds and test images of these 2 data sets" and interval.low > 0
+    assert not found.datasets and not found.rankings
+    average = next(row for row in make_rows(Comparison.read(tmp_path)) if len(row.data) == 2 and row.method == "mmrl")
+    reference = next(row for row in make_rows(Comparison.read(tmp_path)) if len(row.data) == 2)
+    known = average.accuracy["harmonic_mean"].mean - reference.accuracy["harmonic_mean"].mean
+    assert interval.difference == pytest.approx(known)
+
+
+def test_an_undecided_comparison_says_what_would_decide_it(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"), SIX)
+    for entry in made.of("mmrl", "a", 16):  # one data set on which it is as bad as it is good on the others
+        path = entry.folder / "result.json"
+        known = json.loads(path.read_text())
+        path.write_text(json.dumps(known | {"accuracy": dict.fromkeys(known["accuracy"], 5.0)}))
+        (entry.folder / "answers.json").unlink()
+    found = statistics_of(made)
+    (advice,) = found.advice
+    assert advice.general and advice.sets and advice.seeds is None
+    lines = list(statistics_lines([found]))
+    assert any(f"{advice.sets} more data sets with 3 seeds would show it with 80 %" in line for line in lines)
+    assert any(line.endswith("probability; more seeds alone would not.") for line in lines)
 
 
 def test_ranks_are_averaged_over_data_sets_and_ties_share_theirs(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tests import small
 from tests.core.hook_shapes import Synthetic, deep_context, first_in_both
 from tests.parity.tiny_clip import inputs
 from vlmadapt.core import run_tower
+from vlmadapt.core.block import run_block
 from vlmadapt.core.distributed import chunks, gather_classes, many_processes, shard_range, world_size
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
@@ -28,20 +30,18 @@ def step(folder: Path, images: Tensor, share: float, shape: int) -> tuple[dict[s
     backbone = small.backbone(folder).double()
     method = Synthetic(backbone, SHARED[shape])
     counted = 0
-    run_block = run_tower.run_block
 
     def counting(block, x, packing, adapters):  # type: ignore[no-untyped-def]
         nonlocal counted
         counted += x.suffix.shape[1] if x.map.pool is not None and torch.is_grad_enabled() else 0
         return run_block(block, x, packing, adapters)
 
-    run_tower.run_block = counting
-    x = ForwardPass(Engine(backbone), method, small.NAMES, [Template.parse("a photo of a {}.")], images)
-    x.zero_shot.text  # noqa: B018 - kept before counting
-    loss = (x.image() @ x.text().T).logsumexp(dim=-1).mean() * share + x.features(TEXT).sum() * 0.01 * share
-    loss = loss + x.features(IMAGE).mean() * share
-    loss.backward()
-    run_tower.run_block = run_block
+    with patch.object(run_tower, "run_block", counting):
+        x = ForwardPass(Engine(backbone), method, small.NAMES, [Template.parse("a photo of a {}.")], images)
+        x.zero_shot.text  # noqa: B018 - kept before counting
+        loss = (x.image() @ x.text().T).logsumexp(dim=-1).mean() * share + x.features(TEXT).sum() * 0.01 * share
+        loss = loss + x.features(IMAGE).mean() * share
+        loss.backward()
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}, counted
 
 
@@ -64,7 +64,7 @@ def process(rank: int, world: int, folder: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found, in a folder."""
     folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(process, args=(2, folder), nprocs=2)
+    mp.spawn(process, args=(2, folder), nprocs=2)  # type: ignore[attr-defined]
     return folder
 
 

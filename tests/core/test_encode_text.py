@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 from tests import small
 from tests.core.hook_shapes import Synthetic, first_in_both
@@ -59,13 +60,12 @@ def test_activations_of_chunks_are_computed_again_in_the_backward_pass(
 ) -> None:
     """That is what bounds memory; without gradients nothing has to be."""
     used: list[int] = []
-    original = encode_text.checkpoint
 
     def checkpoint(function, low, high, rows, **options):  # type: ignore[no-untyped-def]
         assert isinstance(rows, Tensor), "torch keeps the random state of devices that it is given tensors of"
         assert options["preserve_rng_state"]
         used.append(high - low)
-        return original(function, low, high, rows, **options)
+        return torch_checkpoint(function, low, high, rows, **options)
 
     monkeypatch.setattr(encode_text, "checkpoint", checkpoint)
     method = Synthetic(backbone, first_in_both)

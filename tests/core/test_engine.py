@@ -75,8 +75,8 @@ def everything(
             p.grad = None
         if loss.requires_grad:
             loss.backward()
-    gradients = {f"gradient {name}": p.grad for name, p in method.named_parameters()}
-    assert all(g is not None for g in gradients.values())
+    assert all(p.grad is not None for p in method.parameters())
+    gradients = {f"gradient {name}": p.grad for name, p in method.named_parameters() if p.grad is not None}
     return {**{k: v.detach() for k, v in found.items()}, **gradients}
 
 

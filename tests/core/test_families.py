@@ -45,7 +45,7 @@ SHAPES = [
     hook_shapes.branches_everywhere,
     hook_shapes.over_patches,
 ]
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "mmrl++": {"layers": [2, 3], "width": 8, "rank": 2, "projection_rank": 2},
     "mmrl": {"layers": [2, 3], "width": 8},
     "coop": {},

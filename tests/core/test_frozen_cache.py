@@ -149,7 +149,7 @@ def test_every_kind_of_value_is_counted_by_the_memory_it_holds() -> None:
         cache.get(entry("a"), lambda value=value: value)  # type: ignore[misc]
         assert cache.nbytes == size
     cache = FrozenCache()
-    cache.get(entry("a"), lambda: {"a": whole[..., :2], "b": whole[..., 2:]})  # type: ignore[arg-type]
+    cache.get(entry("a"), lambda: {"a": whole[..., :2], "b": whole[..., 2:]})  # type: ignore[arg-type,return-value]
     assert cache.nbytes == 128, "memory that two tensors share counts once"
 
 

@@ -17,6 +17,7 @@ from vlmadapt.core.hooks import (
     FIRST,
     OVER,
     Injection,
+    Tokens,
     inject,
     per_class,
     per_image,
@@ -59,6 +60,12 @@ def plan(*injections: Injection) -> TowerPlan:
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
+def evaluated(tokens: Tokens) -> Tensor:
+    """Tokens that are tensors already."""
+    assert isinstance(tokens.values, Tensor)
+    return tokens.values
+
+
 @pytest.mark.parametrize(
     ("declare", "shape", "side", "grouped"),
     [
@@ -75,7 +82,7 @@ def test_tokens_get_a_dimension_for_groups_and_one_for_rows(
 ) -> None:
     given = values(*shape)
     hook = inject(side, {1: declare(given)}, at=FIRST, name="new")
-    found = injected_tokens(plan(hook), side, WIDTH, lambda tokens: tokens.values)
+    found = injected_tokens(plan(hook), side, WIDTH, evaluated)
     assert found.keys() == {("new", 1)}
     assert found["new", 1].shape == grouped
     assert torch.equal(found["new", 1].flatten(), given.flatten())
@@ -92,14 +99,14 @@ def test_tokens_get_a_dimension_for_groups_and_one_for_rows(
 def test_tokens_of_another_shape_are_refused(given: Tensor, expected: str) -> None:
     hook = inject(TEXT, {1: given}, at=FIRST)
     with pytest.raises(PluginError) as refused:
-        injected_tokens(plan(hook), TEXT, WIDTH, lambda tokens: tokens.values)
+        injected_tokens(plan(hook), TEXT, WIDTH, evaluated)
     assert str(refused.value) == expected
 
 
 def test_tokens_of_another_width_are_refused() -> None:
     hook = inject(IMAGE, {1: values(2, WIDTH + 1)}, at=FIRST)
     with pytest.raises(PluginError, match=f"'injected' at layer 1 are {WIDTH + 1} wide; tokens of the image tower"):
-        injected_tokens(plan(hook), IMAGE, WIDTH, lambda tokens: tokens.values)
+        injected_tokens(plan(hook), IMAGE, WIDTH, evaluated)
 
 
 # -- slots ------------------------------------------------------------------------------------------------------------

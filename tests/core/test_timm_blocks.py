@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerNorm
+from timm.layers.norm import LayerNorm
 from timm.layers.pos_embed_sincos import RotaryEmbeddingCat
 from timm.models.eva import EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block, ResPostBlock
@@ -54,8 +54,8 @@ def needs(kind: type, *options: str) -> None:
 
 
 def rope(half: bool) -> Tensor:
-    halves = {"rotate_half": True} if half else {}
-    return RotaryEmbeddingCat(WIDTH // HEADS, in_pixels=False, feat_shape=GRID, **halves).double().get_embed()
+    options: Any = {"in_pixels": False, "feat_shape": GRID, **({"rotate_half": True} if half else {})}
+    return RotaryEmbeddingCat(WIDTH // HEADS, **options).double().get_embed()
 
 
 def put_together(parts: TimmAttentionParts, x: Tensor, angles: Tensor | None) -> Tensor:

@@ -13,6 +13,8 @@ PAD, START, END = 0, 1, 1000
 class Words:
     """Every word and every full stop is one token; `vocabulary` is what it has met, in order, from id 2 on."""
 
+    leading = 1
+
     def __init__(self, context: int = 12, unknown: int = 1):
         self.context = context
         self.unknown = unknown

@@ -1,4 +1,4 @@
-"""Reading a folder of images: both layouts, readable names, and one clear sentence for every mistake."""
+"""Reading a folder of images: both layouts, and one clear sentence for every mistake."""
 
 from __future__ import annotations
 
@@ -232,51 +232,6 @@ def test_extensions_in_capitals_count(flat: Path) -> None:
     assert "00.PNG" in {e.path.name for part in (read_folder(flat).train, read_folder(flat).test) for e in part}
 
 
-def test_names_by_line_in_sorted_folder_order(flat: Path) -> None:
-    (flat / "classes.txt").write_text("walking fish\nsmall dog\nstriped cat\n\n")
-    data = read_folder(flat)
-    assert data.classes == ("walking fish", "small dog", "striped cat")
-    assert data.train[0].path.parent.name == "axolotl"
-
-
-def test_names_by_folder_in_any_order_from_a_given_file(flat: Path, tmp_path: Path) -> None:
-    (flat / "classes.txt").write_text("not read")
-    names = tmp_path / "names.txt"
-    names.write_text("tabby_cat: Katze: getigert\naxolotl: Axolotl\nbeagle : Spürhund\n", encoding="utf-8")
-    assert read_folder(flat, classes=names).classes == ("Axolotl", "Spürhund", "Katze: getigert")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("one\ntwo\n", "names 2 classes but there are 3"),
-        ("one\ntwo\nthree\nfour\n", "names 4 classes but there are 3"),
-        ("", "names 0 classes but there are 3"),
-        ("axolotl: one\nbeagle: two\n", "names 2 classes but there are 3"),
-        ("axolotl: one\nbeagel: two\ntabby_cat: three\n", "line 2 .* unknown class folder 'beagel'.*'beagle'"),
-        ("axolotl: one\naxolotl: two\nbeagle: three\n", "line 2 .* names class folder 'axolotl' again"),
-        ("one\n\nthree\n", "line 2 .* is empty"),
-        ("axolotl: one\nbeagle:\ntabby_cat: three\n", "empty name"),
-        ("one\n_\nthree\n", "empty name '_'"),
-        ("one\ntwo\none\n", "two classes with the name 'one'"),
-        ("axolotl: one\nbeagle: two\ntabby_cat: two\n", "two classes with the name 'two'"),
-        (f"one\n{'7' * 5000}\nthree\n", "a class name of 5,000 characters"),
-    ],
-)
-def test_names_that_do_not_fit(flat: Path, text: str, message: str) -> None:
-    (flat / "classes.txt").write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_folder(flat)
-
-
-def test_names_that_are_no_text_or_missing(flat: Path) -> None:
-    with pytest.raises(DataError, match=r"missing\.txt"):
-        read_folder(flat, classes=flat / "missing.txt")
-    (flat / "classes.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(DataError, match="UTF-8"):
-        read_folder(flat)
-
-
 def test_missing_folder_names_the_nearest(flat: Path) -> None:
     with pytest.raises(DataError, match=r"'.*/pest' does not exist; did you mean '.*/pets'\?"):
         read_folder(flat.with_name("pest"))
@@ -339,30 +294,6 @@ def test_a_class_without_training_images_is_refused_where_it_is_trained_on(cut: 
     class_folder(cut / "test" / "c", 1)
     with pytest.raises(DataError, match="class 'c' of 'cut' has no training images"):
         make_splits(read_folder(cut), "few-shot", 1, seed=1)
-
-
-def test_folders_with_numbers_are_classes_in_their_order(tmp_path: Path) -> None:
-    for number in range(1, 13):
-        class_folder(tmp_path / str(number), 1)
-    assert read_folder(tmp_path).classes == tuple(str(number) for number in range(1, 13))
-    (tmp_path / "classes.txt").write_text("".join(f"class number {number}\n" for number in range(1, 13)))
-    data = read_folder(tmp_path)
-    assert {e.path.parent.name: data.classes[e.label] for e in data.examples} == {
-        str(number): f"class number {number}" for number in range(1, 13)
-    }
-    assert data.folders == tuple(str(number) for number in range(1, 13))
-    assert data.notes[-1] == (
-        "class names come from 'classes.txt': '1' is 'class number 1', '2' is 'class number 2', "
-        "'3' is 'class number 3', '4' is 'class number 4', '5' is 'class number 5' and 7 more."
-    )
-
-
-def test_names_that_read_alike_are_noted(tmp_path: Path) -> None:
-    for name in ("sea_lion", "sea lion", "Cat", "cat", "dog"):
-        class_folder(tmp_path / name, 1)
-    assert read_folder(tmp_path).notes == (
-        "class names that read alike: 'Cat' and 'cat', 'sea lion' and 'sea_lion'; a prompt can hardly tell them apart.",
-    )
 
 
 def test_folder_names_that_are_not_utf8_are_a_sentence(flat: Path) -> None:

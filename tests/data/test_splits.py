@@ -195,7 +195,7 @@ def test_hash_of_targets() -> None:
 
 def test_every_group_has_a_hash_of_its_own() -> None:
     base, novel = split().groups
-    told = replace(novel, role="unknown")
+    told = replace(novel, role=Role.UNKNOWN)
     assert len({group_sha256(base), group_sha256(novel), group_sha256(told)}) == 3
     elsewhere, _ = split(dataset(6, 2, 6, 6, 3, root="/elsewhere/data")).groups
     assert group_sha256(elsewhere) == group_sha256(base)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from vlmadapt.evaluation.accuracy import Accuracy, harmonic_mean, summary
+from vlmadapt.roles import Role
 
 
 def group(name: str, correct: int, total: int) -> Accuracy:
-    return Accuracy(name, "seen", correct, total, {}, 1.0)
+    return Accuracy(name, Role.SEEN, correct, total, {}, 1.0)
 
 
 def test_the_harmonic_mean_of_base_and_novel() -> None:

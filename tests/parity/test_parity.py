@@ -165,6 +165,7 @@ class Run:
                 method, output = self.variant(name)
                 method.eval()
                 x = self.forward(method, classes, images)
+                method.stream_start(x.names, role)
                 routed = name in ("output", *self.official.routed)
                 ours = output(method, x) if output else method.route(x, role) if routed else x.logits()
                 group = name if name in self.settings["tolerance"] else "features" if "features" in name else "logits"
@@ -213,7 +214,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
-PLANS = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
+PLANS: dict[str, Any] = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
 
 # With 80 texts for each class; the other oracle of this method has larger terms.
 SLOW = {("mmapp", "planned"), ("mmapp", "reference+keep-teacher"), ("mmapp_strong", "reference+keep-teacher")}

@@ -10,12 +10,12 @@ class RecordingTrainer:
     def __init__(self, method: nn.Module, optimizer: torch.optim.Optimizer):
         self.parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
         self.optimizer = optimizer
-        self.lr: float = optimizer.param_groups[0]["lr"]
+        self.lr = torch.tensor(optimizer.param_groups[0]["lr"], dtype=torch.float64)
         self.asked: list[dict[str, Tensor | None]] = []
         self.first: dict[str, Tensor | None] = {}
 
     def set_lr(self, lr: float) -> None:
-        self.lr = lr
+        self.lr = torch.tensor(lr, dtype=torch.float64)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 

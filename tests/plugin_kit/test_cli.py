@@ -47,7 +47,11 @@ def test_check_tells_failures_in_words_and_by_its_exit_code(loud: str, capsys: p
 
 def test_check_of_a_data_set_and_of_a_backbone(capsys: pytest.CaptureFixture[str]) -> None:
     main(["plugins", "check", "tiny", "--json"])
-    assert json.loads(capsys.readouterr().out)["status"] == "loads"
+    report = json.loads(capsys.readouterr().out)
+    assert report["conforms"] and len(report["checks"]) == 5
+    main(["plugins", "check", "openmoji"])
+    told = capsys.readouterr().out
+    assert "ok   splits" in told and "FAIL" not in told
 
 
 @pytest.mark.parametrize(

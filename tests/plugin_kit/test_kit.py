@@ -7,6 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ import vlmadapt.testing
 from vlmadapt.core.kept_text import MethodState
 from vlmadapt.errors import PluginError
 from vlmadapt.plugin import (
+    END,
     IMAGE,
     MLP,
     TEXT,
@@ -32,6 +34,8 @@ from vlmadapt.plugin import (
     Role,
     Task,
     adapt,
+    inject,
+    random_tokens,
 )
 from vlmadapt.testing import (
     CheckFailed,
@@ -44,6 +48,7 @@ from vlmadapt.testing import (
     tiny_clip,
 )
 from vlmadapt.testing.advice import advice
+from vlmadapt.testing.checks.processes import _answers_as_one_process
 
 
 @dataclass
@@ -203,7 +208,7 @@ class Hoards(Good):
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         for name, weight, value in super().losses(fwd):
             self.__dict__.setdefault("history", []).append(value)
-            yield name, weight, value
+            yield LossTerm(name, weight, value)
 
 
 class Crashes(Good):
@@ -224,14 +229,14 @@ class OneHook(Good):
     """It returns a hook where a list is expected."""
 
     def hooks(self) -> Iterable[Hook]:
-        return adapt(IMAGE, self.config.layer, self.vector.expand_as, MLP)
+        return adapt(IMAGE, self.config.layer, self.vector.expand_as, MLP)  # type: ignore[return-value]
 
 
 class NoHook(Good):
     """It yields its tokens instead of saying where they go."""
 
     def hooks(self) -> Iterable[Hook]:
-        yield self.vector
+        yield self.vector  # type: ignore[misc]
 
 
 class WideBranch(Good):
@@ -239,6 +244,40 @@ class WideBranch(Good):
 
     def hooks(self) -> Iterable[Hook]:
         yield adapt(IMAGE, self.config.layer, lambda x: x[..., :7], MLP)
+
+
+class WideToken(Good):
+    """Its tokens have another width than the tower's."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        self.vector = random_tokens(2, 7)
+
+    def hooks(self) -> Iterable[Hook]:
+        yield inject(IMAGE, {1: self.vector}, at=END)
+
+
+class Untouched(Good):
+    """It says that it works inside the text tower and does not."""
+
+    touches = (TEXT, IMAGE)
+
+
+class KnowsItsOwn(Bound):
+    """It knows only its classes and says so."""
+
+    answers_unseen = False
+
+
+class Drifts(Good):
+    """Its answers depend on the images before."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        self.seen += len(fwd.image())
+        return fwd.logits() * (1 + self.seen)
 
 
 class Remembers(Good):
@@ -319,6 +358,9 @@ class Admits(Waits):
         (OneHook, {"fits": "`hooks` returns a single hook; yield it, or return a list of hooks."}),
         (NoHook, {"fits": "`hooks` gives a Parameter; make hooks with `prompt`"}),
         (WideBranch, {"fits": "the branch at mlp of block 1 (from 0) of the image tower gives 7 values per token"}),
+        (WideToken, {"fits": "the tokens 'injected' at layer 1 are 7 wide; tokens of the image tower are 64"}),
+        (Untouched, {"card": "says that it works inside the text tower and does not"}),
+        (Drifts, {"image-counts": "seven images, together and apart"}),
         (Waits, {"no-host-waits": "_local_scalar_dense at test_kit.py:"}),
         (Varies, {"no-host-waits": "takes other shapes or numbers"}),
     ],
@@ -332,6 +374,34 @@ def test_each_fault_is_found_and_explained(
     for check, message in wrong.items():
         assert message in found[check]
         assert "How to fix it: " in found[check]
+
+
+def test_one_cause_is_one_failure() -> None:
+    results = list(run_checks(MethodUnderTest(WideToken, backbone=shallow()), quick=True))
+    assert [result.check for result in results if not result.ok] == ["fits"]
+
+
+def test_a_method_that_says_that_it_knows_only_its_classes_is_not_asked_for_others() -> None:
+    tested = MethodUnderTest(KnowsItsOwn, backbone=shallow())
+    skipped = {r.check: r.message for r in run_checks(tested, quick=True) if r.status is Status.SKIPPED}
+    assert all("knows only the classes" in skipped[check] for check in ("unseen-classes", "added-class", "roles"))
+    assert failures(KnowsItsOwn) == {}, "its classes in another order are put in its own"
+
+
+def test_a_method_without_options_is_told_to_have_a_config() -> None:
+    class Bare(Method):
+        """It has no options."""
+
+    with pytest.raises(PluginError, match="Bare has no `Config`; make it a dataclass"):
+        MethodUnderTest(Bare)
+
+
+def test_two_processes_answer_otherwise_where_answers_depend_on_earlier_images() -> None:
+    for method, agrees in ((Good, True), (Drifts, False)):
+        tested = MethodUnderTest(method, backbone=shallow())
+        shares = [tested.answers(tested.classifier(tested.build()), rank, 2) for rank in range(2)]
+        with nullcontext() if agrees else pytest.raises(CheckFailed, match=r"one process and of two.*streams = True"):
+            _answers_as_one_process(tested, tested.build().state_dict(), shares)
 
 
 def test_a_dynamic_step_may_wait() -> None:

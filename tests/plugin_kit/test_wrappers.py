@@ -48,7 +48,7 @@ class Ensemble(Method):
         return (self.inner.route(fwd, role) + fwd.zero_shot.logits) / 2
 
 
-class Louder(method_class("coop")):  # type: ignore[misc] - a class found at run time
+class Louder(method_class("coop")):  # type: ignore[misc]  # a class found at run time
     """CoOp with twice its scores."""
 
     api_version = 2

@@ -46,7 +46,7 @@ def test_half_of_the_channels_are_kept_those_with_the_largest_criterion() -> Non
 def test_scores_are_zero_shot_clip_and_a_weighted_vote_on_the_channels_kept() -> None:
     method = ape(alpha=2.0, beta=3.0, gamma=0.4)
     passes = [torch.cat([x.features(IMAGE) for x in b]) for b in FewShots(method, shots=UNEVEN).epochs(True, 3)]
-    keys, labels = F.normalize(sum(passes) / 3, dim=-1), FewShots(method, shots=UNEVEN).train[1]
+    keys, labels = F.normalize(torch.stack(passes).mean(dim=0), dim=-1), FewShots(method, shots=UNEVEN).train[1]
     x = forward(method)
     kept = method.channels
     texts = F.normalize(x.zero_shot.text[:, kept], dim=-1)

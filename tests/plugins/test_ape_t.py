@@ -51,7 +51,7 @@ def test_alpha_and_beta_are_searched_after_training() -> None:
     method = ape_t(alpha=2.0, beta=3.0, alpha_steps=3, beta_steps=4, max_alpha=20.0)
     assert (float(method.alpha), float(method.beta)) == (2.0, 3.0)
     support = FewShots(method, shots=UNEVEN)
-    found = {}
+    found: dict[int, tuple[float, float]] = {}
     for i in range(4):
         for j in range(3):
             beta, alpha = 0.1 + i * 6.9 / 4, 0.1 + j * 19.9 / 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def merged(method: nn.Module, gamma: float) -> Backbone:
 
 
 @pytest.mark.parametrize("options", [{}, {"matrices": ["q", "o"], "rank": 4, "alpha": 3.0}])
-def test_it_equals_updated_weights(options: dict[str, object]) -> None:
+def test_it_equals_updated_weights(options: dict[str, Any]) -> None:
     method = build("clip-lora", **options).eval()
     disturb(*method.parameters())
     gamma = float(options.get("alpha", 1.0)) / float(options.get("rank", 2)) ** 0.5  # type: ignore[arg-type]

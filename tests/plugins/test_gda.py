@@ -60,9 +60,9 @@ def test_alpha_is_the_smallest_of_the_best_on_the_validation_images() -> None:
 
 @torch.no_grad()
 def test_without_validation_images_or_a_search_alpha_stays() -> None:
-    for options, support in (({}, {"held_out": (0,) * 5}), ({"search": False}, {})):
+    for options, held_out in (({}, 0), ({"search": False}, 4)):
         method = gda(alpha=0.25, **options)
-        method.finish(FewShots(method, **support))
+        method.finish(FewShots(method, held_out=(held_out,) * 5))
         assert float(method.alpha) == 0.25
 
 

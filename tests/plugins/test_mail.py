@@ -19,7 +19,7 @@ from vlmadapt.core.engine import Engine
 from vlmadapt.plugin import IMAGE, TEXT, DataError, ForwardPass, Template
 
 PLACES = ("norm1", "attention", "norm2", "mlp")
-WEIGHTS = {"image_loss": 2.0, "text_loss": 4.0, "logits_loss": 1.0}
+WEIGHTS: dict[str, Any] = {"image_loss": 2.0, "text_loss": 4.0, "logits_loss": 1.0}
 
 
 def of_vit_b_16(text: int, image: int, joint: int, rank: int) -> int:
@@ -137,13 +137,14 @@ def test_the_text_side_reaches_the_image_side_and_not_the_other_way() -> None:
 
 
 @pytest.mark.parametrize("options", [{"start": 0}, {"rank": 0}])
-def test_numbers_below_one_are_refused(options: dict[str, int]) -> None:
+def test_numbers_below_one_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="1 or more"):
         build("mail", **options)
 
 
 def test_consistency_terms_are_computed_where_they_have_a_weight() -> None:
-    names = [[term.name for term in build("mail", **o).losses(forward(build("mail", **o)))] for o in ({}, WEIGHTS)]
+    chosen: tuple[dict[str, Any], ...] = ({}, WEIGHTS)
+    names = [[term.name for term in build("mail", **o).losses(forward(build("mail", **o)))] for o in chosen]
     assert names == [["ce"], ["ce", "image", "text", "logits"]]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from vlmadapt.core.plan import derive
 from vlmadapt.core.templates import Template
 from vlmadapt.plugin import BackboneError, DataError
 
-EVERYWHERE = {"layers": [1, 2, 3], "width": 8, "scale": 0.2}
+EVERYWHERE: dict[str, Any] = {"layers": [1, 2, 3], "width": 8, "scale": 0.2}
 
 
 def test_published_number_of_parameters() -> None:
@@ -46,8 +48,8 @@ def test_gradients_of_every_map_are_scaled_and_those_below_are_true() -> None:
 
 def test_one_middle_map_serves_both_towers() -> None:
     method = build("mma", **EVERYWHERE)
-    before = forward(method)
-    before = before.text(), before.image()
+    first = forward(method)
+    before = first.text(), first.image()
     disturb(method.shared["2"].weight)
     after = forward(method)
     assert not torch.allclose(after.text(), before[0], atol=1e-4)

@@ -50,7 +50,7 @@ def outcome(subject: MethodUnderTest, method: Method, plan: str, scale: float = 
     """
     classifier = subject.classifier(method.eval(), plan)
     shots = subject.shots()
-    found = {"scores": classifier.scores(shots.images[:4], shots.names, SEEN)}
+    found = {"scores": subject.scores(classifier)}
     parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
     if parameters:
         torch.manual_seed(0)  # what a method draws is the same

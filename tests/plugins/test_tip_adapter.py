@@ -14,7 +14,14 @@ from vlmadapt.core.adapter import load_adapter, save_adapter
 from vlmadapt.core.method import trainable_count
 from vlmadapt.plugin import IMAGE, SEEN, UNKNOWN, UNSEEN, DataError, Method
 
-SMALL_GRID = {"passes": 3, "alpha": 2.0, "beta": 3.0, "beta_steps": 7, "alpha_steps": 5, "max_alpha": 20.0}
+SMALL_GRID: dict[str, Any] = {
+    "passes": 3,
+    "alpha": 2.0,
+    "beta": 3.0,
+    "beta_steps": 7,
+    "alpha_steps": 5,
+    "max_alpha": 20.0,
+}
 UNEVEN = (4, 1, 3, 2, 2)
 BOTH = pytest.mark.parametrize("name", ["tip-adapter", "tip-adapter-f"])
 
@@ -38,7 +45,7 @@ def test_scores_are_zero_shot_clip_and_a_vote_of_the_support_images() -> None:
     method = prepared(search=False)
     support = FewShots(method, shots=UNEVEN)
     passes = [torch.cat([x.features(IMAGE) for x in batches]) for batches in support.epochs(True, 3)]
-    keys = F.normalize(sum(passes) / 3, dim=-1)
+    keys = F.normalize(torch.stack(passes).mean(dim=0), dim=-1)
     x = forward(method)
     expected = x.zero_shot.logits.clone()
     for image in range(4):

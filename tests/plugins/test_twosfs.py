@@ -163,13 +163,14 @@ def test_a_first_cycle_starts_over_without_rows() -> None:
 
 def test_the_template_is_its_own_or_the_data_sets() -> None:
     templates = [Template.parse("a sketch of {}.")]
-    found = [derive(build("2sfs", **options).hooks(), backbone(), templates) for options in ({}, {"template": ""})]
+    chosen: tuple[dict[str, Any], ...] = ({}, {"template": ""})
+    found = [derive(build("2sfs", **options).hooks(), backbone(), templates) for options in chosen]
     assert [plan.prompts[0].text for plan in found] == ["a photo of a {}.", "a sketch of {}."]
 
 
 def test_a_saved_run_knows_its_classes(world: World, tmp_path: Path) -> None:
-    trained = world.fit(tmp_path / "run", "2sfs", protocol="base-to-novel").classifier.method
-    loaded = load(tmp_path / "run").classifier.method
+    trained: Any = world.fit(tmp_path / "run", "2sfs", protocol="base-to-novel").classifier.method
+    loaded: Any = load(tmp_path / "run").classifier.method
     assert loaded.has_rows
     assert loaded.rows == trained.rows == {name: row for row, name in enumerate(trained.trained_classes)}
     assert torch.equal(loaded.classifier, trained.classifier)

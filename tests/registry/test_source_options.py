@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from inspect import cleandoc
 from pathlib import Path
 from typing import Literal, get_type_hints
 
@@ -16,6 +17,11 @@ from vlmadapt.registry.source_options import read_source_options
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 
 
+def docs(config: type) -> list[str]:
+    """Docstrings of a class and its bases without indentation, which Python removes from 3.13 on."""
+    return [cleandoc(base.__doc__ or "") for base in config.__mro__]
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_names_types_defaults_and_recipe_are_those_of_the_class(name: str) -> None:
     read = read_source_options(registry.find(registry.METHODS, name).target)
@@ -23,7 +29,7 @@ def test_names_types_defaults_and_recipe_are_those_of_the_class(name: str) -> No
     assert read is not None
     assert asdict(read.config()) == asdict(cls.Config())
     assert get_type_hints(read.config) == get_type_hints(cls.Config)
-    assert [base.__doc__ for base in read.config.__mro__] == [base.__doc__ for base in cls.Config.__mro__]
+    assert docs(read.config) == docs(cls.Config)
     assert Recipe(**read.recipe) == cls.recipe
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def test_killed_runs_end_with_the_same_bits(
         folder = tmp_path / str(number) / "run"
         folder.parent.mkdir()
         for _ in range(chance.choice((1, 1, 3))):  # killed again while it goes on
-            process = started(lambda folder=folder: go_on(world, folder, method))
+            process = started(partial(go_on, world, folder, method))
             time.sleep(chance.uniform(0, seconds))
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()

@@ -62,7 +62,8 @@ def test_the_page_has_every_section_and_escapes_names(page: Path) -> None:
     for said in ("base against novel", "few-shot curves", "against trained parameters", "against time per step",
                  "training loss", "95 % bootstrap intervals", "Most confused classes", "Worst mistakes", "Notes",
                  "average of 2 data sets", "Confusion matrix", "Reliability", "Scores of the classes",
-                 "base/0.png"):  # fmt: skip
+                 "base/0.png", "What these numbers say", "differences from clip", "More than accuracy",
+                 "Each data set"):  # fmt: skip
         assert said in text
     assert "&lt;owl&gt;" in text and "<owl>" not in text
     assert "#010203" not in text and "#040506" not in text
@@ -76,7 +77,7 @@ def test_the_page_is_the_same_again(page: Path) -> None:
 def test_single_runs_are_reported(tmp_path: Path) -> None:
     run = fake.run(tmp_path / "run", "coop", "alpha", 16, 1, 0.7)
     text = report([run], tmp_path / "report.html").read_text()
-    assert "<h2>Statistics" not in text and "training accuracy" in text
+    assert "<h2>What these numbers say" not in text and "training accuracy" in text
 
 
 def test_a_page_of_runs_has_chance_and_zero_shot_below_the_methods_and_no_empty_column(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-def read(folder: Path, **settings: bool) -> Inputs:
+def read(folder: Path, **settings: Any) -> Inputs:
     return Inputs.read(FitSettings("clip", data=str(folder), protocol="few-shot", **settings))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from vlmadapt import registry
 from vlmadapt.core.cuda_graph import CudaGraph
 from vlmadapt.core.method import Method, trainable_count
+from vlmadapt.core.recipe import Precision
 from vlmadapt.testing import MethodUnderTest, tiny_clip
 from vlmadapt.testing.training import OneProcess
 from vlmadapt.training.capture import MAX_RECORDINGS, WARM_UP, CapturedStep
@@ -103,13 +104,13 @@ class World:
         self,
         method: str = "mmrl",
         device: str = "cpu",
-        precision: str = "fp32",
+        precision: Precision = "fp32",
         accelerator: OneProcess | None = None,
         **options: Any,
     ):
         backbone = None if device == "cpu" else tiny_clip.__wrapped__()  # one of its own, to be moved
         tested = MethodUnderTest(method, options or (OPTIONS if method == "mmrl" else {}), backbone)
-        self.method = tested.build().to(device)
+        self.method: Any = tested.build().to(device)
         process = accelerator or OneProcess()
         process.device = torch.device(device)
         recipe = replace(tested.recipe, precision=precision)

@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> None:
     printing = any(argument.startswith("--print_config") for argument in others)
     resume = _resume(others)
     known = name or (check_resumable(resume).method if resume else None)
-    given = parse(_parser(known), others, content, defaults=printing).as_dict()
+    given = parse(_parser(known, _wraps(content, others)), others, content, defaults=printing).as_dict()
     settings, changes = (_new_run(given), {}) if resume is None else _resumed(resume, given)
     from vlmadapt.cli.tables.runs import fit_table
     from vlmadapt.runs.distributed import is_main_process
@@ -57,6 +57,14 @@ def _take_short_options(arguments: Sequence[str]) -> tuple[dict[str, Any], list[
     return content, others
 
 
+def _wraps(content: dict[str, Any], arguments: Sequence[str]) -> str | None:
+    """The method inside a wrapper, whose training settings are shown as defaults."""
+    early = EarlyParser()
+    early.add_argument("--method.wraps", dest="wraps", default=content.get("method", {}).get("wraps"))
+    wraps: str | None = early.parse_known_args(list(arguments))[0].wraps
+    return wraps
+
+
 def _resume(arguments: Sequence[str]) -> Path | None:
     """The run of `--resume`, whose method decides which options exist."""
     early = EarlyParser()
@@ -65,14 +73,14 @@ def _resume(arguments: Sequence[str]) -> Path | None:
     return folder
 
 
-def _parser(name: str | None) -> ArgumentParser:
+def _parser(name: str | None, wraps: str | None) -> ArgumentParser:
     parser = new_parser("fit", DESCRIPTION)
     add_config(parser)
     parser.add_argument("--method.name", type=str, metavar="NAME", help="short: --method NAME; see `vlmadapt methods`")
     if name is not None:
         add_method_options(parser, name)
         parser.add_class_arguments(Recipe, "train", help="training settings")
-        published = method_options(name)[1]
+        published = method_options(name, wraps)[1]
         parser.set_defaults({f"train.{key}": value for key, value in vars(published).items()})
     parser.add_class_arguments(FitSettings, None, skip={"method", "options", "train"})
     parser.add_argument(

@@ -12,6 +12,7 @@ COMMANDS = {
     "fit": "train a method on a data set or a folder of images, and test it",
     "evaluate": "test a finished run again, on its own classes or on other data",
     "predict": "classify images with a finished run",
+    "merge": "write an open_clip checkpoint with a finished run's adapter in its weights",
     "export": "write a finished run as an ONNX, TorchScript or torch.export model",
     "demo": "open a page to try a finished run in the browser",
     "push": "share a finished run on the Hugging Face Hub",
@@ -22,7 +23,7 @@ COMMANDS = {
     "methods": "list installed methods",
     "backbones": "list architectures, what of them can be touched, and which methods run",
     "plugins": "list, describe and check installed plugins",
-    "new": "write the package of a new method, ready to run",
+    "new": "write the package of a new method, data set or backbone, ready to run",
 }
 
 HELP = f"""usage: vlmadapt COMMAND [options]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -13,10 +14,14 @@ from vlmadapt.errors import SettingError
 from vlmadapt.registry.source_options import read_source_options
 
 
-def method_options(name: str) -> tuple[type[Any], Recipe]:
+def method_options(name: str, wraps: str | None = None) -> tuple[type[Any], Recipe]:
     """The `Config` of a method, and its published training settings.
 
     They are read from the source; the method is imported only if it does not state them as literals.
+
+    Args:
+        name: registered name.
+        wraps: registered name of the method inside, for a wrapper; by default the one it wraps by default.
 
     Raises:
         PluginError: the method is unknown, ambiguous, broken, or written for an unsupported plugin API version.
@@ -29,7 +34,10 @@ def method_options(name: str) -> tuple[type[Any], Recipe]:
     except (SettingError, TypeError):  # the import says what is wrong with the recipe
         pass
     cls = method_class(name)
-    return cls.Config, cls.recipe
+    config = cls.Config()
+    if wraps is not None and hasattr(config, "wraps"):
+        config = replace(config, wraps=wraps)
+    return cls.Config, cls.recipe_for(config)
 
 
 def add_method_options(parser: ArgumentParser, name: str) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_data_root, new_parser, parse
 from vlmadapt.errors import VlmadaptError, unknown
 from vlmadapt.registry import KIND
 
 if TYPE_CHECKING:
-    from vlmadapt.registry import Plugin
     from vlmadapt.registry.listing import PluginInfo
 
 ACTIONS = {
     "list": "list all registered plugins, broken ones with the reason; none is imported",
     "info": "show what the source of a plugin states, without importing it",
-    "check": "run the conformance kit on a method and show what it uses; load any other plugin",
+    "check": "run the conformance kit on a method, a data set or a backbone",
 }
 KINDS = tuple(KIND.values())
 
@@ -76,9 +76,16 @@ def _check(arguments: list[str]) -> None:
 
     plugin, info = plugin_info(given.name, given.kind)
     name = f"{plugin.distribution}:{plugin.name}"
-    if plugin.kind != "method":
-        _say({"kind": info.kind, "name": info.name, "status": "loads", "what": _load(plugin)}, given.json)
-    elif not _check_method(info, name, _options(given.options), given.quick, given.json):
+    if plugin.kind == "method":
+        ok = _check_method(info, name, _options(given.options), given.quick, given.json)
+    elif plugin.kind in ("data set", "backbone"):
+        ok = _check_other(plugin.kind, name, given)
+    else:
+        _say(
+            {"kind": info.kind, "name": info.name, "status": "loads", "what": type(plugin.load()).__name__}, given.json
+        )
+        ok = True
+    if not ok:
         sys.exit(1)
 
 
@@ -89,7 +96,8 @@ def _parsed(action: str, arguments: list[str]) -> Any:
     parser.add_argument("--kind", type=str | None, default=None, help=f"one of {', '.join(map(repr, KINDS))}")
     if action == "check":
         parser.add_argument("--options", type=str, default="{}", help="options of the method, as JSON")
-        parser.add_argument("--quick", action="store_true", help="leave out the check that starts two processes")
+        parser.add_argument("--quick", action="store_true", help="start no processes and decode no images")
+        add_data_root(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parse(parser, arguments)
     if given.kind not in (None, *KINDS):
@@ -131,21 +139,29 @@ def _check_method(info: PluginInfo, name: str, options: dict[str, Any], quick: b
     return ok
 
 
-def _load(plugin: Plugin) -> str:
-    """Load a plugin that is not a method, and describe it."""
-    name = f"{plugin.distribution}:{plugin.name}"
-    if plugin.kind == "data set":
-        from vlmadapt.data.load import load_data
+def _check_other(kind: str, name: str, given: Any) -> bool:
+    """Run the checks of a data set or a backbone."""
+    from vlmadapt.cli.tables.checks import print_result, print_summary
 
-        data = load_data(name)
-        return f"{len(data.classes)} classes, {len(data.train)} training and {len(data.test)} test images"
-    if plugin.kind != "backbone":
-        return type(plugin.load()).__name__
-    from vlmadapt.core.loading import load_backbone
+    if kind == "data set":
+        from vlmadapt.testing.datasets import check_dataset
 
-    backbone = load_backbone(name)
-    towers = {"text": backbone.text, "image": backbone.image}
-    return ", ".join(f"{side} tower of {t.depth} blocks, {t.width} wide" for side, t in towers.items())
+        checked = check_dataset(name, Path(given.data_root) if given.data_root else None, quick=given.quick)
+    else:
+        from vlmadapt.testing.backbones import check_backbone
+
+        checked = check_backbone(name)
+    results = []
+    for result in checked:
+        results.append(result)
+        if not given.json:
+            print_result(result)
+    ok = all(result.ok for result in results)
+    if given.json:
+        print(json.dumps({"kind": kind, "name": name, "conforms": ok, "checks": [vars(result) for result in results]}))
+    else:
+        print_summary(results, [], [])
+    return ok
 
 
 def _say(content: dict[str, str], as_json: bool) -> None:

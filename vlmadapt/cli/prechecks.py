@@ -10,6 +10,7 @@ from vlmadapt.data.load import HUB, is_registered, load_data
 from vlmadapt.data.registered import find_source, require_root
 from vlmadapt.data.templates import check_templates
 from vlmadapt.errors import DataError
+from vlmadapt.runs.resumption import restarted
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.settings import FitSettings
 
@@ -32,7 +33,8 @@ def check_startable(settings: FitSettings) -> None:
         read_class_split(Path(settings.class_split))
     if settings.templates is not None:
         check_templates(settings.templates)
-    Run.new(Path(named.out or "run"))
+    if not restarted():  # then the run is continued, see `vlmadapt.runs.resumption.interrupted_run`
+        Run.new(Path(named.out or "run"))
 
 
 def check_resumable(folder: Path) -> FitSettings:

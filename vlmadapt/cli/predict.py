@@ -58,6 +58,9 @@ def run(arguments: list[str]) -> None:
 
     described = Path(given.descriptions) if given.descriptions else None
     predictor = load(given.run, classes, given.backbone, given.precision, described)
+    stream = Path(given.stream) if given.stream else None
+    if stream is not None:
+        _continue_stream(predictor, stream)
     reject = _threshold(given, predictor)
     reporter = Reporter()
     answers = predictor.answers(images, given.top, raw=given.raw, reject=reject, workers=given.workers)
@@ -68,9 +71,20 @@ def run(arguments: list[str]) -> None:
             summary.classes[prediction.name] += 1
             for sink in sinks:
                 sink(prediction)
+    if stream is not None:
+        predictor.save_stream(stream)
     if given.explain is not None:
         _explain(predictor, Path(next(iter(images))), Path(given.explain))
     _finish(given, summary)
+
+
+def _continue_stream(predictor: Predictor, stream: Path) -> None:
+    """Continue the stream in a file, or start one that will be saved there."""
+    if exists(stream):
+        predictor.continue_stream(stream)
+        return
+    predictor.save_stream(stream)  # raises for a method without streams
+    print(f"'{stream}' does not exist; a new stream starts.", file=sys.stderr)
 
 
 def _explain(predictor: Predictor, image: Path, out: Path) -> None:
@@ -131,6 +145,12 @@ def _parser() -> ArgumentParser:
         default=None,
         metavar="P",
         help="name no class for images whose largest probability is below this",
+    )
+    parser.add_argument(
+        "--stream",
+        type=str | None,
+        default=None,
+        help="file with the state of a stream (tda): it is continued if the file exists, and saved there afterwards",
     )
     parser.add_argument("--raw", action="store_true", help="probabilities without the temperature that `fit` found")
     parser.add_argument("--skip_corrupt", action="store_true", help="skip and list images that cannot be read")

@@ -38,11 +38,13 @@ class ResultRow:
         data: data sets averaged over, mostly one.
         shots: training images per class.
         seeds: seeds that have results.
+        runs: number of runs; fewer than seeds if one stands for all of them, 0 for averages.
         accuracy: percent by tested group; the harmonic mean is that of the means, as in the papers.
         parameters: number of trainable scalars.
         step_seconds: seconds per training step; None without training.
         memory: peak memory in bytes, the largest of the runs.
         images_per_second: test images per second, of runs that did not test the frozen backbone at the same time.
+        device: device that the costs were measured on; several names if the runs had different ones.
         errors: messages of the runs that failed.
     """
 
@@ -55,6 +57,8 @@ class ResultRow:
     step_seconds: float | None = None
     memory: int | None = None
     images_per_second: float | None = None
+    device: str = ""
+    runs: int = 0
     errors: tuple[str, ...] = field(default=())
 
 
@@ -78,22 +82,24 @@ def main_metric(rows: Sequence[ResultRow]) -> str:
 def _row(comparison: Comparison, method: str, data: str, shots: int) -> ResultRow:
     entries = comparison.of(method, data, shots)
     errors = tuple(f"seed {entry.seed}: {entry.error}" for entry in entries if entry.error)
-    results = {entry.seed: result for entry in entries if (result := entry.result()) is not None}
+    results = {entry: result for entry in entries if (result := entry.result()) is not None}
     if not results:
         return ResultRow(method, (data,), shots, (), {}, errors=errors)
-    found = list(results.values())
+    found = list({entry.folder: result for entry, result in results.items()}.values())
     steps = [r["seconds_per_step"] for r in found if r["seconds_per_step"] is not None]
     alone = [r["test_images_per_second"] for r in found if "zero_shot" not in r]  # a zero-shot test takes time too
     return ResultRow(
         method=method,
         data=(data,),
         shots=shots,
-        seeds=tuple(results),
+        seeds=tuple(entry.seed for entry in results),
+        runs=len(found),
         accuracy=_accuracy(found),
         parameters=max(r["trainable_parameters"] for r in found),
         step_seconds=mean(steps) if steps else None,
         memory=max(r["peak_memory_bytes"] for r in found),
         images_per_second=mean(alone) if alone else None,
+        device=" / ".join(dict.fromkeys(entry.device() for entry in results)),
         errors=errors,
     )
 

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from vlmadapt import registry
 from vlmadapt.compare import formats
 from vlmadapt.compare.aggregate import ResultRow, make_rows
-from vlmadapt.compare.index import RunIndex, SplitHashes, State, state
-from vlmadapt.compare.launch import Job, run_all
+from vlmadapt.compare.cost import longest_first
+from vlmadapt.compare.job import Job, Launcher, outcome, was_tried
 from vlmadapt.compare.notes import make_notes
+from vlmadapt.compare.plan import PlannedRun, make_jobs, missing, on_features, plan, request
+from vlmadapt.compare.quality import Quality, qualities
+from vlmadapt.compare.quality_tables import NOTE as QUALITY_NOTE
+from vlmadapt.compare.quality_tables import quality_tables
 from vlmadapt.compare.record import Comparison, Entry
-from vlmadapt.compare.settings import CompareSettings, RunSpec, run_specs
+from vlmadapt.compare.settings import CompareSettings
 from vlmadapt.compare.statistics import Statistics, statistics
+from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tables import Table, make_tables
-from vlmadapt.core.loading import load_backbone
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.files import write_json, write_text
 from vlmadapt.runs.lock import exclusive
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run of the grid with its folder and state.
-
-    Attributes:
-        spec: settings and recipe of the run.
-        folder: existing or future run folder.
-        state: progress of the run.
-        error: reason why the run is impossible, None if it is possible.
-    """
-
-    spec: RunSpec
-    folder: Path
-    state: State
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,84 +38,138 @@ class Results:
         tables: the same as tables of text.
         notes: notes below every table.
         statistics: statistics for each number of shots; None without scipy.
+        quality: calibration, selective accuracy and worst classes.
+        quality_tables: the same as tables of text.
     """
 
     rows: list[ResultRow]
     tables: list[Table]
     notes: list[str]
     statistics: list[Statistics] | None
+    quality: list[Quality]
+    quality_tables: list[Table]
 
 
-def plan(settings: CompareSettings) -> list[PlannedRun]:
-    """List the runs of a comparison without executing them; runs whose data is missing carry an error.
-
-    Raises:
-        VlmadaptError: any other mistake of the user, like an unknown method or setting.
-    """
-    settings.check()
-    specs = list(run_specs(settings))
-    hashes = SplitHashes()
-    index = RunIndex(
-        settings.folder / "runs",
-        map(Path, settings.reuse),
-        lambda: load_backbone(settings.backbone).fingerprint(),
-    )
-    planned = []
-    for spec in specs:
-        try:
-            folder = index.folder(spec, hashes.of(spec.settings))
-            planned.append(PlannedRun(spec, folder, state(folder)))
-        except DataError as error:
-            planned.append(PlannedRun(spec, index.own, State.IMPOSSIBLE, str(error)))
-    return planned
-
-
-def compare(settings: CompareSettings, jobs: int = 1) -> tuple[Comparison, Results]:
+def compare(
+    settings: CompareSettings, jobs: int = 1, launcher: str = "local", options: Mapping[str, Any] | None = None
+) -> tuple[Comparison, Results]:
     """Run what is missing and write the tables.
 
     Args:
         settings: settings of the comparison.
-        jobs: number of runs at the same time.
+        jobs: number of jobs at the same time.
+        launcher: registered name of the launcher that runs them.
+        options: options of the launcher.
 
     Returns:
         The comparison, with the errors of failed runs, and its results.
 
     Raises:
-        VlmadaptError: see `plan`; or data is missing, or another process works on the same comparison.
+        VlmadaptError: see `plan`; or data is missing, the launcher is unknown or cannot be used here, or another
+            process works on the same comparison.
         KeyboardInterrupt: a signal asked to stop; everything is saved, and the same call continues.
+    """
+    launch: Launcher = registry.find(registry.LAUNCHERS, launcher).load()
+    planned = _possible(settings)
+    with exclusive(settings.folder):
+        return _Comparing(settings, planned, jobs).run(launch, options or {})
+
+
+def prepare(settings: CompareSettings, jobs: int = 1) -> list[Job]:
+    """Make the folders of missing runs, and return the jobs that do them: command lines for any scheduler.
+
+    `compare` with the same settings then writes the tables of what is finished, and runs what is not.
+
+    Raises:
+        VlmadaptError: see `compare`.
+    """
+    planned = _possible(settings)
+    with exclusive(settings.folder):
+        left = missing(planned)
+        request(left)
+        return make_jobs(left, jobs)
+
+
+def _possible(settings: CompareSettings) -> list[PlannedRun]:
+    """All runs.
+
+    Raises:
+        VlmadaptError: see `plan`; or data is missing.
     """
     planned = plan(settings)
     for impossible in (p.error for p in planned if p.error):
         raise DataError(impossible)
-    with exclusive(settings.folder):
-        return _compare(settings, planned, jobs)
+    return planned
 
 
-def _compare(settings: CompareSettings, planned: Sequence[PlannedRun], jobs: int) -> tuple[Comparison, Results]:
-    """`compare` in a folder that this process owns."""
-    reporter = Reporter()
-    errors: dict[Path, str | None] = {}
-    record = {**settings.to_json(), "jobs": jobs}
-    waiting = [Job(p.spec.title, replace(p.spec.settings, out=str(p.folder))) for p in planned if p.state != State.DONE]
-    if len(waiting) < len(planned):
-        reporter.say(f"{len(planned) - len(waiting)} of {len(planned)} runs are already finished.")
-    _record(settings, planned, errors, record).write(settings.folder)
+class _Comparing:
+    """A comparison in a folder that this process owns."""
 
-    def done(job: Job, error: str | None) -> None:
-        errors[job.folder] = error
-        reporter.advance()
-        reporter.say(f"[{len(errors)}/{len(waiting)}] {job.title}: {error or _outcome(job.folder)}")
-        _record(settings, planned, errors, record).write(settings.folder)
+    def __init__(self, settings: CompareSettings, planned: Sequence[PlannedRun], jobs: int):
+        self._settings = settings
+        self._planned = planned
+        self._jobs = jobs
+        self._waiting = missing(planned)
+        self._errors: dict[Path, str | None] = {}
+        self._reporter = Reporter()
 
-    with reporter.bar("comparing", len(waiting)):
-        complete = run_all(waiting, jobs, done)
-    comparison = _record(settings, planned, errors, record)
-    results = make_results(comparison)
-    write_results(results, comparison, settings.folder)
-    if not complete:
-        reporter.say("stopped; all progress is saved, and the same command continues.")
-        raise KeyboardInterrupt
-    return comparison, results
+    def run(self, launch: Launcher, options: Mapping[str, Any]) -> tuple[Comparison, Results]:
+        """See `compare`."""
+        everything = len({p.folder for p in self._planned})
+        if len(self._waiting) < everything:
+            self._reporter.say(f"{everything - len(self._waiting)} of {everything} runs are already finished.")
+        self._write()
+        with self._reporter.bar("comparing", len(self._waiting)):
+            complete = self._launch_all(launch, options)
+        comparison = self._write()
+        results = make_results(comparison)
+        write_results(results, comparison, self._settings.folder)
+        if not complete:
+            self._reporter.say("stopped; all progress is saved, and the same command continues.")
+            raise KeyboardInterrupt
+        return comparison, results
+
+    def _launch_all(self, launch: Launcher, options: Mapping[str, Any]) -> bool:
+        """Launch jobs until every run was tried: a job that is killed leaves runs to others. False if stopped."""
+        left = self._waiting
+        request(left)
+        while left:
+            jobs = make_jobs(left, self._jobs)
+            if self._jobs > 1:  # one at a time, seed by seed, so that an interrupted comparison has all methods
+                jobs = longest_first(jobs, self._planned, self._settings.folder)
+            if not launch(jobs, self._jobs, self._ended, options):
+                return False
+            untried = [run for run in left if run.folder not in self._errors]
+            if len(untried) == len(left):
+                raise VlmadaptError("no job of the launcher has started a run; its own log may say why.")
+            left = untried
+        return True
+
+    def _ended(self, job: Job, cause: str | None) -> None:
+        """Note the outcome of each run of a job that was tried."""
+        titles = {run.folder: run.spec.title for run in self._waiting}
+        for folder in job.folders:
+            error = outcome(folder, cause)
+            if error is None or was_tried(folder):
+                self._errors[folder] = error
+                self._reporter.advance()
+                done = f"[{len(self._errors)}/{len(self._waiting)}]"
+                self._reporter.say(f"{done} {titles[folder]}: {error or _accuracies(folder)}")
+        self._write()
+
+    def _write(self) -> Comparison:
+        """Write `comparison.json` as far as it is known."""
+        entries = tuple(
+            Entry(s.method, s.data, p.spec.shots, p.spec.seed, p.folder, p.spec.recipe, p.spec.note, error)
+            for p in self._planned
+            for s, error in ((p.spec.settings, self._errors.get(p.folder)),)
+        )
+        s = self._settings
+        shared = [method for method in s.methods if on_features(method)]
+        record = {**s.to_json(), "jobs": self._jobs, "shared_process": shared}
+        found = Comparison(s.protocol, s.backbone, s.recipe, entries, record)
+        found.write(s.folder)
+        return found
 
 
 def make_results(comparison: Comparison) -> Results:
@@ -136,33 +179,23 @@ def make_results(comparison: Comparison) -> Results:
         found = [statistics(comparison, rows, shots) for shots in comparison.shots]
     except ImportError:
         found = None
-    return Results(rows, make_tables(comparison, rows), make_notes(comparison, rows), found)
+    quality = qualities(comparison)
+    notes = [*make_notes(comparison, rows), *([QUALITY_NOTE] if quality else [])]
+    return Results(rows, make_tables(comparison, rows), notes, found, quality, quality_tables(comparison, quality))
 
 
 def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
     """Write `table.csv`, `.md`, `.tex` and `.json`."""
-    rows, tables, notes = results.rows, results.tables, results.notes
+    rows, notes = results.rows, results.notes
+    tables = [*results.tables, *statistics_tables(results.statistics), *results.quality_tables]
     write_text(folder / "table.csv", formats.csv_table(comparison, rows, notes))
     write_text(folder / "table.md", formats.markdown(tables, notes))
     write_text(folder / "table.tex", formats.latex(tables, notes))
     found = None if results.statistics is None else [s.to_json() for s in results.statistics]
-    write_json(folder / "table.json", {**formats.as_json(comparison, rows, notes), "statistics": found})
+    content = {**formats.as_json(comparison, rows, notes), "statistics": found}
+    write_json(folder / "table.json", {**content, "quality": formats.quality_json(results.quality)})
 
 
-def _record(
-    settings: CompareSettings,
-    planned: Sequence[PlannedRun],
-    errors: Mapping[Path, str | None],
-    record: dict[str, object],
-) -> Comparison:
-    entries = tuple(
-        Entry(s.method, s.data, s.shots, s.seed, p.folder, p.spec.recipe, p.spec.note, errors.get(p.folder))
-        for p in planned
-        for s in (p.spec.settings,)
-    )
-    return Comparison(settings.protocol, settings.backbone, settings.recipe, entries, record)
-
-
-def _outcome(folder: Path) -> str:
+def _accuracies(folder: Path) -> str:
     result = Run(folder).result() or {"accuracy": {}}
     return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in result["accuracy"].items())

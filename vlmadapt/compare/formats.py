@@ -10,7 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from vlmadapt.compare.aggregate import ResultRow
-from vlmadapt.compare.published import match
+from vlmadapt.compare.leaks import leak_notes
+from vlmadapt.compare.published import match, reruns
+from vlmadapt.compare.quality import Quality
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.tables import Table
 
@@ -61,9 +63,25 @@ def as_json(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[s
     for row in rows:
         published = match(row, comparison)
         known = ("source", "values", "flaws")
-        found.append({**asdict(row), "published": published and {name: getattr(published, name) for name in known}})
+        again = [{"by": r.rerun_by, "source": r.source, "values": r.values} for r in reruns(row, comparison)]
+        numbers = published and {name: getattr(published, name) for name in known}
+        found.append({**asdict(row), "published": numbers, "reruns": again})
     kind = {"protocol": comparison.protocol, "backbone": comparison.backbone, "recipe": comparison.recipe}
-    return {**kind, "rows": found, "notes": list(notes)}
+    return {**kind, "rows": found, "leaks": leak_notes(comparison), "notes": list(notes)}
+
+
+def quality_json(found: Sequence[Quality]) -> list[dict[str, Any]]:
+    """Calibration, selective accuracy and worst classes, for programs."""
+    return [
+        {
+            "method": quality.method,
+            "data": quality.data,
+            "shots": quality.shots,
+            "values": {" ".join(key).strip(): asdict(value) for key, value in quality.values.items()},
+            "worst": {role: {"class": name, "accuracy": value} for role, (name, value) in quality.worst.items()},
+        }
+        for quality in found
+    ]
 
 
 def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dict[str, Any]:
@@ -82,9 +100,11 @@ def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dic
         value = published.values.get(metric) if published else None
         line[metric] = None if ours is None else round(ours.mean, 4)
         line[f"{metric}_std"] = None if ours is None or ours.std is None else round(ours.std, 4)
+        again = [rerun.values[metric] for rerun in reruns(row, comparison) if metric in rerun.values]
         line[f"{metric}_published"] = value
+        line[f"{metric}_reruns"] = " ".join(f"{number:.2f}" for number in again)
         line[f"{metric}_difference"] = None if ours is None or value is None else round(ours.mean - value, 4)
-    costs = ("parameters", "step_seconds", "memory", "images_per_second")
+    costs = ("parameters", "step_seconds", "memory", "images_per_second", "device")
     return line | {name: getattr(row, name) for name in costs} | {"recipe": comparison.recipe}
 
 

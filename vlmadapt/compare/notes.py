@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from vlmadapt.compare.aggregate import HARMONIC, ResultRow
 from vlmadapt.compare.index import weights_of
-from vlmadapt.compare.published import broken_plugins, match
+from vlmadapt.compare.leaks import leak_notes
+from vlmadapt.compare.published import broken_plugins, match, reruns
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import data_name, shots_text
 from vlmadapt.compare.tables import FLAW
@@ -46,7 +47,8 @@ def _splits(comparison: Comparison) -> Iterator[str]:
         hashes = {}
         for entry in comparison.entries:
             result = entry.result() if entry.data == data else None
-            if result:
+            drawn = {"seed": entry.seed, "shots": entry.shots}  # others where one run stands for all
+            if result and all(result.get(name, value) == value for name, value in drawn.items()):
                 hashes[f"{shots_text(entry.shots)} seed {entry.seed}"] = result["data_sha256"][:12]
         if hashes:
             said = ", ".join(f"{what} {mark}" for what, mark in hashes.items())
@@ -68,14 +70,14 @@ def _weights(comparison: Comparison) -> Iterator[str]:
 
 
 def _versions(comparison: Comparison) -> Iterator[str]:
-    found = [Run(entry.folder).environment() for entry in comparison.entries if entry.result()]
+    found = [(Run(entry.folder).environment(), entry.device()) for entry in comparison.entries if entry.result()]
     kinds = dict.fromkeys(
         ", ".join([
             *(f"{name} {e['libraries'].get(name, 'unknown')}" for name in NAMED),
             f"Python {e['python']}",
-            e["gpu"] or f"CPU, {e['threads']} thread{'s' * (e['threads'] > 1)}",
+            device,
         ])
-        for e in found
+        for e, device in found
     )  # fmt: skip
     yield from (f"Versions: {kind}." for kind in kinds)
     if len(kinds) > 1:
@@ -87,6 +89,8 @@ def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]
     spread = "mean ± sample standard deviation over seeds" if any(len(row.seeds) > 1 for row in rows) else "one seed"
     harmonic = "; HM is the harmonic mean of the two means" if any(HARMONIC in row.accuracy for row in rows) else ""
     yield f"Accuracy in percent, {spread}{harmonic}. Peak memory is that of the GPU, without one that of the process."
+    if shared := comparison.settings.get("shared_process"):
+        yield f"Runs on the same data share a process; peak memory includes what they share: {', '.join(shared)}."
     if jobs > 1:
         yield f"{jobs} runs at the same time; times are those of a shared machine."
 
@@ -95,6 +99,9 @@ def _published(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[st
     found = [(row, numbers) for row in rows if (numbers := match(row, comparison))]
     yield from broken_plugins()
     yield from dict.fromkeys(f"Published: {numbers.source}." for _, numbers in found)
+    again = [rerun for row in rows for rerun in reruns(row, comparison)]
+    yield from dict.fromkeys(f"Rerun by {rerun.rerun_by}: {rerun.source}." for rerun in again)
+    yield from leak_notes(comparison)
     for row, numbers in found:
         for name, expected in numbers.flaws.items():
             yield (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
+from vlmadapt.roles import SEEN, UNKNOWN
 from vlmadapt.runs.run import ANSWERS, DATA, Run
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Correct = dict[str, "NDArray[np.float64]"]
-"""By tested group, the fraction of seeds that classified each test image correctly, (images,)."""
+"""By tested group (images,), 1 where an image was classified correctly, else 0."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class GroupPredictions:
 
     Attributes:
         name: name of the group.
+        role: role of its classes, 'seen', 'unseen' or 'unknown'.
         classes: class names.
+        knows: for each class, whether the run was trained on it.
         images: files of the test images, relative to the folder of the data.
         labels: index of the correct class of each image.
         predicted: index of the predicted class of each image.
@@ -32,7 +34,9 @@ class GroupPredictions:
     """
 
     name: str
+    role: str
     classes: tuple[str, ...]
+    knows: tuple[bool, ...]
     images: tuple[str, ...]
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
@@ -48,15 +52,19 @@ def read_predictions(run: Run) -> list[GroupPredictions]:
     kept = run.answers()
     if kept is None:
         return []
-    tested = {group["name"]: group for group in run.manifest()["test"]}
+    manifest = run.manifest()
+    tested = {group["name"]: group for group in manifest["test"]}
+    trained = frozenset(manifest["classes"])
     try:
-        return [_group(tested[answers["name"]], answers) for answers in kept]
+        return [_group(tested[answers["name"]], answers, trained) for answers in kept]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise VlmadaptError(f"'{run.folder / ANSWERS}' does not fit {DATA}; the run cannot be used.") from error
 
 
-def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
+def _group(tested: dict[str, Any], answers: dict[str, Any], trained: frozenset[str]) -> GroupPredictions:
     """Images and labels of a group with their predictions.
+
+    A class is known by its role, and in a group of both kinds by its name.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: they do not fit.
@@ -67,25 +75,14 @@ def _group(tested: dict[str, Any], answers: dict[str, Any]) -> GroupPredictions:
         raise ValueError("numbers of images and answers differ")
     if not all(0 <= index < len(tested["classes"]) for index in (*labels, *predicted)):
         raise IndexError("a class index is out of range")
-    return GroupPredictions(tested["name"], tuple(tested["classes"]), images, labels, predicted, confidence)
+    role, classes = tested["role"], tuple(tested["classes"])
+    knows = tuple(name in trained if role == UNKNOWN else role == SEEN for name in classes)
+    return GroupPredictions(tested["name"], role, classes, knows, images, labels, predicted, confidence)
 
 
-def read_correct(entries: Sequence[Entry]) -> Correct:
-    """Correctness averaged over runs that differ only in their seed; empty if a run did not save its predictions."""
-    import numpy as np
-
-    runs = [_correct(entry) for entry in entries if entry.result() is not None]
-    if not runs or any(not run or _sizes(run) != _sizes(runs[0]) for run in runs):
-        return {}
-    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
-
-
-def _correct(entry: Entry) -> Correct:
+def read_correct(entry: Entry) -> Correct:
+    """By tested group (images,), 1 where a run classified an image correctly; empty without saved predictions."""
     import numpy as np
 
     groups = read_predictions(Run(entry.folder))
     return {group.name: (np.array(group.predicted) == np.array(group.labels)).astype(float) for group in groups}
-
-
-def _sizes(correct: Correct) -> dict[str, int]:
-    return {name: len(values) for name, values in correct.items()}

@@ -69,6 +69,12 @@ class Entry:
         """Results of the run, None if it has none."""
         return Run(self.folder).result() if self.error is None else None
 
+    def device(self) -> str:
+        """The device that a finished run was trained and tested on."""
+        environment = Run(self.folder).environment()
+        threads = environment["threads"]
+        return environment["gpu"] or f"CPU, {threads} thread{'s' * (threads > 1)}"
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmadapt.compare.recipes import MethodSettings, RecipeName, find_recipe
-from vlmadapt.core.build import method_class
+from vlmadapt.core.build import MethodSpec, method_class
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import short_name
 from vlmadapt.data.splits import Protocol
@@ -124,11 +124,15 @@ class RunSpec:
 
     Attributes:
         settings: resolved settings, except for the folder.
+        seed: seed of the grid; that of the settings unless the method learns nothing.
+        shots: training images per class of the grid; those of the settings unless the method learns nothing.
         recipe: settings files of the method's recipe; none means the method's defaults.
         note: differences between the recipe and the published one.
     """
 
     settings: FitSettings
+    seed: int
+    shots: int
     recipe: tuple[str, ...]
     note: str = ""
 
@@ -136,7 +140,8 @@ class RunSpec:
     def title(self) -> str:
         """Name of the run in messages."""
         s = self.settings
-        return f"{s.method} on {data_name(s.data)}, {shots_text(s.shots)}, seed {s.seed}"
+        start = f"{s.method} on {data_name(s.data)}"
+        return f"{start}, {shots_text(s.shots)}, seed {s.seed}" if method_class(s.method).learns else start
 
     def folder_name(self, fingerprint: str) -> str:
         """Name of the run folder."""
@@ -148,19 +153,25 @@ class RunSpec:
 def run_specs(settings: CompareSettings) -> Iterator[RunSpec]:
     """The grid, seed by seed, so that an interrupted comparison has results of every method.
 
+    A method that learns nothing has the same settings, those of the first seed and number of shots, everywhere.
+
     Raises:
         VlmadaptError: a method or one of its settings is unknown.
     """
-    first = settings.seeds[0]
-    grid = [_run_spec(settings, *at, first) for at in product(settings.data, settings.shots, settings.methods)]
+    grid = [_run_spec(settings, *at) for at in product(settings.data, settings.shots, settings.methods)]
     for seed in settings.seeds:
-        yield from (replace(spec, settings=replace(spec.settings, seed=seed)) for spec in grid)
+        for spec in grid:
+            learns = method_class(spec.settings.method).learns
+            yield replace(spec, seed=seed, settings=replace(spec.settings, seed=seed) if learns else spec.settings)
 
 
-def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, seed: int) -> RunSpec:
+def _run_spec(settings: CompareSettings, data: str, shots: int, method: str) -> RunSpec:
+    """A run with the first seed."""
+    seed = settings.seeds[0]
+    drawn = shots if method_class(method).learns else settings.shots[0]
     own = {path: Path(path) for path in settings.method_configs if method_name(Path(path)) == method}
     recipe = MethodSettings.read(own) if own else find_recipe(method, settings.recipe, data, settings.protocol, shots)
-    published = make_recipe(method_class(method).recipe, recipe.train)
+    published = make_recipe(MethodSpec.make(method, recipe.options).recipe, recipe.train)
     changes = _common_changes(published, settings.train)
     run = FitSettings(
         method=method,
@@ -173,7 +184,7 @@ def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, see
         class_split=settings.class_split,
         descriptions=settings.descriptions,
         data_root=settings.data_root,
-        shots=shots,
+        shots=drawn,
         val_shots=settings.val_shots,
         seed=seed,
         zero_shot=False,  # zero-shot CLIP is a method of its own here, and test times are compared
@@ -182,7 +193,7 @@ def _run_spec(settings: CompareSettings, data: str, shots: int, method: str, see
         out="run",
     )
     notes = [*_published_for(recipe, settings.protocol, shots), *_shortened(published, changes, settings.train)]
-    return RunSpec(run.resolved(), recipe.files, "; ".join(notes))
+    return RunSpec(run.resolved(), seed, shots, recipe.files, "; ".join(notes))
 
 
 def _common_changes(published: Recipe, common: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,23 +1,29 @@
-"""Bootstrap intervals, Wilcoxon tests and ranks, and explicit refusals if there is too little data."""
+"""Bootstrap intervals, rankings, variances and tests of a comparison, and refusals if there is too little data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
-from vlmadapt.compare.predictions import Correct, read_correct
+from vlmadapt.compare.bootstrap import (
+    CONFIDENCE,
+    ENOUGH_SEEDS,
+    probability_of_best,
+    resample_fixed,
+    resample_sets,
+    tail,
+)
+from vlmadapt.compare.leave_one_out import Ranking, leave_one_out
+from vlmadapt.compare.measured import Measured, combine, measure
 from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.variance import Advice, VarianceSplit, advise, split_variance
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-RESAMPLES = 2000
-CONFIDENCE = 0.95
-ENOUGH_SEEDS = 3
-"""Fewest seeds for a statement about retraining."""
 ENOUGH_DATA = 5
 """Fewest data sets for an interval over data sets or an average rank."""
 NEEDS_SCIPY = "Statistics need scipy: pip install 'vlmadapt[report]'."
@@ -29,7 +35,7 @@ class Interval:
 
     Attributes:
         method: method compared with the reference.
-        over: resampled units: the test images of a data set, or the data sets.
+        over: resampled units: data sets, seeds, test images.
         difference: measured difference.
         low: lower end of the 95 % bootstrap interval.
         high: upper end of the interval.
@@ -50,11 +56,16 @@ class Statistics:
         shots: training images per class.
         metric: name of the compared accuracy.
         reference: method that the others are compared with.
-        images: intervals over the test images of each data set.
-        datasets: intervals over the data sets.
+        images: intervals for each data set, over its test images and over seeds if there are enough.
+        fixed: intervals of the average over several data sets, these data sets taken as given.
+        datasets: intervals over data sets, seeds and test images; empty for few data sets.
+        best: probability that a method has the best average, over the same resamples as `datasets`, else as `fixed`.
+        rankings: the ranking over all data sets, then without each of them; empty for few data sets.
+        variances: components of variance of each difference.
+        seeds: number of seeds that all runs have.
+        advice: what would decide the comparisons that are undecided.
         ranks: average rank of each method over the data sets, 1 is best; empty for few data sets.
-        p_values: of Wilcoxon's signed-rank test against the reference over the data sets, Holm-Bonferroni
-            adjusted.
+        p_values: of Wilcoxon's signed-rank test against the reference over the data sets, Holm-Bonferroni adjusted.
         refusals: statements that the data does not support, and why.
     """
 
@@ -62,10 +73,16 @@ class Statistics:
     metric: str
     reference: str
     images: tuple[Interval, ...]
-    datasets: tuple[Interval, ...]
-    ranks: dict[str, float]
-    p_values: dict[str, float]
-    refusals: tuple[str, ...]
+    fixed: tuple[Interval, ...] = ()
+    datasets: tuple[Interval, ...] = ()
+    best: dict[str, float] | None = None
+    rankings: tuple[Ranking, ...] = ()
+    variances: tuple[VarianceSplit, ...] = ()
+    seeds: int = 0
+    advice: tuple[Advice, ...] = ()
+    ranks: dict[str, float] | None = None
+    p_values: dict[str, float] | None = None
+    refusals: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Content for `table.json`."""
@@ -73,145 +90,135 @@ class Statistics:
 
 
 def statistics(comparison: Comparison, rows: Sequence[ResultRow], shots: int) -> Statistics:
-    """Compute intervals and tests, and explain each one that too few runs do not allow.
+    """Compute intervals, rankings and tests, and explain each one that too few runs do not allow.
 
     Raises:
         ImportError: scipy is not installed.
     """
+    import scipy  # noqa: F401
+
     metric = main_metric(rows)
-    singles = [row for row in rows if row.shots == shots and len(row.data) == 1 and metric in row.accuracy]
-    reference, *others = comparison.methods
-    scores = _complete_scores(comparison, singles, metric)
-    n = len(next(iter(scores.values()), []))
-    datasets, p_values, refusals = _over_data_sets(scores, reference)
-    seeds = min((len(row.seeds) for row in singles), default=0)
-    if seeds < ENOUGH_SEEDS:
-        refusals.append(
-            f"with {seeds} seed{'s' * (seeds != 1)} the intervals hold for these trained models only; a statement "
-            f"about retraining takes {ENOUGH_SEEDS} seeds or more."
-        )
+    reference = comparison.methods[0]
+    parts = [measure(comparison, metric, shots, data) for data in comparison.data]
+    images = tuple(interval for part in parts for interval in _over_images(part, reference))
+    whole = combine(parts)
+    if whole is None or reference not in whole.methods or len(whole.methods) < 2:
+        missing = f"no comparison with {reference}: results of it or of all other methods are missing."
+        return Statistics(shots, metric, reference, images, refusals=(missing,))
+    return _over_data_sets(whole, images, shots)
+
+
+def _over_images(measured: Measured | None, reference: str) -> Iterator[Interval]:
+    """Intervals on one data set, if the reference has results there and images or seeds can be resampled."""
+    if measured is None or reference not in measured.methods or not _resampled(measured):
+        return
+    over = f"{_resampled(measured)} of {_tested(measured)}"
+    yield from _intervals(measured, resample_fixed(measured), over)
+
+
+def _over_data_sets(measured: Measured, images: tuple[Interval, ...], shots: int) -> Statistics:
+    """Statistics of methods that have results on every data set, the reference first."""
+    sets, seeds = len(measured.data), len(measured.seeds)
+    general = sets >= ENOUGH_DATA
+    fixed = resample_fixed(measured)
+    drawn = resample_sets(measured) if general else fixed
+    over = f"{_resampled(measured)} of these {sets} data sets"
+    nested = f"{sets} data sets" + "".join(f", {name}" for name in _resampled(measured).split(" and ") if name)
+    datasets = tuple(_intervals(measured, drawn, nested, sets)) if general else ()
+    alone = tuple(_intervals(measured, fixed, over)) if sets > 1 and _resampled(measured) else ()
+    variances = tuple(split_variance(measured, i) for i in range(1, len(measured.methods)))
+    decided = {i.method for i in datasets or alone or images if i.low > 0 or i.high < 0}
+    p_values, untested = _wilcoxon(measured)
     return Statistics(
-        shots,
-        metric,
-        reference,
-        tuple(_over_images(comparison, others, shots, metric)),
-        tuple(datasets),
-        _ranks(scores) if n >= ENOUGH_DATA else {},
-        p_values,
-        tuple(refusals),
+        shots=shots,
+        metric=measured.metric,
+        reference=measured.methods[0],
+        images=images,
+        fixed=alone,
+        datasets=datasets,
+        best=_best(measured, drawn) if general or _resampled(measured) else {},
+        rankings=leave_one_out(measured),
+        variances=variances,
+        seeds=seeds,
+        advice=tuple(advise(v, sets, seeds, general=general) for v in variances if v.method not in decided),
+        ranks=_ranks(measured) if general else {},
+        p_values=p_values,
+        refusals=(*_too_few_data_sets(sets), *untested, *_too_few_seeds(seeds)),
     )
 
 
-def _complete_scores(comparison: Comparison, rows: Sequence[ResultRow], metric: str) -> dict[str, NDArray[np.float64]]:
-    """Scores (data sets,) of the methods that have one on every data set."""
+def _resampled(measured: Measured) -> str:
+    """What can be resampled on each data set."""
+    seeds = "seeds" if len(measured.seeds) >= ENOUGH_SEEDS else ""
+    images = "test images" if all(correct is not None for correct in measured.correct) else ""
+    return " and ".join(name for name in (seeds, images) if name)
+
+
+def _intervals(
+    measured: Measured, drawn: NDArray[np.float64], over: str, units: int | None = None
+) -> Iterator[Interval]:
+    """Percentile intervals of each method's difference from the first, of accuracies (resamples, M, G)."""
     import numpy as np
 
-    found = {(row.method, row.data[0]): row.accuracy[metric].mean for row in rows}
-    return {
-        method: np.array([found[method, data] for data in comparison.data])
-        for method in comparison.methods
-        if all((method, data) in found for data in comparison.data)
-    }
+    scores, found = measured.score(drawn), measured.average_scores
+    low, high = np.quantile(scores - scores[:, :1], (tail(units), 1 - tail(units)), axis=0)
+    for i, method in enumerate(measured.methods[1:], start=1):
+        yield Interval(method, over, float(found[i] - found[0]), float(low[i]), float(high[i]))
 
 
-def _over_images(comparison: Comparison, others: Sequence[str], shots: int, metric: str) -> list[Interval]:
-    """Paired intervals: the same resampled images for both methods, each group resampled separately, seeds averaged."""
-    intervals = []
-    for data in comparison.data:
-        correct = {method: read_correct(comparison.of(method, data, shots)) for method in comparison.methods}
-        base = correct[comparison.methods[0]]
-        for method in others:
-            other = correct[method]
-            groups = _counted_groups(metric, base)
-            if groups and all(len(base.get(name, ())) == len(other.get(name, ())) > 0 for name in groups):
-                difference = _image_interval(base, other, groups, harmonic=metric == HARMONIC)
-                intervals.append(Interval(method, f"test images of {_tested(data, metric)}", *difference))
-    return intervals
+def _best(measured: Measured, drawn: NDArray[np.float64]) -> dict[str, float]:
+    """Probability of the best average by method."""
+    found = probability_of_best(measured.score(drawn))
+    return dict(zip(measured.methods, map(float, found), strict=True))
 
 
-def _counted_groups(metric: str, correct: Correct) -> list[str]:
-    """Tested groups whose images a metric counts; a run tests the data it was trained on first, then its targets."""
-    return {HARMONIC: ["base", "novel"], TARGETS: list(correct)[1:]}.get(metric, [metric])
-
-
-def _image_interval(
-    base: Correct, other: Correct, groups: Sequence[str], *, harmonic: bool
-) -> tuple[float, float, float]:
-    """Difference of two methods on the same test images, and the ends of its bootstrap interval."""
-    import numpy as np
-    from scipy.stats import bootstrap
-
-    def score(of: Correct, indices: Sequence[NDArray[np.int64]], axis: int) -> NDArray[np.float64]:
-        means = [100 * of[name][index].mean(axis=axis) for name, index in zip(groups, indices, strict=True)]
-        if harmonic:
-            return len(means) / sum(1 / np.maximum(m, 1e-9) for m in means)
-        return np.mean(means, axis=0)
-
-    def difference(*indices: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
-        return score(other, indices, axis) - score(base, indices, axis)
-
-    indices = tuple(np.arange(len(base[name])) for name in groups)
-    found = bootstrap(
-        indices,
-        difference,
-        n_resamples=RESAMPLES,
-        batch=100,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    low, high = found.confidence_interval
-    return float(difference(*indices, axis=-1)), float(low), float(high)
-
-
-def _tested(data: str, metric: str) -> str:
+def _tested(measured: Measured) -> str:
     """The data set whose test images a metric counts: the one trained on, or the targets."""
+    (data,), metric = measured.data, measured.metric
     if metric == TARGETS:
         return f"the targets of {data}"
     return data if metric in (HARMONIC, "base", "all", data) else metric
 
 
-def _over_data_sets(
-    scores: dict[str, NDArray[np.float64]], reference: str
-) -> tuple[list[Interval], dict[str, float], list[str]]:
-    import numpy as np
-    from scipy.stats import bootstrap, wilcoxon
+def _too_few_data_sets(sets: int) -> Iterator[str]:
+    if sets < ENOUGH_DATA:
+        yield (
+            f"{sets} data set{'s' * (sets > 1)} cannot show which method is better in general; that takes "
+            f"{ENOUGH_DATA} or more."
+        )
 
-    if reference not in scores or len(scores) < 2:
-        return [], {}, [f"no comparison with {reference}: results of it or of all other methods are missing."]
-    others = [method for method in scores if method != reference]
-    n = len(scores[reference])
-    differences = {method: scores[method] - scores[reference] for method in others}
-    refusals = []
-    intervals = []
-    if n < ENOUGH_DATA:
-        refusals.append(
-            f"{n} data set{'s' * (n > 1)} cannot show which method is better in general; that takes {ENOUGH_DATA} or "
-            "more."
+
+def _too_few_seeds(seeds: int) -> Iterator[str]:
+    if seeds < ENOUGH_SEEDS:
+        yield (
+            f"with {seeds} seed{'s' * (seeds != 1)} the intervals hold for these trained models only; a statement "
+            f"about retraining takes {ENOUGH_SEEDS} seeds or more."
         )
-    else:
-        for method, values in differences.items():
-            found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
-            low, high = found.confidence_interval
-            intervals.append(Interval(method, f"{n} data sets", float(values.mean()), float(low), float(high)))
-    smallest = len(others) * 2.0 ** (1 - n)
+
+
+def _wilcoxon(measured: Measured) -> tuple[dict[str, float], list[str]]:
+    """Adjusted p-values, or the reason why no test can be significant."""
+    from scipy.stats import wilcoxon
+
+    others, sets = measured.methods[1:], len(measured.data)
+    smallest = len(others) * 2.0 ** (1 - sets)
     if smallest > 1 - CONFIDENCE:
-        refusals.append(
-            f"no Wilcoxon test: with {n} data set{'s' * (n > 1)} and {len(others)} comparison{'s' * (len(others) > 1)} "
-            f"the smallest possible p after Holm-Bonferroni is {min(smallest, 1):.2g}."
-        )
-        return intervals, {}, refusals
+        return {}, [
+            f"no Wilcoxon test: with {sets} data set{'s' * (sets > 1)} and {len(others)} "
+            f"comparison{'s' * (len(others) > 1)} the smallest possible p after Holm-Bonferroni is "
+            f"{min(smallest, 1):.2g}."
+        ]
+    differences = dict(zip(others, measured.set_scores[1:] - measured.set_scores[0], strict=True))
     # A method without any difference has p 1 and still counts as a comparison.
     p_values = {m: float(wilcoxon(values).pvalue) if values.any() else 1.0 for m, values in differences.items()}
-    return intervals, holm_bonferroni(p_values), refusals
+    return holm_bonferroni(p_values), []
 
 
-def _ranks(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
-    import numpy as np
+def _ranks(measured: Measured) -> dict[str, float]:
     from scipy.stats import rankdata
 
-    ranks = rankdata(-np.stack(list(scores.values())), axis=0).mean(axis=1)
-    return dict(zip(scores, map(float, ranks), strict=True))
+    ranks = rankdata(-measured.set_scores, axis=0).mean(axis=1)
+    return dict(zip(measured.methods, map(float, ranks), strict=True))
 
 
 def holm_bonferroni(p_values: dict[str, float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from vlmadapt.validation import validated
 if TYPE_CHECKING:  # settings refer to methods and must be readable without torch
     from vlmadapt.core.backbone import Backbone
     from vlmadapt.core.method import Method, Task
+    from vlmadapt.core.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class MethodSpec:
         """Plain values by option name, for files."""
         return asdict(self.config)
 
+    @property
+    def recipe(self) -> Recipe:
+        """The published training settings with these options."""
+        return method_class(self.name).recipe_for(self.config)
+
     def build(self, backbone: Backbone, task: Task) -> Method:
         """Build the method, on the backbone's device.
 
@@ -75,10 +81,10 @@ def method_class(name: str) -> type[Method]:
     found = plugin.load()
     from vlmadapt.core.method import Method
 
-    if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(getattr(found, "Config", None))):
-        raise PluginError(
-            f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method with a dataclass `Config`."
-        )
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise PluginError(f"{plugin} is broken: it is not a subclass of vlmadapt.plugin.Method.")
+    if not is_dataclass(getattr(found, "Config", None)):
+        raise PluginError(f"{plugin} is broken: it has no `Config`; make it a dataclass of the options, if only empty.")
     plugin.check_api(found.api_version)
     plugin.warn_outdated(found.api_version)
     return found

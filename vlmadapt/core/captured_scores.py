@@ -33,7 +33,7 @@ With zero-shot, (B, 2 * classes): the frozen backbone's logits follow.
 
 def scorer(classifier: Classifier, names: Sequence[str], role: Role, *, zero_shot: bool = False) -> Scorer:
     """The fastest way to score many batches against the same classes, for use in `classifier.unchanged()`."""
-    if classifier.device.type == "cuda":
+    if classifier.device.type == "cuda" and not classifier.method.streams:  # whose state changes with every batch
         return CapturedScores(classifier, names, role, zero_shot=zero_shot)
     return _eager(classifier, names, role, zero_shot)
 

@@ -17,7 +17,7 @@ from vlmadapt.core.forward import ForwardPass, similarity
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
-from vlmadapt.errors import DataError
+from vlmadapt.errors import AdapterError, DataError
 from vlmadapt.roles import UNSEEN, Role
 from vlmadapt.text import first_few
 
@@ -51,6 +51,7 @@ class Classifier:
         self.descriptions = descriptions or {}
         self._described = ClassDescriptions(self.descriptions)
         self._settings = plan, class_chunk, precision
+        self._stream: tuple[tuple[str, ...], Role] | None = None
         self._engine = Engine(backbone, Optimizations.named(plan), class_chunk, precision)
         derive(method.hooks(), backbone, self.templates)
 
@@ -92,29 +93,39 @@ class Classifier:
         """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
         self._engine.clear()
 
-    @torch.inference_mode()
-    def scores(self, images: Tensor, names: Sequence[str], role: Role) -> Tensor:
-        """The inference router's scores (B, classes) for classes of a role, in inference mode, without gradients.
+    def scores(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
+        """The inference router's scores (B, classes) for classes of a role, without gradients.
 
         A method that knows only the classes it was trained on scores those in its own order; the columns are then put
-        in the order of `names`.
+        in the order of `names`. Images that a method with `streams` is given continue its stream of these classes; if
+        there is none, one starts.
+
+        Args:
+            images: (B, 3, H, W), or (B, views, 3, H, W) for a method with `test_views`; or what the tower gave for
+                them.
+            names: class names.
+            role: of these classes.
 
         Raises:
-            DataError: such a method is given other classes.
+            DataError: a method that knows only its classes is given others.
         """
-        return self.route(images, names, role)
+        with self._without_gradients():
+            return self.route(images, names, role)
 
-    @torch.inference_mode()
-    def scores_and_zero_shot(self, images: Tensor, names: Sequence[str], role: Role) -> tuple[Tensor, Tensor]:
+    def scores_and_zero_shot(
+        self, images: Tensor | FrozenImages, names: Sequence[str], role: Role
+    ) -> tuple[Tensor, Tensor]:
         """`scores`, and the logits (B, classes) of the frozen backbone with the data set's templates.
 
         Both share the blocks of the image tower below the first that the method touches.
         """
-        frozen = FrozenImages(images)
-        scores = self.route(frozen, names, role)
-        fwd = self.forward(frozen, names)
-        text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none
-        return scores, self.backbone.logits(similarity(fwd.zero_shot.image, text)).float()
+        with self._without_gradients():
+            frozen = images if isinstance(images, FrozenImages) else FrozenImages(self._rows(images))
+            scores = self.route(frozen, names, role)
+            fwd = self.forward(frozen, names)
+            text = fwd.other(hooks=()).zero_shot.text  # without hooks, the method's own teacher is none
+            itself = fwd.zero_shot.image[:: self.method.test_views]
+            return scores, self.backbone.logits(similarity(itself, text)).float()
 
     def route(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
         """`scores` outside inference mode, so with gradients where the caller wants them.
@@ -123,11 +134,63 @@ class Classifier:
             DataError: see `scores`.
         """
         self.method.eval()
+        if self.method.streams and self._stream != (tuple(names), role):
+            self.start_stream(names, role)
+        rows = images if isinstance(images, FrozenImages) else self._rows(images)
         if self.method.answers_unseen:
-            return self.method.route(self.forward(images, names), role).float()
+            return self.method.route(self.forward(rows, names), role).float()
         columns = self._trained_columns(names, role)
-        found = self.method.route(self.forward(images, self.method.trained_classes), role).float()
+        found = self.method.route(self.forward(rows, self.method.trained_classes), role).float()
         return found if columns == list(range(found.shape[1])) else found[:, columns]
+
+    @torch.no_grad()
+    def start_stream(self, names: Sequence[str], role: Role) -> None:
+        """Let a method with `streams` begin with a new stream of images of these classes; other methods have none."""
+        if self.method.streams:
+            self.method.stream_start(names if self.method.answers_unseen else self.method.trained_classes, role)
+            self.method.to(self.device)
+            self._stream = tuple(names), role
+
+    def stream_state(self) -> dict[str, Tensor]:
+        """What the stream so far has left in the method: all parameters and buffers, by name."""
+        return {name: t.detach() for name, t in (*self.method.named_parameters(), *self.method.named_buffers())}
+
+    @torch.no_grad()
+    def continue_stream(self, state: Mapping[str, Tensor], names: Sequence[str], role: Role) -> None:
+        """Continue a stream of images of these classes from a state.
+
+        Raises:
+            AdapterError: it is the state of a stream of other classes, or of another method.
+        """
+        self.start_stream(names, role)
+        own = self.stream_state()
+        wrong = [
+            n for n in own.keys() | state.keys() if n not in own or n not in state or own[n].shape != state[n].shape
+        ]
+        if wrong:
+            raise AdapterError(
+                f"this is not the state of a stream of {len(names)} classes with {type(self.method).__name__}; what "
+                f"differs: {first_few(sorted(wrong))}."
+            )
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def _without_gradients(self) -> AbstractContextManager[None]:
+        """Inference mode, in which a method that trains on a stream could not allow gradients for itself."""
+        return torch.no_grad() if self.method.streams else torch.inference_mode()
+
+    def _rows(self, images: Tensor) -> Tensor:
+        """Images, or all views of them one after another (B * views, 3, H, W).
+
+        Raises:
+            ValueError: there are not as many views as the method asks for.
+        """
+        views = self.method.test_views
+        if views == 1:
+            return images
+        if images.ndim != 5 or images.shape[1] != views:
+            raise ValueError(f"{views} views of each image are needed, not {tuple(images.shape)}.")
+        return images.flatten(0, 1)
 
     @torch.inference_mode()
     def embed_images(self, images: Tensor, names: Sequence[str]) -> Tensor:

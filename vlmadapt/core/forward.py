@@ -118,7 +118,7 @@ class ForwardPass:
 
     @property
     def image_features(self) -> dict[str, Tensor]:
-        """Unnormalised image features (B, [passes,] [tokens,] joint) by head."""
+        """Unnormalised image features `(B, [passes,] [tokens,] joint)` by head."""
         self._asked_of_images = True
         return self._image_features
 
@@ -129,7 +129,7 @@ class ForwardPass:
 
     @cached_property
     def text_features(self) -> dict[str, Tensor]:
-        """Unnormalised text features ([variants or images,] classes, [tokens,] joint) by head."""
+        """Unnormalised text features `([variants or images,] classes, [tokens,] joint)` by head."""
         with self._engine.autocast():
             return self._text_features()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -78,10 +78,14 @@ class Method(nn.Module):
         recipe: published training settings.
         paper: publication, as cited.
         touches: towers the method works inside; a backbone without access to one is refused before any work starts.
+        learns: False if it takes nothing from training images and draws nothing at random, as zero-shot methods, so
+            that one run stands for all seeds and numbers of shots.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
         views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
         dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
             until convergence), so that it cannot be captured and replayed on a GPU.
+        streams: True if an answer depends on the test images before it. Such a method is given all test images one
+            after another in an order drawn by the seed, see `stream_start`.
         api_version: version of the plugin API that the method is written for, a plain number.
         trained_classes: names of the classes that it is trained on, set by the core.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
@@ -91,9 +95,11 @@ class Method(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
+    learns: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
     dynamic_step: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     api_version: ClassVar[int] = 1  # for methods that state none: they were written before version 2
     limitations: ClassVar[Mapping[str, str]] = {}
 
@@ -111,6 +117,11 @@ class Method(nn.Module):
         self.trained_classes = task.classes
         self.build(backbone, task)
 
+    @classmethod
+    def recipe_for(cls, config: Any) -> Recipe:
+        """The published training settings with these options: `recipe`, unless they depend on the options."""
+        return cls.recipe
+
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the trainable parameters."""
 
@@ -118,6 +129,14 @@ class Method(nn.Module):
     def answers_unseen(self) -> bool:
         """Whether it can score classes it was not trained on; if not, protocols with unseen classes are refused."""
         return True
+
+    @property
+    def test_views(self) -> int:
+        """Views of each test image: 1 is the image itself, more are it and random crops of it, some of them flipped.
+
+        With n views a pass of `route` has n rows for each image, one after another; it returns one row for each image.
+        """
+        return 1
 
     @property
     def reads_descriptions(self) -> bool:
@@ -135,6 +154,15 @@ class Method(nn.Module):
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """Inference router: scores (B, classes) for classes of this role."""
         return fwd.logits()
+
+    def stream_start(self, names: Sequence[str], role: Role) -> None:
+        """Called before each stream of test images of these classes, if `streams`: forget the stream before.
+
+        What the stream changes are buffers made here with `register_buffer(..., persistent=False)`: they are moved to
+        the device, and saved with a stream but not with the adapter. `route` then gets the images in order, in batches
+        of any size, under `no_grad` (`torch.enable_grad()` in it allows gradients). An answer may depend on earlier
+        images, not on how the stream is cut into batches.
+        """
 
     def prepare(self, support: Support) -> None:
         """Called once before training under `no_grad`, to build a cache from the support set for example."""

@@ -63,6 +63,11 @@ class Splits:
     underfull: dict[str, int]
     descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def examples(self) -> tuple[Example, ...]:
+        """Every image that is trained on, validated on or tested, once."""
+        used = (*self.train, *self.val, *(e for group in self.groups for e in group.examples))
+        return tuple({e.path: e for e in used}.values())
+
 
 def make_splits(
     dataset: Dataset,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 from torch import Tensor, stack
@@ -14,14 +16,28 @@ Transform = Callable[[Image.Image], Tensor]
 """Transform of an RGB image to a normalised tensor (3, H, W)."""
 
 
-def test_transform(preprocess: Mapping[str, Any]) -> Transform:
+def test_transform(preprocess: Mapping[str, Any], views: int = 1) -> Transform:
     """open_clip's own test transform.
 
     Args:
         preprocess: the model's `preprocess_cfg`: size, mean, std, interpolation, resize_mode, fill_color.
+        views: if more than 1, the transform gives views (views, 3, H, W) of an image: the image itself, then random
+            crops of 8 to 100 % of its area, half of them flipped.
     """
-    transform: Transform = image_transform_v2(_config(preprocess), is_train=False)
-    return transform
+    plain: Transform = image_transform_v2(_config(preprocess), is_train=False)
+    if views == 1:
+        return plain
+    return _Views(plain, train_transform(preprocess, crop_scale=(0.08, 1.0), flip=0.5), views)
+
+
+@dataclass(frozen=True)
+class _Views:
+    plain: Transform
+    crop: Transform
+    views: int
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return torch.stack([self.plain(image), *(self.crop(image) for _ in range(self.views - 1))])
 
 
 def train_transform(preprocess: Mapping[str, Any], crop_scale: tuple[float, float], flip: float) -> Transform:

@@ -57,7 +57,8 @@ class Probabilities(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (B, 3, H, W) -> probabilities (B, classes)."""
         answered = self._predictor
-        return answered.classifier.route(images, answered.classes, answered.role).softmax(dim=-1)
+        scores = answered.classifier.route(images, answered.classes, answered.role)
+        return (scores / answered.temperature).softmax(dim=-1)
 
 
 def export(predictor: Predictor, kind: Format, out: Path, origin: dict[str, Any] | None = None) -> Exported:

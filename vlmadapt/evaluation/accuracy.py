@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlmadapt.core.captured_scores import scorer
+from vlmadapt.core.captured_scores import Scorer, scorer
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.feed import Feed
-from vlmadapt.data.loader import Batch, eval_batches
+from vlmadapt.data.loader import Batch, derived_seed, eval_batches
 from vlmadapt.data.splits import ClassGroup, group_sha256
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.evaluation.by_class import class_scores
+from vlmadapt.evaluation.independence import Independence
 from vlmadapt.roles import Role
 from vlmadapt.runs.session import Session
+from vlmadapt.runs.shared import Shared
 
 BATCH = 128
 
@@ -115,9 +119,9 @@ class Predictions:
         return {"name": self.group.name, "chosen": self.predicted.tolist(), "confidence": confidence}
 
 
-def evaluate_group(classifier: Classifier, group: ClassGroup, session: Session) -> Accuracy:
+def evaluate_group(classifier: Classifier, group: ClassGroup, session: Session, seed: int = 0) -> Accuracy:
     """Accuracy on all test images of a group."""
-    return predict_group(classifier, group, session).accuracy()
+    return predict_group(classifier, group, session, seed=seed).accuracy()
 
 
 def _confusion(names: Sequence[str], labels: Tensor, predicted: Tensor) -> dict[str, dict[str, int]]:
@@ -131,9 +135,12 @@ def _confusion(names: Sequence[str], labels: Tensor, predicted: Tensor) -> dict[
 
 
 def predict_group(
-    classifier: Classifier, group: ClassGroup, session: Session, *, zero_shot: bool = False
+    classifier: Classifier, group: ClassGroup, session: Session, *, zero_shot: bool = False, seed: int = 0
 ) -> Predictions:
     """Predict every test image of a group once, spread over the processes; each process gets all predictions.
+
+    A method with `streams` is given all images in each process, one after another: what it answers must not depend on
+    the number of processes. The answers of the main process count.
 
     Args:
         classifier: the method on its backbone.
@@ -141,29 +148,68 @@ def predict_group(
         session: the processes.
         zero_shot: predict with the frozen backbone too, which takes the blocks of the image tower that the method
             touches once more.
+        seed: seed of the order of a stream, and of random views of test images.
+
+    Raises:
+        PluginError: answers depend on the images before, and the method does not say so.
     """
     began = time.perf_counter()
+    shared = _shared(classifier, session)
+    key = ("test", id(classifier.backbone), tuple(example.path for example in group.examples))
+    kept_seconds = shared.seconds(key) if shared else 0.0
     if group.templates is not None:
         classifier = classifier.with_templates(group.templates)
-    accelerator = session.accelerator
-    batches = eval_batches(
-        group.examples,
-        test_transform(classifier.backbone.preprocess_config),
-        BATCH * accelerator.num_processes,
-        accelerator.process_index,
-        accelerator.num_processes,
-        session.workers,
-    )
+    classifier.start_stream(group.classes, group.role)
+    batches = _batches(classifier, group, session, seed)
+    fed = Feed(classifier.device)(batches)
+    if shared is not None:
+        fed = shared.encoded(key, lambda: _encoded(classifier, batches))
     with session.reporter.bar(f"testing {group.name}", len(group.examples)):
-        found = _predict_all(classifier, group, batches, session, zero_shot)
+        found = _predict_all(classifier, group, fed, session, zero_shot, encoded=shared is not None)
+    if classifier.method.streams and not session.main:
+        found.zero_()
     # Each image is predicted by one process; its columns are zero in all others.
-    predicted, confidence, frozen = accelerator.reduce(found.to(accelerator.device), "sum").cpu()
-    seconds = time.perf_counter() - began
+    predicted, confidence, frozen = session.accelerator.reduce(found.to(classifier.device), "sum").cpu()
+    seconds = kept_seconds + time.perf_counter() - began
     return Predictions(group, predicted.long(), confidence, seconds, frozen.long() if zero_shot else None)
 
 
+def _shared(classifier: Classifier, session: Session) -> Shared | None:
+    """Where image features are shared between runs, for methods that take each image once, as the tower gives it."""
+    method = classifier.method
+    alone = method.streams or method.test_views > 1 or not classifier.encodes_images_once
+    return None if alone else session.shared
+
+
+def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: int) -> Iterator[Batch]:
+    """This process's share of the test images, in batches; indices are those of the group's examples."""
+    method, accelerator = classifier.method, session.accelerator
+    rank, world = accelerator.process_index, accelerator.num_processes
+    order = list(range(len(group.examples)))
+    if method.streams:  # data sets list their images by class
+        rank, world = 0, 1
+        order = torch.randperm(len(order), generator=torch.Generator().manual_seed(derived_seed(seed))).tolist()
+    examples = [group.examples[i] for i in order]
+    transform = test_transform(classifier.backbone.preprocess_config, method.test_views)
+    size = max(BATCH // method.test_views, 1) * world
+    for batch in eval_batches(examples, transform, size, rank, world, session.workers, seed=seed):
+        yield batch._replace(indices=torch.tensor(order)[batch.indices])
+
+
+def _encoded(classifier: Classifier, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches after the image tower, see `Classifier.encode`."""
+    for batch in Feed(classifier.device)(batches):
+        yield batch._replace(images=classifier.encode(batch.images)) if len(batch.indices) else batch
+
+
 def _predict_all(
-    classifier: Classifier, group: ClassGroup, batches: Iterable[Batch], session: Session, zero_shot: bool
+    classifier: Classifier,
+    group: ClassGroup,
+    batches: Iterable[Batch],
+    session: Session,
+    zero_shot: bool,
+    *,
+    encoded: bool,
 ) -> Tensor:
     """Class index, confidence and zero-shot class index (3, images) of this process's images, zero for all others.
 
@@ -171,14 +217,19 @@ def _predict_all(
 
     Raises:
         VlmadaptError: scores are not finite.
+        PluginError: answers depend on the images before, and the method does not say so.
     """
     found: list[Tensor] = []
     places: list[Tensor] = []
-    with classifier.unchanged():
-        score = scorer(classifier, group.classes, group.role, zero_shot=zero_shot)
-        for batch in Feed(classifier.device)(batches):
+    independence = Independence(classifier, group)
+    with nullcontext() if classifier.method.streams else classifier.unchanged():
+        score = _scorer(classifier, group, zero_shot, encoded)
+        for batch in batches:
             if len(batch.indices):
-                found.append(_predicted(score(batch.images), len(group.classes)))
+                scores = score(batch.images)
+                given = FrozenImages.of_output(batch.images) if encoded else batch.images
+                independence.note(given, scores[:, : len(group.classes)])
+                found.append(_predicted(scores, len(group.classes)))
                 places.append(batch.indices)
             session.reporter.advance(batch.total)
     whole = torch.zeros(3, len(group.examples), dtype=torch.float64)
@@ -189,6 +240,7 @@ def _predict_all(
             f"scores of the images of '{group.name}' are not finite numbers, so no class can be chosen; in fp16 a "
             "backbone may overflow: use --precision fp32 (of `fit`: --train.precision fp32)."
         )
+    independence.check()
     return whole
 
 
@@ -200,6 +252,16 @@ def _predicted(scores: Tensor, classes: int) -> Tensor:
     own, zero_shot = scores[:, :classes], scores[:, -classes:]
     confidence = own.softmax(dim=-1).amax(dim=-1)
     return torch.stack((own.argmax(dim=-1).double(), confidence.double(), zero_shot.argmax(dim=-1).double()))
+
+
+def _scorer(classifier: Classifier, group: ClassGroup, zero_shot: bool, encoded: bool) -> Scorer:
+    """Scores of a group's classes for images, or for what the image tower gave for them."""
+    classes, role = group.classes, group.role
+    if not encoded:
+        return scorer(classifier, classes, role, zero_shot=zero_shot)
+    if zero_shot:
+        return lambda out: torch.cat(classifier.scores_and_zero_shot(FrozenImages.of_output(out), classes, role), dim=1)
+    return lambda out: classifier.scores(FrozenImages.of_output(out), classes, role)
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:

@@ -100,12 +100,14 @@ def fit_temperature(scores: Tensor, labels: Tensor) -> float:
 def calibrate(
     classifier: Classifier, classes: Sequence[str], examples: Sequence[Example], session: Session
 ) -> Calibration | None:
-    """Calibration on the validation images of the classes trained on, of `MOST` images at most; None without images.
+    """Calibration on the validation images of the classes trained on, of `MOST` images at most.
+
+    None without images, and for methods that adapt to test images, whose scores have no fixed spread.
 
     Every process computes all of it, as for methods that read validation images.
     """
     used = examples[:: -(-len(examples) // MOST)] if examples else ()
-    if not used:
+    if not used or classifier.method.streams or classifier.method.test_views > 1:
         return None
     batches = eval_batches(used, test_transform(classifier.backbone.preprocess_config), BATCH, workers=session.workers)
     with classifier.unchanged():

@@ -100,18 +100,18 @@ def evaluate(
         descriptions,
     )
     with ended_with_peers():
-        accuracies = [_tested(classifier, group, session) for group in groups]
+        accuracies = [_tested(classifier, group, session, run.settings().seed) for group in groups]
     return accuracies, summary(accuracies)
 
 
-def _tested(classifier: Classifier, group: ClassGroup, session: Session) -> Accuracy:
+def _tested(classifier: Classifier, group: ClassGroup, session: Session, seed: int) -> Accuracy:
     """Accuracy on a group. Images are decoded once; only if one cannot be read are all checked, to name each of them.
 
     Raises:
         DataError: images cannot be read.
     """
     try:
-        return evaluate_group(classifier, group, session)
+        return evaluate_group(classifier, group, session, seed)
     except DataError:
         check_images(group.examples)
         raise

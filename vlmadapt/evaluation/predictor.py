@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -15,11 +16,14 @@ from PIL import Image
 from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.data.generators import DrawFrom
 from vlmadapt.data.image_input import ImageInput, as_rgb, is_one_image
 from vlmadapt.data.images import decoders
+from vlmadapt.data.loader import derived_seed
 from vlmadapt.data.transforms import test_transform
-from vlmadapt.errors import DataError
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.evaluation.calibration import Calibration, Certainty, certainty, probabilities
+from vlmadapt.evaluation.stream import continue_stream, save_stream
 from vlmadapt.roles import SEEN, Role
 
 BATCH = 64
@@ -80,6 +84,8 @@ class _Batch:
 class Predictor:
     """A classifier bound to a list of classes.
 
+    For a method with `streams` all images that it is given are one stream.
+
     Attributes:
         classifier: the method on its backbone.
         classes: class names to choose from.
@@ -97,7 +103,32 @@ class Predictor:
         self.classes = tuple(classes)
         self.role = role
         self.calibration = calibration if role is SEEN and set(classes) == set(self._trained) else None
-        self._transform = test_transform(classifier.backbone.preprocess_config)
+        self._transform = test_transform(classifier.backbone.preprocess_config, classifier.method.test_views)
+        self._seen = 0
+        classifier.start_stream(self.classes, role)
+
+    def continue_stream(self, path: Path) -> None:
+        """Continue the stream whose state is in a file.
+
+        Raises:
+            VlmadaptError: answers do not depend on earlier images, or the file cannot be used.
+        """
+        self._refuse_stateless()
+        self._seen = continue_stream(path, self.classifier, self.classes, self.role)
+
+    def save_stream(self, path: Path) -> None:
+        """Write the state of the stream of all images so far, for `continue_stream`.
+
+        Raises:
+            VlmadaptError: answers do not depend on earlier images.
+        """
+        self._refuse_stateless()
+        save_stream(path, self.classifier, self.classes, self.role, self._seen)
+
+    def _refuse_stateless(self) -> None:
+        if not self.classifier.method.streams:
+            name = type(self.classifier.method).__name__
+            raise VlmadaptError(f"{name} answers for each image on its own; there is no stream to continue or to save.")
 
     @property
     def classes_(self) -> Array:
@@ -201,7 +232,8 @@ class Predictor:
         return self.classifier.method.trained_classes
 
     @property
-    def _temperature(self) -> float:
+    def temperature(self) -> float:
+        """What scores are divided by before the softmax; 1 for a run without validation images."""
         return self.calibration.temperature if self.calibration else 1.0
 
     def _best(self, images: Iterable[ImageInput], top: int, raw: bool) -> Iterator[Best]:
@@ -221,12 +253,12 @@ class Predictor:
         return self.classifier.scores(pixels, self.classes, self.role).cpu()
 
     def _probabilities(self, scores: Tensor, raw: bool) -> Tensor:
-        return probabilities(scores, 1.0 if raw else self._temperature)
+        return probabilities(scores, 1.0 if raw else self.temperature)
 
     def _rejected(self, scores: Tensor, reject: Threshold | None) -> list[bool]:
         if reject is None:
             return [False] * len(scores)
-        below: list[bool] = (certainty(scores, reject.by, self._temperature) < reject.value).tolist()
+        below: list[bool] = (certainty(scores, reject.by, self.temperature) < reject.value).tolist()
         return below
 
     def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:
@@ -239,18 +271,22 @@ class Predictor:
         ahead = 0 if self.classifier.device.type == "cpu" and threads > 1 else 1
         with decoders(workers, initializer=_use_one_core) as pool:
             waiting: deque[list[tuple[ImageInput, Future[Tensor]]]] = deque()
-            for some in _cut(images):
+            for some in _cut(images, max(BATCH // self.classifier.method.test_views, 1)):
                 for image in some:
                     if isinstance(image, Image.Image):
                         image.load()  # here, because the same image may come twice and its file can be read by one only
-                waiting.append([(image, pool.submit(self._load, image)) for image in some])
+                waiting.append(
+                    [(image, pool.submit(self._load, image, self._seen + i)) for i, image in enumerate(some)]
+                )
+                self._seen += len(some)
                 if len(waiting) > ahead:
                     yield self._finished(waiting.popleft(), threads)
             while waiting:
                 yield self._finished(waiting.popleft(), threads)
 
-    def _load(self, image: ImageInput) -> Tensor:
-        return self._transform(as_rgb(image))
+    def _load(self, image: ImageInput, place: int) -> Tensor:
+        with DrawFrom(torch.Generator().manual_seed(derived_seed(0, 0, place))):  # for random views
+            return self._transform(as_rgb(image))
 
     def _finished(self, loading: list[tuple[ImageInput, Future[Tensor]]], threads: int) -> _Batch:
         images: list[ImageInput] = []
@@ -273,7 +309,7 @@ def _use_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def _cut(images: Iterable[T]) -> Iterator[list[T]]:
+def _cut(images: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(images)
-    while some := list(islice(source, BATCH)):
+    while some := list(islice(source, size)):
         yield some

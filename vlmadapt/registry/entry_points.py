@@ -23,10 +23,17 @@ METHODS = "vlmadapt.methods"
 DATASETS = "vlmadapt.datasets"
 BACKBONES = "vlmadapt.backbones"
 PUBLISHED = "vlmadapt.published"
+LAUNCHERS = "vlmadapt.launchers"
 RECIPES = "vlmadapt.recipes"
 """Folders of settings files: the name of a method, and the package whose folder holds its files."""
 
-KIND = {METHODS: "method", DATASETS: "data set", BACKBONES: "backbone", PUBLISHED: "table of published numbers"}
+KIND = {
+    METHODS: "method",
+    DATASETS: "data set",
+    BACKBONES: "backbone",
+    PUBLISHED: "table of published numbers",
+    LAUNCHERS: "launcher",
+}
 
 API_VERSION = 2
 """Version of the plugin API, raised when plugins written for the previous version may break."""

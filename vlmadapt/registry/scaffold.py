@@ -1,35 +1,44 @@
-"""Scaffold of a new method's package."""
+"""Scaffold of the package of a new method, data set or backbone."""
 
 from __future__ import annotations
 
 import keyword
 import re
+import struct
+import zlib
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from vlmadapt import registry
 from vlmadapt.errors import VlmadaptError
-from vlmadapt.files import write_text
+from vlmadapt.files import replacing, write_text
 
-METHOD_FILES = {
+METHOD_KINDS = {
+    "tokens": "learned tokens in the image tower",
+    "branch": "a branch in the blocks of the image tower",
+    "head": "a map of the image feature, trained on cached features",
+    "stream": "prototypes of the test images, nothing trained",
+}
+"""What the method of each scaffold does; the first is the default."""
+METHOD, DATASET, BACKBONE = "method", "dataset", "backbone"
+COMMON = {
     "pyproject.toml.tmpl": "pyproject.toml",
     "README.md.tmpl": "README.md",
-    "gitignore.tmpl": ".gitignore",
     "init.py.tmpl": "$package/__init__.py",
-    "method.py.tmpl": "$package/method.py",
-    "recipe.yaml.tmpl": "$package/recipes/uniform.yaml",
-    "recipes.py.tmpl": "$package/recipes/__init__.py",
-    "test.py.tmpl": "tests/test_$module.py",
 }
+COLOURS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (30, 30, 200), "yellow": (220, 200, 30)}
+"""Classes of the scaffold of a data set."""
 
 
-def new_method(name: str, folder: Path | None = None) -> list[Path]:
+def new_method(name: str, folder: Path | None = None, kind: str = "tokens") -> list[Path]:
     """Write the package of a method.
 
     Args:
         name: registered name of the method.
         folder: folder of the package; by default `./vlmadapt-NAME`.
+        kind: what the method does, one of `METHOD_KINDS`.
 
     Returns:
         Paths written, the folder first.
@@ -37,20 +46,67 @@ def new_method(name: str, folder: Path | None = None) -> list[Path]:
     Raises:
         VlmadaptError: the name is invalid or taken, or the folder is not empty.
     """
-    words = _words(name)
+    own = {
+        f"{kind}.py.tmpl": "$package/method.py",
+        f"{kind}.yaml.tmpl": "$package/recipes/uniform.yaml",
+        "recipes.py.tmpl": "$package/recipes/__init__.py",
+        "test.py.tmpl": "tests/test_$module.py",
+    }
+    return _write(METHOD, _words(name, METHOD, registry.METHODS), folder, own)
+
+
+def new_dataset(name: str, folder: Path | None = None) -> list[Path]:
+    """Write the package of a data set, with a few images; arguments, result and errors are those of `new_method`."""
+    words = _words(name, "data set", registry.DATASETS)
+    own = {"dataset.py.tmpl": "$package/dataset.py", "test.py.tmpl": "tests/test_$module.py"}
+    return [*_write(DATASET, words, folder, own), *_write_squares(words, folder)]
+
+
+def new_backbone(name: str, folder: Path | None = None) -> list[Path]:
+    """Write the package of a backbone; arguments, result and errors are those of `new_method`."""
+    own = {"backbone.py.tmpl": "$package/backbone.py", "test.py.tmpl": "tests/test_$module.py"}
+    return _write(BACKBONE, _words(name, BACKBONE, registry.BACKBONES), folder, own)
+
+
+def _write(what: str, words: dict[str, str], folder: Path | None, own: dict[str, str]) -> list[Path]:
+    """Fill in the templates of a package."""
     target = folder or Path(words["distribution"])
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise VlmadaptError(f"'{target}' exists already; choose another folder with --out, or another name.")
     templates = files("vlmadapt.registry") / "templates"
+    sources = {f"{what}/{source}": place for source, place in {**COMMON, **own}.items()}
     written = [target]
-    for source, place in METHOD_FILES.items():
+    for source, place in {**sources, "gitignore.tmpl": ".gitignore"}.items():
         path = target / Template(place).substitute(words)
         write_text(path, Template((templates / source).read_text(encoding="utf-8")).substitute(words))
         written.append(path)
     return written
 
 
-def _words(name: str) -> dict[str, str]:
+def _write_squares(words: dict[str, str], folder: Path | None) -> Iterator[Path]:
+    """Small pictures of coloured squares, a folder for each part and class."""
+    images = (folder or Path(words["distribution"])) / words["package"] / "images"
+    for part, first in (("train", 0), ("test", 4)):
+        for name, colour in COLOURS.items():
+            for number in range(first, first + 4):
+                path = images / part / name / f"{number}.png"
+                with replacing(path) as (temporary,):
+                    temporary.write_bytes(_square(tuple(max(channel - 3 * number, 0) for channel in colour)))
+                yield path
+
+
+def _square(colour: tuple[int, ...], size: int = 32) -> bytes:
+    """A PNG file of one colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+    rows = (b"\0" + bytes(colour) * size) * size
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def _words(name: str, what: str, group: str) -> dict[str, str]:
     """Values of the placeholders in the templates.
 
     Raises:
@@ -59,9 +115,9 @@ def _words(name: str) -> dict[str, str]:
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise VlmadaptError(
-            f"'{name}' cannot be a method's name; use lower-case letters, digits and single hyphens, like 'my-method'."
+            f"'{name}' cannot be a {what}'s name; use lower-case letters, digits and single hyphens, like 'my-{what}'."
         )
-    for plugin in registry.plugins(registry.METHODS):
+    for plugin in registry.plugins(group):
         if plugin.name == name:
             raise VlmadaptError(f"there is a {plugin} already; choose another name.")
     return {

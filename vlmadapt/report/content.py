@@ -150,7 +150,7 @@ def _charts(
 def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[tuple[str, str, Any]]:
     """Resampled unit, heading and figure of the intervals."""
     for found in results.statistics or ():
-        every = [*found.images, *found.datasets] if found.shots == shots else []
+        every = [*found.datasets, *found.fixed, *found.images] if found.shots == shots else []
         for over in dict.fromkeys(interval.over for interval in every):
             same = [interval for interval in every if interval.over == over]
             figure = charts.differences(same, found.reference, found.metric, styles)

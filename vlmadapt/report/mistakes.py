@@ -73,7 +73,8 @@ class Mistakes:
 
 def find_mistakes(entries: Sequence[Entry], worst: int = 12, pairs: int = 8, examples: int = 4) -> Mistakes | None:
     """Mistakes of runs that differ only in their seed; None if none of them saved its predictions."""
-    runs = [Run(entry.folder) for entry in entries if entry.result() and Run(entry.folder).answers() is not None]
+    folders = dict.fromkeys(entry.folder for entry in entries if entry.result())
+    runs = [run for folder in folders if (run := Run(folder)).answers() is not None]
     if not runs:
         return None
     totals: Counter[tuple[str, str]] = Counter()

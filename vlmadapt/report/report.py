@@ -9,12 +9,16 @@ from pathlib import Path
 from vlmadapt.compare.compare import Results, make_results
 from vlmadapt.compare.record import COMPARISON, Comparison, comparison_of
 from vlmadapt.compare.sentences import statistics_lines
+from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.titles import short_title
 from vlmadapt.files import write_text
 from vlmadapt.report.content import data_titles, make_charts, make_details, make_page_tables
 from vlmadapt.report.style import marker_svg, series_styles
 from vlmadapt.report.thumbnails import thumbnail
+
+MANY = 4
+"""Most data sets that the title names."""
 
 
 def report(folders: Sequence[Path], out: Path) -> Path:
@@ -78,16 +82,26 @@ def render(comparison: Comparison, results: Results) -> str:
     style = series_styles(comparison.methods)
     template = (files("vlmadapt.report") / "page.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    tables = list(make_page_tables(comparison, results))
     return page.render(
-        title=f"{', '.join(data_titles(comparison.data).values())}: {comparison.protocol}",
+        title=f"{_data(comparison)}: {comparison.protocol}",
         comparison=comparison,
         legend=[(method, marker_svg(style[method])) for method in comparison.methods],
         runs=[] if comparison.settings else [entry.folder for entry in comparison.entries],
-        tables=list(make_page_tables(comparison, results)),
+        tables=[table for table in tables if table.whole],
+        parts=[table for table in tables if not table.whole],
         statistics=list(statistics_lines(results.statistics)),
+        statistics_tables=list(statistics_tables(results.statistics)),
+        quality=results.quality_tables,
         charts=list(make_charts(comparison, results, style)),
         details=list(make_details(comparison, results)),
         notes=results.notes,
         thumbnail=thumbnail,
         short_title=short_title,
     )
+
+
+def _data(comparison: Comparison) -> str:
+    """The data sets, or their number if there are many."""
+    names = list(data_titles(comparison.data).values())
+    return ", ".join(names) if len(names) <= MANY else f"{len(names)} data sets"

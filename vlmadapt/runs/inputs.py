@@ -108,11 +108,13 @@ class Inputs:
         )
 
 
-def checked_splits(inputs: Inputs, reporter: Reporter) -> tuple[Inputs, Splits]:
+def checked_splits(
+    inputs: Inputs, reporter: Reporter, readable: Collection[Path] = frozenset()
+) -> tuple[Inputs, Splits]:
     """The splits of a run, with every image readable.
 
     With `skip_corrupt` broken images are left out before shots are drawn. Without it only the images that the run uses
-    are decoded, which on ImageNet is one in twenty.
+    are decoded, which on ImageNet is one in twenty; those in `readable` were decoded before.
 
     Returns:
         The inputs, with notes on broken images and on copies, and their splits.
@@ -122,26 +124,22 @@ def checked_splits(inputs: Inputs, reporter: Reporter) -> tuple[Inputs, Splits]:
     """
     skip = inputs.settings.skip_corrupt
     splits = inputs.splits()
-    images = tuple(inputs.examples()) if skip else _used(splits)
+    used = tuple(inputs.examples()) if skip else splits.examples()
+    images = tuple(example for example in used if example.path not in readable)
     with reporter.bar("checking images", len(images)):
-        good = check_images(images, skip, lambda done, total: reporter.advance())
+        good = check_images(images, skip, lambda done, total: reporter.advance()) if images else ()
     if len(good) < len(images):
         reporter.say(f"left out: {counted(len(images) - len(good), 'broken image')}.")
-        inputs = inputs.only({e.path for e in good})
+        inputs = inputs.only({*(e.path for e in good), *readable})
         splits = inputs.splits()
     return inputs.with_notes(_copies(inputs, splits)), splits
-
-
-def _used(splits: Splits) -> tuple[Example, ...]:
-    used = (*splits.train, *splits.val, *(e for group in splits.groups for e in group.examples))
-    return tuple({e.path: e for e in used}.values())
 
 
 def _copies(inputs: Inputs, splits: Splits) -> Iterator[str]:
     """A note on own images with equal content in another class, or in both training and test images."""
     if is_registered(inputs.settings.data):
         return
-    used = {example.path for example in _used(splits)}
+    used = {example.path for example in splits.examples()}
     data = inputs.data
     if inputs.settings.protocol == "train-only":
         data = replace(data, train=data.examples, val=(), test=())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vlmadapt.core.build import method_class
 from vlmadapt.errors import SettingError
-from vlmadapt.runs.places import PLACES
-from vlmadapt.runs.run import Run
+from vlmadapt.runs.places import PLACES, absolute
+from vlmadapt.runs.run import CONFIG, Run
 from vlmadapt.runs.settings import FitSettings
 
 CHANGEABLE = ("workers", "track", *PLACES)
@@ -51,3 +53,24 @@ def _with_epochs(settings: FitSettings, epochs: int | None, run: Run) -> FitSett
             "epochs alike, with --train.schedule constant, can go on to more of them; start another run."
         )
     return replace(settings, train={**settings.train, "epochs": epochs})
+
+
+def restarted() -> bool:
+    """Whether `torchrun --max_restarts` started this process again, after one of the run's processes had failed."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def interrupted_run(settings: FitSettings) -> Path | None:
+    """The folder to continue in if this process was started again for the same run, else None.
+
+    Args:
+        settings: resolved settings.
+
+    Raises:
+        VlmadaptError: the folder has a damaged run.
+    """
+    folder = Path(settings.out or "run")
+    if not (restarted() and (folder / CONFIG).is_file()):
+        return None
+    same = Run(folder).settings().to_config() == FitSettings.from_config(absolute(settings.to_config())).to_config()
+    return folder if same else None

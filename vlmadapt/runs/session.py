@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from vlmadapt.runs.distributed import join_processes
 from vlmadapt.runs.progress import Reporter
+from vlmadapt.runs.shared import Shared
 
 
 @dataclass(frozen=True)
@@ -20,23 +21,32 @@ class Session:
         accelerator: this process among those that work together.
         reporter: progress bars and messages.
         workers: processes that load images; None for the machine's default.
+        shared: what this run shares with others of the same process; None if it shares nothing.
     """
 
     accelerator: Accelerator
     reporter: Reporter
     workers: int | None = None
+    shared: Shared | None = None
 
     @classmethod
-    def join(cls, workers: int | None = None, trackers: Sequence[str] = (), tracked: Path | None = None) -> Session:
+    def join(
+        cls,
+        workers: int | None = None,
+        trackers: Sequence[str] = (),
+        tracked: Path | None = None,
+        shared: Shared | None = None,
+    ) -> Session:
         """Join the processes that `accelerate launch` or `torchrun` has started; without them, work alone.
 
         Args:
             workers: processes that load images.
             trackers: names of Accelerate's trackers.
             tracked: folder for their files.
+            shared: what this run shares with others of the same process.
         """
         accelerator = join_processes(trackers, tracked)
-        return cls(accelerator, Reporter(accelerator.is_main_process), workers)
+        return cls(accelerator, Reporter(accelerator.is_main_process), workers, shared)
 
     @property
     def main(self) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from vlmadapt.core.build import MethodSpec, method_class
+from vlmadapt.core.build import MethodSpec
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import is_registered, short_name
 from vlmadapt.data.registered import find_source
@@ -162,7 +162,7 @@ class FitSettings:
             PluginError: the method is unknown or broken.
             SettingError: a training setting is unknown, or has a value that it cannot have.
         """
-        return make_recipe(method_class(self.method).recipe, self.train)
+        return make_recipe(self.spec.recipe, self.train)
 
     def to_config(self) -> dict[str, Any]:
         """Content of the YAML file that `fit --config` reads."""

@@ -10,11 +10,14 @@ In a test suite, one test for each check:
 
 On the command line, `vlmadapt plugins check my-method`; from Python, `run_checks(MethodUnderTest("my-method"))`.
 Everything runs on a small random CLIP made in memory. A check that a method cannot pass is named, with the reason, in
-its class attribute `limitations`, or in `expected_failures` if it depends on options.
+its class attribute `limitations`, or in `expected_failures` if it depends on options. `check_dataset` and
+`check_backbone` check the other plugins.
 """
 
 from vlmadapt.deprecated import deprecated_names
+from vlmadapt.testing.backbones import check_backbone
 from vlmadapt.testing.checks import CHECKS, checks
+from vlmadapt.testing.datasets import check_dataset
 from vlmadapt.testing.parametrize import conformance
 from vlmadapt.testing.result import Check, CheckFailed, CheckResult, NotApplicable, Status
 from vlmadapt.testing.run import run_checks
@@ -29,6 +32,8 @@ __all__ = [
     "MethodUnderTest",
     "NotApplicable",
     "Status",
+    "check_backbone",
+    "check_dataset",
     "checks",
     "conformance",
     "run_checks",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -83,8 +84,7 @@ class Check:
         except CheckFailed as failure:
             raise CheckFailed(failure.problem, failure.hint or self.hint) from failure.__cause__
         except Exception as error:
-            fit_error = tested.trace.error
-            if self.name != FITS and fit_error is not None and _same(error, fit_error):
+            if self.name != FITS and tested.trace.error is not None:  # as a rule for the same reason
                 raise NotApplicable(f"the method cannot be fitted, see the check '{FITS}'") from error
             raise CheckFailed(f"{first_line(error, named=True)}{_where(error, tested.cls)}", self.hint) from error
 
@@ -119,8 +119,47 @@ class CheckResult:
         return self.ok
 
 
-def _same(error: Exception, other: Exception) -> bool:
-    return type(error) is type(other) and str(error) == str(other)
+@dataclass(frozen=True)
+class PluginCheck:
+    """One requirement on data sets or backbones.
+
+    Attributes:
+        name: identifier.
+        function: raises if the plugin does not comply.
+        hint: how to fix a failure that does not say so itself.
+        basic: whether all later checks build on it: they are left out if it fails.
+        slow: whether it takes long for large data.
+    """
+
+    name: str
+    function: Callable[[Any], None]
+    hint: str
+    basic: bool = False
+    slow: bool = False
+
+    def result(self, tested: Any) -> CheckResult:
+        """Check a plugin."""
+        began = time.perf_counter()
+        status, message = Status.PASSED, ""
+        try:
+            self.function(tested)
+        except NotApplicable as reason:
+            status, message = Status.SKIPPED, str(reason)
+        except CheckFailed as failure:
+            status, message = Status.FAILED, str(CheckFailed(failure.problem, failure.hint or self.hint))
+        except Exception as error:
+            status, message = Status.FAILED, str(CheckFailed(first_line(error), self.hint))
+        what = (self.function.__doc__ or "").partition("\n")[0]
+        return CheckResult(self.name, what, status, message, time.perf_counter() - began)
+
+
+def results_of(checks: Sequence[PluginCheck], tested: Any) -> Iterator[CheckResult]:
+    """Results one by one; they end with a failed check that all others build on."""
+    for check in checks:
+        result = check.result(tested)
+        yield result
+        if check.basic and not result.ok:
+            return
 
 
 def _where(error: Exception, cls: type[Any]) -> str:

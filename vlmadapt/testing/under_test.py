@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from vlmadapt.core.build import make_config, method_class
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Method, Task
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.errors import PluginError
 from vlmadapt.roles import SEEN, Role
 from vlmadapt.testing.data import CLASSES, TEMPLATE, Described, Shots
 from vlmadapt.testing.tiny import tiny_clip
@@ -45,6 +46,10 @@ class MethodUnderTest:
     ):
         self.name = method if isinstance(method, str) else None
         self.cls = method_class(method) if isinstance(method, str) else method
+        if not is_dataclass(getattr(self.cls, "Config", None)):
+            raise PluginError(
+                f"{self.cls.__name__} has no `Config`; make it a dataclass of the options, if only empty."
+            )
         self.options = dict(options or {})
         self.config = make_config(self.cls, self.options)
         self._backbone = backbone
@@ -58,7 +63,7 @@ class MethodUnderTest:
     @property
     def recipe(self) -> Recipe:
         """The published settings, cut to a few small steps at the full learning rate."""
-        published = self.cls.recipe
+        published = self.cls.recipe_for(self.config)
         return replace(
             published,
             epochs=EPOCHS if published.epochs or published.steps_per_shot else 0,
@@ -135,6 +140,22 @@ class MethodUnderTest:
     def scores(
         self, classifier: Classifier, classes: Sequence[str] = CLASSES, role: Role = SEEN, images: int = 4
     ) -> Tensor:
-        """Scores (images, classes) of the first test images; the images are the same at every call."""
-        shots = self.shots(CLASSES, seed=2)
-        return classifier.scores(shots.images[:images], classes, role)
+        """Scores (images, classes) of the first test images, the same at every call, as a stream of their own."""
+        classifier.start_stream(classes, role)
+        return classifier.scores(self.test_images(classifier.method)[:images], classes, role)
+
+    def answers(self, classifier: Classifier, rank: int = 0, world: int = 1) -> Tensor:
+        """Scores (n, classes) of a process's share of the test images, in batches; every process has a whole stream."""
+        images = self.test_images(classifier.method)
+        share = images if classifier.method.streams else images.tensor_split(world)[rank]
+        classifier.start_stream(CLASSES, SEEN)
+        return torch.cat([classifier.scores(batch, CLASSES, SEEN) for batch in share.split(3)])
+
+    def test_images(self, method: Method) -> Tensor:
+        """Test images (N, 3, H, W), or as many views of each (N, views, 3, H, W) as the method asks for."""
+        images, views = self.shots(CLASSES, seed=2).images, method.test_views
+        if views == 1:
+            return images
+        noise = torch.randn(views, *images.shape[1:], generator=torch.Generator().manual_seed(3))
+        noise[0] = 0.0
+        return images[:, None] + 0.5 * noise

@@ -10,6 +10,7 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.hooks import Prompt, Teacher
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import POOLED, TowerPlan
+from vlmadapt.core.wrapper import Wrapper
 from vlmadapt.testing.data import CLASSES, MemorySupport
 from vlmadapt.testing.under_test import MethodUnderTest
 
@@ -18,6 +19,8 @@ PROMPTS = {Prompt: "its own prompt template", Teacher: "its own zero-shot templa
 OVERRIDES = {
     "losses": "losses",
     "route": "inference router",
+    "stream_start": "a stream of test images",
+    "test_views": "views of test images",
     "prepare": "prepare",
     "training_step": "training_step",
     "cycle_start": "cycle_start",
@@ -52,7 +55,7 @@ def observed_uses(tested: MethodUnderTest) -> dict[str, list[str]]:
         "text tower": _hook_points(plan.text),
         "image tower": _hook_points(plan.image),
         "prompts": [name for kind, name in PROMPTS.items() if any(isinstance(hook, kind) for hook in hooks)],
-        "overrides": [name for method, name in OVERRIDES.items() if _overridden(tested.cls, method)],
+        "overrides": [name for method, name in OVERRIDES.items() if _overridden(tested.trained.method, method)],
         "reads before or after training": sorted(_images_read(tested)),
     }
     return {where: names for where, names in used.items() if names}
@@ -67,8 +70,10 @@ def _hook_points(tower: TowerPlan) -> list[str]:
     return [name for name, present in found.items() if present]
 
 
-def _overridden(cls: type[Method], name: str) -> bool:
-    return getattr(cls, name) is not getattr(Method, name)
+def _overridden(method: Method, name: str) -> bool:
+    """Whether a method, or the one that it wraps, has this of its own."""
+    own = getattr(type(method), name) not in (getattr(Method, name), getattr(Wrapper, name))
+    return own or (isinstance(method, Wrapper) and _overridden(method.inner, name))
 
 
 def _images_read(tested: MethodUnderTest) -> frozenset[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from vlmadapt.core.adapter import read_config, save_adapter
 from vlmadapt.core.backbone import Backbone
@@ -24,13 +23,14 @@ from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.load import is_registered
 from vlmadapt.data.loader import AnyTransform, TrainBatches
-from vlmadapt.data.splits import Splits, manifest
+from vlmadapt.data.splits import ClassGroup, Splits, manifest
 from vlmadapt.data.transforms import Views, train_transform
 from vlmadapt.errors import AdapterError, TrainingError, VlmadaptError
 from vlmadapt.evaluation.accuracy import Predictions, predict_group, summary, with_means
 from vlmadapt.evaluation.calibration import calibrate
 from vlmadapt.evaluation.predict import predictor_of
 from vlmadapt.evaluation.predictor import Predictor
+from vlmadapt.evaluation.stream import save_stream
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.identity import run_identity
@@ -38,11 +38,11 @@ from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.interrupt import Interrupted, stop_requests
 from vlmadapt.runs.lock import Ownership, exclusive
 from vlmadapt.runs.memory import peak_memory
-from vlmadapt.runs.progress import Reporter
-from vlmadapt.runs.resumption import resumed_settings
+from vlmadapt.runs.resumption import interrupted_run, resumed_settings
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.runs.shared import Shared
 from vlmadapt.text import first_few
 from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
@@ -83,7 +83,7 @@ class FitResult:
 
 
 @dataclass(frozen=True)
-class _Job:
+class FitJob:
     """State shared by the parts of a fit."""
 
     session: Session
@@ -97,7 +97,11 @@ class _Job:
 
 
 def fit(
-    settings: FitSettings, *, resume: Path | str | None = None, changes: Mapping[str, Any] | None = None
+    settings: FitSettings,
+    *,
+    resume: Path | str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    shared: Shared | None = None,
 ) -> FitResult:
     """Train a method and test it.
 
@@ -107,6 +111,7 @@ def fit(
         settings: settings of the run; ignored with `resume`, which uses those of the run folder.
         resume: a run folder to continue, to the same final numbers as an uninterrupted run.
         changes: settings that a resumed run gets, see `vlmadapt.runs.resumption`.
+        shared: what runs of this process share, so that later ones are faster; results are the same without it.
 
     Raises:
         VlmadaptError: anything the user can fix, before any work is done where possible.
@@ -114,23 +119,26 @@ def fit(
     """
     with _ONE_AT_A_TIME:
         if resume is None:
-            return _fit(settings.resolved(), None)
+            settings = settings.resolved()
+            resume = interrupted_run(settings)
+            if resume is None:
+                return _fit(settings, None, shared)
         folder = Path(resume)
-        return _fit(resumed_settings(Run.open(folder), changes or {}), folder)
+        return _fit(resumed_settings(Run.open(folder), changes or {}), folder, shared)
 
 
-def _fit(settings: FitSettings, resume: Path | None) -> FitResult:
+def _fit(settings: FitSettings, resume: Path | None, shared: Shared | None) -> FitResult:
     folder = resume or Path(settings.out or "run")
     check_trackers(settings.tracker_names)
-    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking")
+    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking", shared)
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
-        job = _start(settings, session, run, owner, resumed=resume is not None)
+        job = start(settings, session, run, owner, resumed=resume is not None)
         with tracking(session.accelerator, settings):
             return _finish(job, _train(job))
 
 
-def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> _Job:
+def start(settings: FitSettings, session: Session, run: Run, owner: Ownership | None, resumed: bool) -> FitJob:
     """Read everything, build and prepare the method, and start the run folder."""
     if resumed:
         run.check_method()
@@ -138,15 +146,15 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
             session.reporter.say(note)
     if settings.backbone == FitSettings.backbone and not is_registered(settings.data):
         session.reporter.say(DRAWINGS_ONLY)
-    splits, inputs = _data(settings, run if resumed else None, session.reporter)
-    classifier = _classifier(settings, splits, inputs.data.templates, session.accelerator)
+    splits, inputs = _data(settings, run if resumed else None, session)
+    classifier = _classifier(settings, splits, inputs.data.templates, session)
     if resumed:
         _check_backbone(run, classifier.backbone)
     if settings.select == "best":
         recipe = settings.recipe
-        trains = _trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
-        check_selectable(settings.method, inputs.data.name, trains=trains, validation=len(splits.val))
-    support = SupportSet(classifier, splits, settings, session.reporter)
+        trained = trains(classifier.method) and bool(recipe.epochs or recipe.steps_per_shot)
+        check_selectable(settings.method, inputs.data.name, trains=trained, validation=len(splits.val))
+    support = SupportSet(classifier, splits, settings, session.reporter, session.shared)
     if not run.state.is_file():
         with torch.no_grad():
             classifier.method.prepare(support)
@@ -159,16 +167,19 @@ def _start(settings: FitSettings, session: Session, run: Run, owner: Ownership |
     session.reporter.say(_headline(settings, splits, classifier))
     if settings.descriptions and not classifier.descriptions:
         session.reporter.say(f"{settings.method} with these options reads no descriptions; the file is not used.")
-    return _Job(session, settings, run, owner, inputs, splits, classifier, support)
+    return FitJob(session, settings, run, owner, inputs, splits, classifier, support)
 
 
-def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[Splits, Inputs]:
+def _data(settings: FitSettings, run: Run | None, session: Session) -> tuple[Splits, Inputs]:
     """Splits with every image checked, and the inputs they were made from.
 
     Raises:
         VlmadaptError: the data of a resumed run have changed.
     """
-    inputs, splits = checked_splits(Inputs.read(settings), reporter)
+    reporter, shared = session.reporter, session.shared
+    inputs, splits = checked_splits(Inputs.read(settings), reporter, shared.readable if shared else ())
+    if shared is not None:
+        shared.readable.update(example.path for example in splits.examples())
     for note in inputs.notes:
         reporter.say(note)
     if splits.underfull:
@@ -179,16 +190,26 @@ def _data(settings: FitSettings, run: Run | None, reporter: Reporter) -> tuple[S
     return splits, inputs
 
 
-def _classifier(
-    settings: FitSettings, splits: Splits, templates: Sequence[str], accelerator: Accelerator
-) -> Classifier:
+def _backbone(settings: FitSettings, session: Session, precision: torch.dtype | None) -> Backbone:
+    """The backbone on this process's device, with its weights in a reduced precision; shared between runs."""
+
+    def load() -> Backbone:
+        backbone = load_backbone(settings.backbone).to(session.accelerator.device)
+        if precision is not None:
+            backbone.hold_weights_in(precision)
+        if settings.compile:
+            backbone.compile_blocks()
+        return backbone
+
+    if session.shared is None:
+        return load()
+    return session.shared.backbone((settings.backbone, precision, settings.compile), load)
+
+
+def _classifier(settings: FitSettings, splits: Splits, templates: Sequence[str], session: Session) -> Classifier:
     """The method on its backbone, with start values drawn from the seed."""
-    backbone = load_backbone(settings.backbone).to(accelerator.device)
-    precision = fast_precision(settings.recipe.precision, accelerator.device)
-    if precision is not None:
-        backbone.hold_weights_in(precision)
-    if settings.compile:
-        backbone.compile_blocks()
+    precision = fast_precision(settings.recipe.precision, session.accelerator.device)
+    backbone = _backbone(settings, session, precision)
     torch.manual_seed(settings.seed)
     method = settings.spec.build(backbone, Task(splits.classes, tuple(templates)))
     if not method.answers_unseen and any(group.role != SEEN for group in splits.groups):
@@ -234,29 +255,34 @@ def _rehearse(classifier: Classifier, splits: Splits) -> None:
     Raises:
         VlmadaptError: a class name is longer than the context, or the method cannot score these classes.
     """
-    blank = torch.zeros(1, 3, *classifier.backbone.image.size, device=classifier.device)
+    method = classifier.method
+    views = () if method.test_views == 1 else (method.test_views,)
+    blank = torch.zeros(1, *views, 3, *classifier.backbone.image.size, device=classifier.device)
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()} if method.streams else None
     for group in splits.groups:
         described = classifier if group.templates is None else classifier.with_templates(group.templates)
         described.scores(blank, group.classes, group.role)
+    if before is not None:  # this was a stream
+        method.load_state_dict(before)
 
 
 def _headline(settings: FitSettings, splits: Splits, classifier: Classifier) -> str:
-    advice = settings.recipe.warmup_advice if _trains(classifier.method) else ""
+    advice = settings.recipe.warmup_advice if trains(classifier.method) else ""
     return (
         f"{settings.method} on {settings.backbone}: {trainable_count(classifier.method):,} trainable parameters, "
         f"{len(splits.train)} images of {len(splits.classes)} classes, {settings.recipe.length}{advice}"
     )
 
 
-def _trains(method: Method) -> bool:
+def trains(method: Method) -> bool:
     """Whether steps change the method; a parameter that is empty counts, because a saved state may set its size."""
     return any(parameter.requires_grad for parameter in method.parameters())
 
 
-def _train(job: _Job) -> TrainingProgress:
+def _train(job: FitJob) -> TrainingProgress:
     """Train a prepared method, from its saved state if there is one, and call `finish`."""
     method = job.classifier.method
-    if _trains(method):
+    if trains(method):
         progress = _run_loop(job)
     else:
         _keep_changes(job)
@@ -266,14 +292,14 @@ def _train(job: _Job) -> TrainingProgress:
     return progress
 
 
-def _keep_changes(job: _Job) -> None:
+def _keep_changes(job: FitJob) -> None:
     """Write changed settings of a resumed run, once nothing is left that could refuse them."""
     if job.owner is not None:
         job.owner.check()
         job.run.restart(job.settings)
 
 
-def _run_loop(job: _Job) -> TrainingProgress:
+def _run_loop(job: FitJob) -> TrainingProgress:
     """Run the training loop.
 
     Raises:
@@ -283,7 +309,7 @@ def _run_loop(job: _Job) -> TrainingProgress:
     data = manifest(job.splits)["sha256"]
     identity = run_identity(job.settings, data, job.classifier.backbone.identity())
     checkpoints = Checkpoints(job.run, job.owner, identity)
-    loop = _loop(job, checkpoints)
+    loop = training_loop(job, checkpoints)
     checkpoints.restore(loop)
     _keep_changes(job)
     epochs, steps = loop.recipe.epochs, len(loop.batches)
@@ -302,7 +328,7 @@ def _run_loop(job: _Job) -> TrainingProgress:
     return progress
 
 
-def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
+def training_loop(job: FitJob, checkpoints: Checkpoints) -> TrainingLoop:
     """The training loop of a run: its batches, recipe and trainer."""
     settings, classifier, recipe = job.settings, job.classifier, job.settings.recipe
     trainer = StepTrainer(classifier.method, recipe, job.session.accelerator)
@@ -317,7 +343,7 @@ def _loop(job: _Job, checkpoints: Checkpoints) -> TrainingLoop:
     )
 
 
-def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
+def _batches(job: FitJob, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
     drawn = job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip
@@ -338,7 +364,7 @@ def _batches(job: _Job, trainer: StepTrainer) -> TrainBatches:
     )
 
 
-def _encoded_batches(job: _Job, trainer: StepTrainer) -> EncodedBatches:
+def _encoded_batches(job: FitJob, trainer: StepTrainer) -> EncodedBatches:
     """The same batches as the output of the image tower, computed once for each view."""
     support, settings = job.support, job.settings
     return EncodedBatches(
@@ -369,7 +395,7 @@ def _advice(run: Run) -> Iterator[None]:
         ) from error
 
 
-def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
+def _finish(job: FitJob, progress: TrainingProgress) -> FitResult:
     """Save the adapter, test it, and write the results."""
     session, run, classifier = job.session, job.run, job.classifier
     if job.owner is not None:
@@ -377,8 +403,7 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
         texts = [template.text for template in classifier.templates]
         described = classifier.descriptions
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts, described)
-    zero_shot = job.settings.zero_shot
-    predictions = [predict_group(classifier, group, session, zero_shot=zero_shot) for group in job.splits.groups]
+    predictions = [_predicted(job, group) for group in job.splits.groups]
     numbers = {**_identity(job), **_numbers(job, progress, predictions)}
     calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
     log_test(session.accelerator, numbers, progress.epoch)
@@ -392,7 +417,17 @@ def _finish(job: _Job, progress: TrainingProgress) -> FitResult:
     return FitResult(run.folder, numbers, classifier)
 
 
-def _identity(job: _Job) -> dict[str, Any]:
+def _predicted(job: FitJob, group: ClassGroup) -> Predictions:
+    """Predictions of a group of classes; the state in which a stream ends is saved."""
+    settings, classifier = job.settings, job.classifier
+    found = predict_group(classifier, group, job.session, zero_shot=settings.zero_shot, seed=settings.seed)
+    if job.owner is not None and classifier.method.streams:
+        path = job.run.folder / "streams" / f"{group.name.replace('/', '-')}.safetensors"
+        save_stream(path, classifier, group.classes, group.role, len(group.examples))
+    return found
+
+
+def _identity(job: FitJob) -> dict[str, Any]:
     """Identity of the run for `result.json`: method, options, data, protocol, seed."""
     settings = job.settings
     return {
@@ -408,7 +443,7 @@ def _identity(job: _Job) -> dict[str, Any]:
     }
 
 
-def _numbers(job: _Job, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
+def _numbers(job: FitJob, progress: TrainingProgress, predictions: Sequence[Predictions]) -> dict[str, Any]:
     """Accuracies, what to compare them with, and costs."""
     accuracies = [p.accuracy() for p in predictions]
     tested = sum(a.total for a in accuracies) / max(sum(a.seconds for a in accuracies), 1e-9)

@@ -14,10 +14,11 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import Splits
-from vlmadapt.data.transforms import Transform, test_transform, train_transform
+from vlmadapt.data.transforms import test_transform, train_transform
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.settings import FitSettings
+from vlmadapt.runs.shared import Shared
 
 BATCH = 100
 """Images that pass the tower at once."""
@@ -33,7 +34,14 @@ class SupportSet:
             that tower.
     """
 
-    def __init__(self, classifier: Classifier, splits: Splits, settings: FitSettings, reporter: Reporter | None = None):
+    def __init__(
+        self,
+        classifier: Classifier,
+        splits: Splits,
+        settings: FitSettings,
+        reporter: Reporter | None = None,
+        shared: Shared | None = None,
+    ):
         self._reporter = reporter or Reporter(main_process=False)
         self._classifier = classifier
         self._classes, self._train, self._val = splits.classes, splits.train, splits.val
@@ -44,6 +52,7 @@ class SupportSet:
         once = classifier.encodes_images_once and classifier.method.views_per_step == 1
         self.views = recipe.views if once else 0
         self._encoded: dict[int, Tensor] = {}
+        self._shared = shared if classifier.encodes_images_once else None
 
     def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
         """`times` epochs of the training images in fixed order."""
@@ -69,8 +78,8 @@ class SupportSet:
     @cached_property
     def _encoded_validation(self) -> list[tuple[Tensor, Tensor]]:
         """Batches of the image tower's output for the validation images, and their labels."""
-        batches = self._batches(self._val, self._plain, epoch=0)
-        return [(self._classifier.encode(b.images.to(self.device)), b.labels.to(self.device)) for b in batches]
+        batches = self._after_tower(self._val, augmented=False, epoch=0)
+        return [(batch.images, batch.labels.to(self.device)) for batch in batches]
 
     @property
     def device(self) -> torch.device:
@@ -85,9 +94,8 @@ class SupportSet:
     def encoded(self, view: int) -> Tensor:
         """Output (N, ...) of the image tower for a view of the training images; computed once."""
         if view not in self._encoded:
-            batches = self._batches(self._train, self._augmented, view)
-            device = self._classifier.device
-            self._encoded[view] = torch.cat([self._classifier.encode(b.images.to(device)) for b in batches])
+            batches = self._after_tower(self._train, augmented=True, epoch=view)
+            self._encoded[view] = torch.cat([batch.images for batch in batches])
         return self._encoded[view]
 
     def _of_view(self, view: int) -> Iterator[ForwardPass]:
@@ -97,13 +105,32 @@ class SupportSet:
             yield self._classifier.forward(FrozenImages.of_output(part), self._classes, wanted)
 
     def _forwards(self, examples: Sequence[Example], augmented: bool, epoch: int) -> Iterator[ForwardPass]:
-        transform = self._augmented if augmented else self._plain
         device = self._classifier.device
-        for batch in self._batches(examples, transform, epoch):
+        if self._shared is not None:
+            for batch in self._after_tower(examples, augmented, epoch):
+                output = FrozenImages.of_output(batch.images)
+                yield self._classifier.forward(output, self._classes, batch.labels.to(device))
+            return
+        for batch in self._batches(examples, augmented, epoch):
             yield self._classifier.forward(batch.images.to(device), self._classes, batch.labels.to(device))
 
-    def _batches(self, examples: Sequence[Example], transform: Transform, epoch: int) -> Iterator[Batch]:
+    def _after_tower(self, examples: Sequence[Example], augmented: bool, epoch: int) -> Iterator[Batch]:
+        """Batches with the output of the image tower in place of the images; runs that share it compute it once."""
+
+        def encode() -> Iterator[Batch]:
+            for batch in self._batches(examples, augmented, epoch):
+                yield batch._replace(images=self._classifier.encode(batch.images.to(self.device)))
+
+        if self._shared is None:
+            return encode()
+        recipe, seed = self._settings.recipe, self._settings.seed
+        drawn = (seed, epoch, recipe.crop_scale, recipe.flip) if augmented else ()
+        paths = tuple(example.path for example in examples)
+        return self._shared.encoded(("support", id(self._classifier.backbone), paths, drawn), encode)
+
+    def _batches(self, examples: Sequence[Example], augmented: bool, epoch: int) -> Iterator[Batch]:
         settings, reporter = self._settings, self._reporter
+        transform = self._augmented if augmented else self._plain
         batches = eval_batches(
             examples, transform, batch_size=BATCH, workers=settings.workers, seed=settings.seed, epoch=epoch
         )

@@ -15,7 +15,12 @@ MMRL_OUTPUTS: dict[str, Output] = {
     "image_features": lambda method, x: x.image(),
     "text_features": lambda method, x: x.text(),
 }
-MMRL_TERMS = {"ce_class": "ce", "ce_rep": "representation", "reg_image": "image", "reg_text": "text"}
+MMRL_TERMS: dict[str, str | tuple[str, ...]] = {
+    "ce_class": "ce",
+    "ce_rep": "representation",
+    "reg_image": "image",
+    "reg_text": "text",
+}
 
 
 def mmrl_options(hyper: dict[str, Any], oracle: dict[str, Any]) -> Options:

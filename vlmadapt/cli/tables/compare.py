@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from vlmadapt.cli.tables.console import console
-from vlmadapt.compare.compare import PlannedRun, Results
-from vlmadapt.compare.cost import costs
+from vlmadapt.compare.compare import Results
+from vlmadapt.compare.cost import costs, total_seconds
 from vlmadapt.compare.index import State
+from vlmadapt.compare.plan import PlannedRun
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import data_name
 from vlmadapt.compare.tables import Table
+from vlmadapt.text import counted
 
 
 def show(results: Results, where: str) -> None:
     """Print tables, statistics, notes, and where they are written."""
     out = console()
-    for table in results.tables:
+    for table in (*results.tables, *results.quality_tables):
         out.print(_rich(table))
     for line in statistics_lines(results.statistics):
         out.print(line, soft_wrap=True)
@@ -29,29 +33,44 @@ def show(results: Results, where: str) -> None:
     out.print(f"written to {where}: table.csv, table.md, table.tex, table.json", soft_wrap=True)
 
 
-def show_plan(planned: Sequence[PlannedRun]) -> None:
-    """Print the runs of a comparison with their state and estimated training time."""
+def show_plan(planned: Sequence[PlannedRun], folder: Path, jobs: int) -> None:
+    """Print the runs of a comparison with their state, time and memory, and when all will be done."""
     table = RichTable()
-    for heading in ("method", "data", "shots", "seed", "recipe", "state", "epochs", "training time"):
+    for heading in ("method", "data", "shots", "seed", "recipe", "state", "epochs", "time", "memory"):
         table.add_column(heading)
-    total = 0.0
     unknown = 0
-    for p, cost in zip(planned, costs(planned), strict=True):
-        s = p.spec.settings
-        unknown += cost.seconds is None
-        total += cost.seconds or 0.0
+    left: dict[Path, float] = {}
+    for p, cost in zip(planned, costs(planned, folder), strict=True):
+        s, open_ = p.spec.settings, p.state is not State.DONE
+        if open_ and cost.run is None:
+            unknown += 1
+        elif open_ and cost.run is not None:
+            left[p.folder] = cost.run.seconds
         recipe = ", ".join(p.spec.recipe) or "defaults"
-        time = "" if p.state is State.DONE else "unknown" if cost.seconds is None else _duration(cost.seconds)
-        epochs = "" if p.state is State.DONE else "by shots" if cost.epochs is None else str(cost.epochs)
-        table.add_row(s.method, data_name(s.data), str(s.shots or "all"), str(s.seed), recipe, p.state, epochs, time)
+        time = "" if not open_ else "unknown" if cost.run is None else _duration(cost.run.seconds)
+        memory = "" if cost.run is None else f"{cost.run.memory / 2**30:.2f} GiB"
+        epochs = "" if not open_ else "by shots" if cost.epochs is None else str(cost.epochs)
+        table.add_row(
+            s.method, data_name(s.data), str(p.spec.shots or "all"), str(p.spec.seed), recipe, p.state, epochs, time,
+            memory,
+        )  # fmt: skip
     out = console()
     out.print(table)
-    missing = sum(p.state is not State.DONE for p in planned)
-    known = f"; training takes about {_duration(total)}, judging by finished runs" if total else ""
-    more = f", plus {unknown} runs of unknown duration" if unknown and total else ""
     for error in dict.fromkeys(p.error for p in planned if p.error):
         out.print(error, soft_wrap=True)
-    out.print(f"{missing} of {len(planned)} runs remain to be done{known}{more}.", soft_wrap=True)
+    open_runs = {p.folder for p in planned if p.state is not State.DONE}
+    out.print(f"{len(open_runs)} of {len({p.folder for p in planned})} runs remain to be done{_end(left, jobs)}.")
+    if unknown:
+        out.print(f"The time of {counted(unknown, 'run')} is unknown; --measure does a few steps of each kind.")
+
+
+def _end(left: Mapping[Path, float], jobs: int) -> str:
+    """Duration of runs of known time, and when they would be done."""
+    if not left:
+        return ""
+    seconds = total_seconds(left.values(), jobs)
+    end = datetime.now() + timedelta(seconds=seconds)
+    return f"; {_duration(seconds)} with {counted(jobs, 'job')} at a time, until {end:%Y-%m-%d %H:%M}"
 
 
 def _rich(table: Table) -> RichTable:

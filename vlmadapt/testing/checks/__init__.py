@@ -24,9 +24,13 @@ from vlmadapt.testing.checks.processes import two_processes
 from vlmadapt.testing.checks.roles import roles
 from vlmadapt.testing.checks.seeds import deterministic
 from vlmadapt.testing.checks.state import saves_and_loads
+from vlmadapt.testing.checks.streams import streams
 from vlmadapt.testing.result import FITS, Check
 
-BATCH_HINT = "score each image on its own: reduce over tokens or classes, not over the batch (dim 0)."
+BATCH_HINT = (
+    "score each image on its own: reduce over tokens or classes, not over the batch (dim 0); if an answer is meant to "
+    "depend on the images before it, set `streams = True`."
+)
 CLASSES_HINT = "keep nothing that derives from class names: read them from the pass (`fwd.names`, `fwd.text()`)."
 
 CHECKS = (
@@ -72,6 +76,11 @@ CHECKS = (
         "keep settings on the method; `fit` seeds, the method only draws.",
     ),
     Check("roles", roles, "let `route` return (images, classes) for seen, unseen and unknown classes alike."),
+    Check(
+        "streams",
+        streams,
+        "keep what a stream changes in buffers that `stream_start` makes (`register_buffer(..., persistent=False)`).",
+    ),
     Check(
         "no-host-waits",
         no_host_waits,

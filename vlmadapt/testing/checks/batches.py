@@ -17,9 +17,10 @@ def one_image(tested: MethodUnderTest) -> None:
 
 
 def image_counts(tested: MethodUnderTest) -> None:
-    """The scores of an image do not depend on the other images of its batch."""
-    classifier, images = tested.trained, tested.shots(seed=2).images[:7]
-    together = tested.scores(classifier, images=7)
+    """The scores of an image do not depend on how images are cut into batches."""
+    method = tested.trained.method
+    together = tested.scores(tested.trained, images=7)
     scores_of(7, len(CLASSES), together)
-    parts = [tested.classifier(classifier.method).scores(part, CLASSES, SEEN) for part in images.split([1, 5, 1])]
+    apart = tested.classifier(method)
+    parts = [apart.scores(part, CLASSES, SEEN) for part in tested.test_images(method)[:7].split([1, 5, 1])]
     same("scores of seven images, together and apart", together, torch.cat(parts))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from vlmadapt.core.method import Method
-from vlmadapt.core.plan import POOLED
+from vlmadapt.core.plan import POOLED, TowerPlan
 from vlmadapt.core.side import IMAGE, TEXT
+from vlmadapt.errors import PluginError
 from vlmadapt.registry import API_VERSION
-from vlmadapt.registry.source_info import read_source_info
+from vlmadapt.registry.source_info import SourceInfo, read_source_info
 from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.under_test import MethodUnderTest
 
@@ -14,7 +15,7 @@ from vlmadapt.testing.under_test import MethodUnderTest
 def card(tested: MethodUnderTest) -> None:
     """Its source states what listings show: summary, plugin API version, and every tower it works inside."""
     cls = tested.cls
-    info = read_source_info(f"{cls.__module__}:{cls.__qualname__}") if "<locals>" not in cls.__qualname__ else None
+    info = _stated(cls)
     if info is None:
         raise NotApplicable("its source cannot be read")
     if not info.summary:
@@ -32,14 +33,35 @@ def card(tested: MethodUnderTest) -> None:
     for name, (read, real) in stated.items():
         if read != real:
             raise CheckFailed(f"`{name}` reads {read!r} in the source, but is {real!r}.")
-    for side in sorted(_touched(tested) - set(cls.touches)):
+    for side in sorted(_touched(tested) - set(tested.trained.method.touches)):
         raise CheckFailed(
             f"it works inside the {side} tower and does not say so.",
             f"put {side.upper()} into `touches`: a backbone without access to that tower is then refused at once.",
         )
 
+    for side in sorted(set(cls.touches) - _touched(tested)):
+        if not tested.options and tested.trained.method.touches is cls.touches:
+            raise CheckFailed(
+                f"it says that it works inside the {side} tower and does not.",
+                f"leave {side.upper()} out of `touches`: backbones are refused for it without need.",
+            )
+
+
+def _stated(cls: type[Method]) -> SourceInfo | None:
+    if "<locals>" in cls.__qualname__:
+        return None
+    try:
+        return read_source_info(f"{cls.__module__}:{cls.__qualname__}")
+    except PluginError:  # a class of a script or a notebook
+        return None
+
 
 def _touched(tested: MethodUnderTest) -> set[str]:
     plan = tested.trained.forward(tested.shots().images[:1], ("cat",)).plan
     towers = ((TEXT, plan.text, tested.backbone.text), (IMAGE, plan.image, tested.backbone.image))
-    return {side for side, tower, frozen in towers if tower.first < frozen.depth or set(tower.heads) - {POOLED}}
+    return {side for side, tower, frozen in towers if tower.first < frozen.depth or _reads_inside(tower)}
+
+
+def _reads_inside(tower: TowerPlan) -> bool:
+    """Whether a head reads or projects other than the tower itself does."""
+    return bool(set(tower.heads) - {POOLED}) or tower.heads[POOLED].project is not None

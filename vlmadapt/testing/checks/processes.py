@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlmadapt.core.method import trainable_count
+from vlmadapt.testing.checks.compare import same
 from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.training import SHARED_BATCH
 from vlmadapt.testing.under_test import MethodUnderTest
+from vlmadapt.testing.worker import ANSWERS, STATE
 
 PROCESSES, SECONDS = 2, 180
 TOLERANCE = 1e-2
@@ -25,18 +27,36 @@ TOLERANCE = 1e-2
 
 
 def two_processes(tested: MethodUnderTest) -> None:
-    """Two processes with unequal shards of a batch end with the same parameters as one process."""
+    """Two processes with unequal shards of a batch end with the parameters of one process, and answer as it does."""
     if tested.name is None:
         raise NotApplicable("the processes look up a method by its registered name, and this one is given as a class")
-    if not trainable_count(tested.trained.method) or not tested.recipe.epochs:
-        raise NotApplicable("it is not trained step by step")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{rank}.safetensors" for rank in range(PROCESSES)]
         _run(tested.name, json.dumps(tested.options), files)
-        states = [load_file(file) for file in files]
+        written = [load_file(file) for file in files]
+    answers = [content.pop(ANSWERS) for content in written]
+    states = [{name.removeprefix(STATE): value for name, value in content.items()} for content in written]
     if not all(torch.equal(value, states[1][name]) for name, value in states[0].items()):
         raise CheckFailed("after training, two processes have different parameters.")
-    _as_one_process(tested, states[0])
+    if trainable_count(tested.trained.method) and tested.recipe.epochs:
+        _as_one_process(tested, states[0])
+    _answers_as_one_process(tested, states[0], answers)
+
+
+def _answers_as_one_process(tested: MethodUnderTest, state: dict[str, Tensor], answers: Sequence[Tensor]) -> None:
+    """Compare the answers with those of one process in the same state."""
+    method = tested.build()
+    method.load_state_dict(state)
+    alone = tested.answers(tested.classifier(method.eval()))
+    together = answers[0] if method.streams else torch.cat(list(answers))
+    try:
+        same("scores of one process and of two, each with a share of the images", alone, together)
+    except CheckFailed as failure:
+        raise CheckFailed(
+            failure.problem,
+            "let `route` change nothing that it depends on; if an answer is meant to depend on earlier images, set "
+            "`streams = True`.",
+        ) from failure
 
 
 def _as_one_process(tested: MethodUnderTest, state: dict[str, Tensor]) -> None:

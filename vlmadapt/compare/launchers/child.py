@@ -1,4 +1,4 @@
-"""A child process that does not outlive its parent: `python -m vlmadapt.compare.child MODULE ARGUMENTS`.
+"""A child process that does not outlive its parent: `python -m vlmadapt.compare.launchers.child MODULE ARGUMENTS`.
 
 Runs a module as `python -m` does while a thread reads standard input, a pipe whose other end only the parent holds. The
 pipe ends when the parent does, even after `kill -9`; the module is then asked to stop, and killed if it does not.

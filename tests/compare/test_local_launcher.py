@@ -12,23 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from vlmadapt.compare.launch import Job, run_all
-from vlmadapt.runs.settings import FitSettings
+from vlmadapt.compare.job import Job, outcome
+from vlmadapt.compare.launchers.local import run_all
+from vlmadapt.errors import VlmadaptError
 
 
 @dataclass(frozen=True)
 class Script(Job):
-    """A job that runs a few lines of Python instead of `fit`."""
+    """A job that runs a few lines of Python instead of a worker."""
 
     code: str = ""
 
-    def command(self) -> list[str]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return [sys.executable, "-c", self.code]
+    @property
+    def arguments(self) -> list[str]:
+        return ["tests.compare.code", self.code]
 
 
 def script(folder: Path, code: str) -> Script:
-    return Script(folder.name, FitSettings("clip", out=str(folder)), code)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Script(folder.name, (folder,), code)
 
 
 def test_a_failing_job_says_why_and_stops_nothing(tmp_path: Path) -> None:
@@ -36,8 +38,17 @@ def test_a_failing_job_says_why_and_stops_nothing(tmp_path: Path) -> None:
     crash = "import os; print('so far'); import sys; sys.stdout.flush(); os.kill(os.getpid(), 9)"
     jobs = [script(tmp_path / "bad", bad), script(tmp_path / "crash", crash), script(tmp_path / "good", "")]
     found: dict[str, str | None] = {}
-    assert run_all(jobs, 2, lambda job, error: found.update({job.title: error}))
-    assert found == {"bad": "no such thing.", "crash": "killed by signal 9: so far", "good": None}
+    assert run_all(jobs, 2, lambda job, cause: found.update({job.title: outcome(job.folders[0], cause)}), {})
+    assert found == {
+        "bad": "no such thing.",
+        "crash": "killed by signal 9: so far",
+        "good": "ended without a result",
+    }
+
+
+def test_unknown_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VlmadaptError, match="'local' has no option 'partition'"):
+        run_all([], 1, lambda job, cause: None, {"partition": "gpu"})
 
 
 def test_ctrl_c_lets_running_jobs_save_and_starts_no_more(tmp_path: Path) -> None:
@@ -57,8 +68,8 @@ def test_ctrl_c_lets_running_jobs_save_and_starts_no_more(tmp_path: Path) -> Non
 
     threading.Thread(target=interrupt).start()
     done: list[str] = []
-    assert not run_all(jobs, 1, lambda job, error: done.append(job.title))
-    assert (tmp_path / "saved").exists() and not (tmp_path / "two").exists() and done == []
+    assert not run_all(jobs, 1, lambda job, cause: done.append(job.title), {})
+    assert (tmp_path / "saved").exists() and not (tmp_path / "two" / "log.txt").exists() and done == []
 
 
 def test_jobs_at_the_same_time_have_different_slots_and_share_the_cores(
@@ -68,8 +79,8 @@ def test_jobs_at_the_same_time_have_different_slots_and_share_the_cores(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     show = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS']); time.sleep(0.5)"
     jobs = [script(tmp_path / str(i), show) for i in range(4)]
-    assert run_all(jobs, 2, lambda job, error: None)
-    shown = [(job.folder / "log.txt").read_text().split() for job in jobs]
+    assert run_all(jobs, 2, lambda job, cause: None, {})
+    shown = [(job.folders[0] / "log.txt").read_text().split() for job in jobs]
     assert sorted(gpu for gpu, _ in shown) == ["3", "3", "5", "5"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert {threads for _, threads in shown} == {str(max(1, cores // 2))}
@@ -78,12 +89,12 @@ def test_jobs_at_the_same_time_have_different_slots_and_share_the_cores(
 def test_what_fails_while_a_job_is_reported_kills_the_others(tmp_path: Path) -> None:
     jobs = [script(tmp_path / "quick", ""), script(tmp_path / "slow", "import time; time.sleep(60)")]
 
-    def fail(job: Job, error: str | None) -> None:
+    def fail(job: Job, cause: str | None) -> None:
         raise RuntimeError("the disk is full")
 
     began = time.monotonic()
     with pytest.raises(RuntimeError, match="the disk is full"):
-        run_all(jobs, 2, fail)
+        run_all(jobs, 2, fail, {})
     assert time.monotonic() - began < 30
 
 
@@ -91,17 +102,19 @@ PARENT = """
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from vlmadapt.compare.launch import RUN, Job, run_all
-from vlmadapt.runs.settings import FitSettings
+from vlmadapt.compare.job import Job
+from vlmadapt.compare.launchers.local import run_all
 
 @dataclass(frozen=True)
 class Sleeper(Job):
-    def command(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return [*RUN, "sleeper", str(self.folder)]
+    @property
+    def arguments(self):
+        return ["sleeper", str(self.folders[0])]
 
 folders = [Path(sys.argv[1]) / name for name in ("one", "two", "three")]
-run_all([Sleeper(folder.name, FitSettings("clip", out=str(folder))) for folder in folders], 2, print)
+for folder in folders:
+    folder.mkdir()
+run_all([Sleeper(folder.name, (folder,)) for folder in folders], 2, print, {})
 """
 
 SLEEPER = """
@@ -135,7 +148,7 @@ def test_no_child_outlives_the_comparison_however_it_ends(tmp_path: Path, number
             parent.send_signal(number)
         parent.wait(20)
         wait_for(lambda: not any(alive(pid) for pid in children), 20)
-        assert not (tmp_path / "three").exists()
+        assert not (tmp_path / "three" / "log.txt").exists()
     finally:
         for pid in (pid for pid in [parent.pid, *children] if alive(pid)):
             os.kill(pid, signal.SIGKILL)

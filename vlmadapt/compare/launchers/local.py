@@ -1,4 +1,4 @@
-"""Runs of a comparison, each in its own process: one that fails stops no other, and memory is that of one run."""
+"""Jobs as processes of this machine: one that fails stops no other, and cores and GPUs are shared out."""
 
 from __future__ import annotations
 
@@ -7,83 +7,42 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import torch
-import yaml
 
-from vlmadapt.compare.child import kill_group
+from vlmadapt.compare.job import LOG, Ended, Job
+from vlmadapt.compare.launchers.child import kill_group
 from vlmadapt.cores import usable_cores
-from vlmadapt.files import write_text
+from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.interrupt import stop_requests
-from vlmadapt.runs.run import CONFIG
-from vlmadapt.runs.settings import FitSettings
 
-LOG, REQUESTED = "log.txt", "requested.yaml"
-RUN = (sys.executable, "-m", "vlmadapt.compare.child")
+CHILD = (sys.executable, "-m", "vlmadapt.compare.launchers.child")
 """Command that runs a module and ends it when this process ends."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run to be started or resumed.
+def run_all(jobs: Sequence[Job], at_once: int, ended: Ended, options: Mapping[str, Any]) -> bool:
+    """Run jobs as processes of this machine, see `vlmadapt.compare.job.Launcher`; it has no options.
 
-    Attributes:
-        title: name of the run in messages.
-        settings: settings of the run; `out` is its folder.
-    """
-
-    title: str
-    settings: FitSettings
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return Path(self.settings.out or "run")
-
-    def command(self) -> list[str]:
-        """`vlmadapt fit`, resumed if the run has been started before."""
-        fit = [*RUN, "vlmadapt", "fit"]
-        if (self.folder / CONFIG).is_file():
-            return [*fit, "--resume", str(self.folder)]
-        requested = self.folder / REQUESTED
-        write_text(requested, yaml.safe_dump(self.settings.to_config(), sort_keys=False))
-        return [*fit, "--config", str(requested)]
-
-    def error(self, code: int) -> str:
-        """The line of the log that explains exit code `code`."""
-        lines = [line.strip() for line in (self.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
-        said = [line.removeprefix("vlmadapt: ") for line in lines if line.startswith("vlmadapt: ")]
-        last = said[-1] if said else lines[-1] if lines else f"exit code {code}"
-        return f"killed by signal {-code}: {last}" if code < 0 else last
-
-
-def run_all(jobs: Sequence[Job], at_once: int, done: Callable[[Job, str | None], None]) -> bool:
-    """Run jobs, some of them at the same time.
-
-    Args:
-        jobs: jobs in the order to be started.
-        at_once: number of jobs that run at the same time.
-        done: called in this thread with each finished job and its error, None if it succeeded.
-
-    Returns:
-        Whether all were run; False if a signal asked to stop. The runs in progress have then saved their state.
+    When a signal asks to stop, the runs in progress save their state.
 
     Raises:
+        VlmadaptError: options are given.
         KeyboardInterrupt: a second signal; the runs in progress are killed.
     """
+    if options:
+        raise VlmadaptError(f"the launcher 'local' has no option '{next(iter(options))}'.")
     processes = _Processes(at_once)
     with stop_requests(processes.stop) as asked, ThreadPoolExecutor(at_once) as pool:
         try:
             futures = {pool.submit(processes.run, job): job for job in jobs}
             for future in as_completed(futures):
-                error = future.result()
+                cause = future.result()
                 if not asked:
-                    done(futures[future], error)
+                    ended(futures[future], cause)
         except BaseException:
             processes.stop()
             processes.kill()
@@ -104,7 +63,7 @@ class _Processes:
         self._stopped = False
 
     def run(self, job: Job) -> str | None:
-        """Run a job and return its error; return at once after `stop`."""
+        """Run a job and return the signal that killed it, if one did; return at once after `stop`."""
         slot = self._slots.get()
         try:
             process = self._start(job, slot)
@@ -113,7 +72,7 @@ class _Processes:
             code = process.wait()
             kill_group(process.pid)  # what it started and did not end
             self._running.discard(process)
-            return job.error(code) if code else None
+            return f"killed by signal {-code}" if code < 0 else None
         finally:
             self._slots.put(slot)
 
@@ -135,11 +94,10 @@ class _Processes:
         with self._lock:
             if self._stopped:
                 return None
-            command = job.command()
-            with (job.folder / LOG).open("wb") as log:
+            with (job.folders[0] / LOG).open("wb") as log:  # until the worker writes a log for each run
                 process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,  # never written to; see `vlmadapt.compare.child`
+                    [*CHILD, *job.arguments],
+                    stdin=subprocess.PIPE,  # never written to; see `vlmadapt.compare.launchers.child`
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=_environment(slot, self._at_once),

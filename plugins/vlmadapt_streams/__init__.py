@@ -1,0 +1,1 @@
+"""Methods that adapt at test time, from the test images alone."""
