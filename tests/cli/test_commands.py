@@ -220,7 +220,9 @@ def test_evaluate_prints_what_the_run_found(capsys: Capture, base_to_novel: FitR
     for line, name in (("base (2)", "base"), ("novel (2)", "novel"), ("harmonic mean", "harmonic_mean")):
         (found,) = [row for row in said.out.splitlines() if line in row]
         assert f"{accuracy[name]:.2f} %" in found
-    as_json = json.loads(call(capsys, "evaluate", str(base_to_novel.folder), "--json").out)
+    said = call(capsys, "evaluate", str(base_to_novel.folder), "--json")
+    assert said.code == 0, said.err
+    as_json = json.loads(said.out)
     assert as_json["accuracy"] == accuracy
     assert [group["correct"] for group in as_json["groups"]] == [g["correct"] for g in base_to_novel.numbers["groups"]]
 

@@ -28,7 +28,8 @@ def fit_table(numbers: dict[str, Any], folder: Path) -> None:
     shots = counted(numbers["shots"], "shot") if numbers["shots"] else "all shots"
     what = (numbers["data"], numbers["protocol"], shots, f"seed {numbers['seed']}")
     out = console()
-    out.print(_accuracies(f"{numbers['method']} on {', '.join(what)}", numbers))
+    if numbers["accuracy"]:  # train-only tests nothing
+        out.print(_accuracies(f"{numbers['method']} on {', '.join(what)}", numbers))
     for group in numbers["groups"]:
         for line in _extremes(group, named=len(numbers["groups"]) > 1):
             out.print(line, soft_wrap=True)
