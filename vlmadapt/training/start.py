@@ -35,8 +35,6 @@ DRAWINGS_ONLY = (
 )
 
 FULL_PRECISION = "steps are in full precision; with --train.precision fp16 they are about four times faster on a GPU"
-    "steps are in full precision; with --train.precision fp16 they take about a quarter of the time on a GPU"
-)
 
 
 @dataclass(frozen=True)
