@@ -74,6 +74,7 @@ class TIMO(SupportMethod):
 
     Config = TIMOConfig
     api_version = 2
+    track = "descriptions"
     recipe = Recipe(epochs=0, crop_scale=(0.5, 1.0))
     paper = "Li et al., Text and Image Are Mutually Beneficial, AAAI 2025"
 

@@ -64,6 +64,7 @@ class CoPrompt(MaPLe):
 
     Config = CoPromptConfig
     api_version = 2
+    track = "descriptions"
     recipe = Recipe(optimizer="sgd", lr=3.5e-3, epochs=8, batch_size=4)
     paper = "Roy & Etemad, Consistency-guided Prompt Learning for Vision-Language Models, ICLR 2024"
     views_per_step = 2

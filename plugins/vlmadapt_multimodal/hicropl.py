@@ -139,6 +139,7 @@ class HiCroPL(Method):
 
     Config = HiCroPLConfig
     api_version = 2
+    track = "descriptions"
     recipe = Recipe(optimizer="adam", lr=2.5e-3, eps=1e-3, epochs=50, batch_size=32)
     paper = "Zheng et al., Hierarchical Cross-modal Prompt Learning for Vision-Language Models, ICCV 2025"
 

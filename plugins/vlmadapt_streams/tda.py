@@ -68,6 +68,7 @@ class TDA(Method):
     recipe = Recipe(epochs=0)
     paper = "Karmanov et al., Efficient Test-Time Adaptation of Vision-Language Models, CVPR 2024"
     touches = ()
+    track = "test-time"
     streams = True
     limitations: ClassVar[dict[str, str]] = {"added-class": "the entropy over all classes decides what the caches keep"}
 

@@ -44,6 +44,7 @@ class Zero(Method):
     recipe = Recipe(epochs=0)
     paper = "Farina et al., Frustratingly Easy Test-Time Adaptation of Vision-Language Models, NeurIPS 2024"
     touches = ()
+    track = "test-time"
     limitations: ClassVar[dict[str, str]] = {"added-class": "the entropy over all classes decides which views vote"}
 
     def build(self, backbone: Backbone, task: Task) -> None:

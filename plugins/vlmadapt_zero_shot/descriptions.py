@@ -50,6 +50,7 @@ class DCLIP(Method):
 
     Config = DCLIPConfig
     api_version = 2
+    track = "descriptions"
     recipe = Recipe(epochs=0)
     paper = "Menon & Vondrick, Visual Classification via Description from Large Language Models, ICLR 2023"
     touches = ()
@@ -83,6 +84,7 @@ class CuPL(Method):
 
     Config = CuPLConfig
     api_version = 2
+    track = "descriptions"
     recipe = Recipe(epochs=0)
     paper = "Pratt et al., What does a platypus look like? Generating customized prompts, ICCV 2023"
     touches = ()
@@ -130,6 +132,7 @@ class Waffle(Method):
 
     Config = WaffleConfig
     api_version = 2
+    track = "descriptions"
     recipe = Recipe(epochs=0)
     paper = "Roth et al., Waffling around for Performance: Visual Classification with Random Words, ICCV 2023"
     touches = ()

@@ -10,6 +10,7 @@ from vlmadapt.compare.leaks import marks
 from vlmadapt.compare.published import Published, match, reruns
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
+from vlmadapt.compare.tracks import FEW_SHOT, track_of
 from vlmadapt.evaluation.titles import short_title
 
 FLAW = "*"
@@ -45,17 +46,17 @@ def table_of(title: str, columns: Sequence[Column]) -> Table:
 
 
 def make_tables(comparison: Comparison, rows: Sequence[ResultRow]) -> list[Table]:
-    """A table for each data set and number of shots."""
-    kinds = dict.fromkeys((row.data, row.shots) for row in rows)
-    return [
-        _table(comparison, data, shots, [row for row in rows if (row.data, row.shots) == (data, shots)])
-        for data, shots in kinds
-    ]
+    """A table for each data set, number of shots and track."""
+    kinds: dict[tuple[tuple[str, ...], int, str], list[ResultRow]] = {}
+    for row in rows:
+        kinds.setdefault((row.data, row.shots, track_of(row.method)), []).append(row)
+    return [_table(comparison, *kind, found) for kind, found in kinds.items()]
 
 
-def _table(comparison: Comparison, data: tuple[str, ...], shots: int, rows: Sequence[ResultRow]) -> Table:
+def _table(comparison: Comparison, data: tuple[str, ...], shots: int, track: str, rows: Sequence[ResultRow]) -> Table:
     name = data[0] if len(data) == 1 else f"average of {len(data)} data sets"
     title = f"{comparison.protocol} on {name}, {comparison.backbone}, {shots_text(shots)}"
+    title += "" if track == FEW_SHOT else f", {track}"
     published = [match(row, comparison) for row in rows]
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     again = [reruns(row, comparison) for row in rows]

@@ -80,6 +80,8 @@ class Method(nn.Module):
         touches: towers the method works inside; a backbone without access to one is refused before any work starts.
         learns: False if it takes nothing from training images and draws nothing at random, as zero-shot methods, so
             that one run stands for all seeds and numbers of shots.
+        track: what it uses besides the labelled images and class names, a plain text: 'few-shot' for nothing,
+            'descriptions' of the classes, 'test-time' for other test images or views; tables keep tracks apart.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
         views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
         dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
@@ -96,6 +98,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     learns: ClassVar[bool] = True
+    track: ClassVar[str] = "few-shot"
     whole_batch: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
     dynamic_step: ClassVar[bool] = False

@@ -26,6 +26,7 @@ class SourceInfo:
         summary: first line of the docstring.
         paper: publication, as cited.
         touches: towers the method works inside.
+        track: what the method uses besides labelled images, see `Method.track`.
         limitations: checks of the conformance kit that the method cannot pass, each with the reason.
         api_version: plugin API version of a method; None if it is not a literal, or the plugin is not a method.
     """
@@ -34,6 +35,7 @@ class SourceInfo:
     summary: str = ""
     paper: str = ""
     touches: tuple[str, ...] = ()
+    track: str = "few-shot"
     limitations: dict[str, str] = field(default_factory=dict)
     api_version: int | None = None
 
@@ -74,6 +76,7 @@ def _read(module_name: str, name: str) -> SourceInfo | None:
         summary=summary,
         paper=literal(cls.attribute("paper"), ""),
         touches=_towers(cls.attribute("touches")),
+        track=literal(cls.attribute("track"), "few-shot"),
         limitations=_limitations(cls.attribute("limitations")),
         api_version=literal(cls.attribute("api_version"), None),
     )
