@@ -25,6 +25,7 @@ from vlmadapt.evaluation import merge as merging
 from vlmadapt.evaluation.merge import merge
 from vlmadapt.plugin import IMAGE, method_class
 from vlmadapt.roles import SEEN
+from vlmadapt.runs.run import Run
 
 TEMPLATE = "a photo of a {}."
 
@@ -78,7 +79,7 @@ def test_open_clip_alone_scores_as_the_run_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     classifier = trained(name, backbone, **options)
-    monkeypatch.setattr(merging.Run, "open", lambda _: FakeRun(name, classifier))
+    monkeypatch.setattr(Run, "open", lambda _: FakeRun(name, classifier))
     monkeypatch.setattr(merging, "trained_and_known_classes", lambda _: (list(small.NAMES), []))
     monkeypatch.setattr(merging, "load_classifier", lambda *_: classifier)
     merged = merge("run", tmp_path / "merged.safetensors")
@@ -106,7 +107,7 @@ def test_what_no_weight_can_say_is_refused(
 ) -> None:
     options = {"mma": {"layers": [2, 3]}}.get(name, {})
     classifier = trained(name, backbone, **options)
-    monkeypatch.setattr(merging.Run, "open", lambda _: FakeRun(name, classifier))
+    monkeypatch.setattr(Run, "open", lambda _: FakeRun(name, classifier))
     monkeypatch.setattr(merging, "trained_and_known_classes", lambda _: (list(small.NAMES), []))
     monkeypatch.setattr(merging, "load_classifier", lambda *_: classifier)
     with pytest.raises(AdapterError, match=f"'run' cannot be merged: .*{reason}"):

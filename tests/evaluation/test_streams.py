@@ -18,6 +18,7 @@ from vlmadapt import Backbone
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task
 from vlmadapt.data.dataset import Example
+from vlmadapt.data.loader import derived_seed
 from vlmadapt.data.splits import ClassGroup
 from vlmadapt.errors import PluginError, VlmadaptError
 from vlmadapt.evaluation import accuracy
@@ -113,7 +114,7 @@ def test_the_seed_draws_the_order_and_nothing_else_changes_it(
 ) -> None:
     counts = classifier(small_clip, Counts)
     expected = predicted(counts, group).predicted
-    order = torch.randperm(13, generator=torch.Generator().manual_seed(accuracy.derived_seed(1)))
+    order = torch.randperm(13, generator=torch.Generator().manual_seed(derived_seed(1)))
     assert torch.equal(expected[order], torch.arange(13) % 5), "the first image of the order is answered with class 0"
     assert not torch.equal(predicted(counts, group, seed=2).predicted, expected)
     first, second = (predicted(counts, group, rank=rank, world=2).predicted for rank in range(2))

@@ -32,6 +32,7 @@ from vlmadapt.plugin import (
     Method,
     Recipe,
     Role,
+    Side,
     Task,
     adapt,
     inject,
@@ -67,7 +68,7 @@ class Good(Method):
 
     Config = Config
     recipe = Recipe(optimizer="sgd", lr=0.01, epochs=1)
-    touches = (IMAGE,)
+    touches: ClassVar[tuple[Side, ...]] = (IMAGE,)
     api_version = 2
 
     def build(self, backbone: Backbone, task: Task) -> None:
@@ -270,6 +271,8 @@ class KnowsItsOwn(Bound):
 
 class Drifts(Good):
     """Its answers depend on the images before."""
+
+    seen: Tensor
 
     def build(self, backbone: Backbone, task: Task) -> None:
         super().build(backbone, task)
