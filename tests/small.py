@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.parity import tiny_clip
 from vlmadapt import Backbone
@@ -19,7 +20,7 @@ SETTINGS = {
     "vocab": 49408,
     "embed": 32,
 }
-FEWER_TEXTS = {"mma++": {"texts": "descriptions"}, "waffle": {"pairs": 2}}
+FEWER_TEXTS: dict[str, dict[str, Any]] = {"mma++": {"texts": "descriptions"}, "waffle": {"pairs": 2}}
 """Options of methods that by default have so many texts for each class that tests of them take long."""
 NAMES = ("golden retriever", "american_pit_bull_terrier", "Boeing 737-800", "cat", "jack-o'-lantern")
 

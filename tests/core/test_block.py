@@ -47,6 +47,7 @@ def matrix(seed: int) -> Tensor:
 class Parts(BlockParts):
     """A block whose parts are plain functions."""
 
+    module = nn.Identity()
     heads = HEADS
     norms = (nn.Identity(), nn.Identity())
 

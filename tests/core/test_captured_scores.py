@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from vlmadapt.roles import SEEN
 from vlmadapt.testing import MethodUnderTest, tiny_clip
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
+T = TypeVar("T")
 
 
 class Recorded:
@@ -29,9 +30,11 @@ class Recorded:
     def warm_up(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def capture(self, function: Callable[[], Tensor]) -> Tensor:
-        self._function, self._found = function, function()
-        return self._found
+    def capture(self, function: Callable[[], T]) -> T:
+        found = function()
+        self._function: Any = function
+        self._found: Any = found
+        return found
 
     def replay(self) -> None:
         self.replays += 1
@@ -53,11 +56,11 @@ class Wrong(Recorded):
 
 
 class Refusing(Recorded):
-    def capture(self, function: Callable[[], Tensor]) -> Tensor:
+    def capture(self, function: Callable[[], T]) -> T:
         raise RuntimeError("operation not permitted when stream is capturing")
 
 
-def classifier_of(name: str = "mmrl", **options: Any) -> tuple[Classifier, tuple[str, ...], Tensor]:
+def classifier_of(name: str = "mmrl", **options: Any) -> tuple[Classifier, Sequence[str], Tensor]:
     tested = MethodUnderTest(name, options)
     shots = tested.shots(per_class=4)
     return tested.trained, shots.names, shots.images
@@ -110,7 +113,7 @@ def test_what_cannot_be_trusted_is_scored_eagerly(kind: type[Recorded], said: st
 def test_scoring_that_changes_the_method_is_never_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial would change it once more than the images do."""
     classifier, names, images = classifier_of()
-    method = classifier.method
+    method: Any = classifier.method
     method.register_buffer("seen", torch.zeros(()))
     route = method.route
 

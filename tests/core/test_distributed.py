@@ -8,8 +8,8 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from tests import small
 from tests.core.hook_shapes import Synthetic, deep_context, first_in_both
@@ -64,7 +64,7 @@ def process(rank: int, world: int, folder: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found, in a folder."""
     folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(process, args=(2, folder), nprocs=2)  # type: ignore[attr-defined]
+    spawn(process, args=(2, folder), nprocs=2)
     return folder
 
 

@@ -88,8 +88,8 @@ def test_classes_are_shared_out_where_each_process_gets_one(
         monkeypatch.setattr(encode_text, name, lambda value=value: value)
     engine, method = Engine(backbone), Synthetic(backbone, first_in_both)
     fwd = ForwardPass(engine, method, small.NAMES[:classes], TEMPLATES[:1], inputs(1, 2, 16).double())
-    assert engine.text._shares_classes(fwd.names, fwd.plan) is shared
+    assert engine.text._shares_classes(classes, fwd.plan) is shared
     with torch.no_grad():
-        assert not engine.text._shares_classes(fwd.names, fwd.plan), "without gradients each encodes all"
+        assert not engine.text._shares_classes(classes, fwd.plan), "without gradients each encodes all"
     reference = Engine(backbone, Optimizations.named("planned-share-classes"))
-    assert not reference.text._shares_classes(fwd.names, fwd.plan)
+    assert not reference.text._shares_classes(classes, fwd.plan)

@@ -73,9 +73,9 @@ def test_masks_of_the_tokens_read_are_lines_of_the_whole_mask() -> None:
     ends = [9] * 40 + [3] * 40
     token_map = map_of(ends, length=10).append(2, "extra", hidden=True, rows=80)
     packing = packed(token_map)
-    assert packing.mask is not None
+    assert isinstance(packing.mask, torch.Tensor)
     for bucket, lines in zip(packing.buckets, packing.read_masks((Read.POOLED, "extra"), torch.float32), strict=True):
-        assert lines is not None
+        assert isinstance(lines, torch.Tensor)
         assert bucket.rows is not None
         for i, row in enumerate(bucket.rows.tolist()):
             whole = packing.mask[row][[ends[row], 10, 11]]

@@ -69,7 +69,8 @@ def test_rows_are_those_of_all_sentences(
     weights = {name: torch.randn_like(f) for name, f in chosen.items()}
     gradients = [
         torch.autograd.grad(
-            sum((f * weights[name]).sum() for name, f in found.items()), [method.tokens, method.map.weight]
+            torch.stack([(f * weights[name]).sum() for name, f in found.items()]).sum(),
+            [method.tokens, method.map.weight],
         )
         for found in ({name: f[rows] for name, f in every.items()}, chosen)
     ]

@@ -18,7 +18,13 @@ from vlmadapt.core.backbone.transformers_model import TransformersModel
 WIDTH, SIZE, DEPTH, CONTEXT, VOCABULARY = 64, 16, 3, 40, 1000
 SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 2, "num_hidden_layers": DEPTH, "intermediate_size": 96}
 VISION = {**SHAPE, "image_size": SIZE, "patch_size": 8}
-BERT = {**SHAPE, "vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "pad_token_id": 0, "type_vocab_size": 2}
+BERT: dict[str, Any] = {
+    **SHAPE,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": CONTEXT,
+    "pad_token_id": 0,
+    "type_vocab_size": 2,
+}
 ROBERTA = {**BERT, "max_position_embeddings": CONTEXT + 2, "pad_token_id": 1, "type_vocab_size": 1}
 OPEN_CLIP_VISION = {"image_size": SIZE, "layers": DEPTH, "width": WIDTH, "patch_size": 8, "head_width": 32}
 NORMS = {"mean": (0.5,) * 3, "std": (0.5,) * 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vlmadapt.data.image_input import as_rgb, is_one_image
+from vlmadapt.data.image_input import ImageInput, as_rgb, is_one_image
 from vlmadapt.data.images import read_image
 from vlmadapt.errors import DataError
 
@@ -86,7 +87,9 @@ def test_what_could_be_read_in_two_ways_is_refused(image: Any, message: str) -> 
 
 
 def test_one_image_is_told_from_several() -> None:
-    one = ["a.png", Path("a.png"), RGBA, np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)]
+    array, tensor = np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
+    one: list[ImageInput] = ["a.png", Path("a.png"), RGBA, array, tensor]
     assert all(map(is_one_image, one))
-    several = [one, iter(one), np.zeros((2, 4, 4, 3), np.uint8), torch.zeros(2, 3, 4, 4), np.array(["a.png", "b.png"])]
+    arrays, tensors = np.zeros((2, 4, 4, 3), np.uint8), torch.zeros(2, 3, 4, 4)
+    several: list[ImageInput | Iterable[ImageInput]] = [one, iter(one), arrays, tensors, np.array(["a.png", "b.png"])]
     assert not any(map(is_one_image, several))

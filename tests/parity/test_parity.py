@@ -122,7 +122,7 @@ class Run:
 
     def described(self) -> ClassDescriptions:
         """The sentences of each class, where the oracle has some."""
-        found: dict[str, Any] = {}
+        found: dict[str, list[str]] = {}
         for group, texts in self.settings.get("prompts", {}).items():
             if isinstance(texts.get("teacher"), list):
                 names = self.settings[f"{group}_classes"]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.core.hooks import BlockAdapter
 from vlmadapt.core.method import Method, Task
 from vlmadapt.plugin import method_class, teacher
 from vlmadapt.roles import SEEN
@@ -32,6 +33,12 @@ def scores(method: Method) -> torch.Tensor:
     return classifier.scores(IMAGES, NAMES, SEEN)
 
 
+def first_branch(method: Method, x: torch.Tensor) -> torch.Tensor:
+    hook = next(iter(method.hooks()))
+    assert isinstance(hook, BlockAdapter)
+    return hook.branch(x)
+
+
 def test_mmapp_without_its_branches_is_the_ensemble_of_templates() -> None:
     ensemble = method_class("clip")
     templates = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -47,11 +54,11 @@ def test_mmapp_without_its_branches_is_the_ensemble_of_templates() -> None:
 def test_mmapp_trains_at_its_own_scale_after_a_test() -> None:
     method = build("mma++", texts="descriptions", scale=1.0, test_scale=0.0, dropout=0.0)
     x = torch.randn(4, tiny_clip().text.width)
-    trained = method.hooks()[0].branch(x)
+    trained = first_branch(method, x)
     scores(method)
     assert not method.training
-    assert not method.hooks()[0].branch(x).any()
-    assert torch.equal(method.train().hooks()[0].branch(x), trained)
+    assert not first_branch(method, x).any()
+    assert torch.equal(first_branch(method.train(), x), trained)
 
 
 def test_published_hicropl_overwrites_prompts_in_training_alone() -> None:

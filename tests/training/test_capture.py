@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 import torch
@@ -25,6 +25,7 @@ from vlmadapt.training.capture import MAX_RECORDINGS, WARM_UP, CapturedStep
 from vlmadapt.training.step import StepNumbers, TrainingStep
 from vlmadapt.training.trainer import StepTrainer
 
+T = TypeVar("T")
 LR = 1e-2
 OPTIONS: dict[str, Any] = {"layers": [11, 12]}
 
@@ -39,14 +40,16 @@ class Recorded:
     def warm_up(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+    def capture(self, function: Callable[[], T]) -> T:
         before, random = [tensor.clone() for tensor in self._tensors()], torch.get_rng_state()
-        self._step, self._numbers = step, step()
+        found = function()
+        self._step: Any = function
+        self._numbers: Any = found
         torch.set_rng_state(random)
         with torch.no_grad():
             for tensor, value in zip(self._tensors(), before, strict=True):
                 tensor.copy_(value)
-        return self._numbers
+        return found
 
     def replay(self) -> None:
         self.replays += 1
@@ -74,14 +77,14 @@ class Wrong(Recorded):
 class Refusing(Recorded):
     """As CUDA refuses a step that reads a tensor on the host."""
 
-    def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+    def capture(self, function: Callable[[], T]) -> T:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
 
 class Odd(Recorded):
     """A method raises what it likes, and leaving the capture raises again."""
 
-    def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+    def capture(self, function: Callable[[], T]) -> T:
         try:
             raise KeyError("what the method did")
         finally:
@@ -264,11 +267,11 @@ def test_frozen_activations_that_are_computed_in_a_capture_are_dropped() -> None
     classifier = there.step.classifier
 
     class Evicting(Recorded):
-        def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
+        def capture(self, function: Callable[[], T]) -> T:
             classifier.drop_kept()
-            numbers = super().capture(step)
+            found = super().capture(function)
             self.made = {id(value) for value in classifier.kept()}
-            return numbers
+            return found
 
     made: list[Evicting] = []
 

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
-from tests.training.test_capture import LR, Recorded, World
+from tests.training.test_capture import LR, Recorded, T, World
 from vlmadapt.testing.training import OneProcess
 from vlmadapt.training.capture import WARM_UP, CapturedStep
-from vlmadapt.training.step import StepNumbers
 
 STEPS = WARM_UP + 4
 
@@ -23,8 +22,8 @@ STEPS = WARM_UP + 4
 class Refusing(Recorded):
     """Fails at the end of a capture: the stand-in runs what it captures, so both take part in the exchange."""
 
-    def capture(self, step: Callable[[], StepNumbers]) -> StepNumbers:
-        super().capture(step)
+    def capture(self, function: Callable[[], T]) -> T:
+        super().capture(function)
         raise RuntimeError("operation not permitted when stream is capturing")
 
 
@@ -63,7 +62,7 @@ def process(rank: int, folder: Path, captured: bool, failing: int | None) -> Non
 
 def trained(folder: Path, captured: bool = True, failing: int | None = None) -> list[dict[str, Any]]:
     folder.mkdir()
-    mp.spawn(process, args=(folder, captured, failing), nprocs=2)
+    spawn(process, args=(folder, captured, failing), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,21 +38,22 @@ def test_shared_runs_are_bit_for_bit_those_alone(tmp_path: Path, monkeypatch: py
     assert encoded == []  # the last run tests what the first one did
 
 
-def batches(*sizes: int) -> list[Batch]:
-    return [Batch(torch.ones(n, 4), torch.zeros(n), torch.arange(n), n) for n in sizes]
+def encoding(*sizes: int) -> Callable[[], Iterator[Batch]]:
+    """A function that encodes batches of these sizes."""
+    return lambda: (Batch(torch.ones(n, 4), torch.zeros(n), torch.arange(n), n) for n in sizes)
 
 
 def test_outputs_are_kept_up_to_a_limit() -> None:
     shared = Shared(limit=200)  # twelve images of 16 bytes
     for key, sizes in (("a", (4, 4)), ("large", (8, 8)), ("b", (4,))):
-        assert len(list(shared.encoded(key, lambda sizes=sizes: iter(batches(*sizes))))) == len(sizes)
+        assert len(list(shared.encoded(key, encoding(*sizes)))) == len(sizes)
     assert shared.seconds("a") > 0 and shared.seconds("b") > 0 and shared.seconds("large") == 0
-    list(shared.encoded("a", lambda: iter(())))  # used again, so that `b` is the oldest
-    list(shared.encoded("c", lambda: iter(batches(2))))
+    list(shared.encoded("a", encoding()))  # used again, so that `b` is the oldest
+    list(shared.encoded("c", encoding(2)))
     assert shared.seconds("a") > 0 and shared.seconds("b") == 0
 
 
 def test_an_interrupted_encoding_is_not_kept() -> None:
     shared = Shared()
-    next(shared.encoded("a", lambda: iter(batches(4, 4))))
+    next(shared.encoded("a", encoding(4, 4)))
     assert shared.seconds("a") == 0

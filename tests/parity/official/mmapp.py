@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from tests.parity.official.names import Official, Options
+from vlmadapt.plugin import SEEN
 
 TRAINER = "mmadapter_pp"
 
@@ -44,7 +45,7 @@ def official() -> Official:
         terms={"ce": "ce", "text": "text", "image": "image"},
         weighted=True,
         outputs={
-            "logits": lambda method, fwd: method.route(fwd, None),
+            "logits": lambda method, fwd: method.route(fwd, SEEN),
             "image_features": lambda method, fwd: fwd.image(),
             "text_features": lambda method, fwd: method.mean_text(fwd),
         },
