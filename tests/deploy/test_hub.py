@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from tests.deploy.hub_server import Repositories, hub
 from tests.world import CLASSES, World
 from vlmadapt import FitResult, VlmadaptError, load
 from vlmadapt.deploy.card import wilson
+from vlmadapt.deploy.hub import stage
 from vlmadapt.errors import AdapterError
+from vlmadapt.evaluation.shared import read_shared
+from vlmadapt.runs.run import Run
 
 Capture = pytest.CaptureFixture[str]
 
@@ -85,3 +89,16 @@ def test_wilson_intervals() -> None:
     assert wilson(8, 10) == pytest.approx((49.02, 94.33), abs=0.01)  # Brown, Cai & DasGupta, 2001
     assert wilson(0, 10) == pytest.approx((0.0, 27.75), abs=0.01)
     assert wilson(10, 10) == pytest.approx((72.25, 100.0), abs=0.01)
+
+
+def test_the_calibration_is_shared(base_to_novel: FitResult, tmp_path: Path) -> None:
+    """Without it a shared run would give other probabilities than the run."""
+    copy = Path(shutil.copytree(base_to_novel.folder, tmp_path / "run"))
+    percentiles = [i / 100 for i in range(101)]
+    Run.open(copy).write_calibration(
+        {"temperature": 3.0, "images": 9, "probability": percentiles, "energy": percentiles}
+    )
+    stage(Run.open(copy), tmp_path / "shared", "me/animals")
+    found = read_shared(tmp_path / "shared", "me/animals").calibration
+    assert found is not None
+    assert found.temperature == 3.0

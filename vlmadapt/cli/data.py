@@ -71,10 +71,12 @@ def _checked(given: Namespace) -> DataReport:
     """The report on a data set, with progress bars; labels are checked if a backbone is given."""
     from vlmadapt.data.check import check_dataset
     from vlmadapt.data.load import load_data
+    from vlmadapt.data.scan import scan_progress
     from vlmadapt.runs.progress import Reporter
 
     reporter = Reporter()
-    data = load_data(given.name, root=_root(given.data_root), recursive=given.recursive, columns=given.columns)
+    with reporter.bar("listing images", None), scan_progress(reporter.advance):
+        data = load_data(given.name, root=_root(given.data_root), recursive=given.recursive, columns=given.columns)
     with reporter.bar("checking images", len(data.examples)):
         report = check_dataset(given.name, data, lambda done, total: reporter.advance())
     if given.backbone is None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,19 @@ IGNORED = frozenset(
     | {"$recycle.bin", "system volume information", "lost+found"}
 )
 """Names, in lower case, that file managers and systems leave in folders."""
+
+
+_progress: ContextVar[Callable[[int], object] | None] = ContextVar("_progress", default=None)
+
+
+@contextmanager
+def scan_progress(found: Callable[[int], object]) -> Iterator[None]:
+    """Call a function with the number of images in each folder, as soon as it is listed."""
+    token = _progress.set(found)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,8 @@ def scan(folder: Path) -> Listing:
             found.unread[ending] += 1
     found.images.sort()
     found.folders.sort()
+    if (progress := _progress.get()) is not None:
+        progress(len(found.images))
     return found
 
 

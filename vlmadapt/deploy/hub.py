@@ -70,7 +70,10 @@ def stage(run: Run, folder: Path, repository: str, licence: str | None = None) -
     for name in (CONFIG, WEIGHTS):
         shutil.copyfile(run.adapter / name, folder / name)
     shared = {name: result[name] for name in SHARED if name in result} | {"data": short_name(result["data"])}
-    write_json(folder / DESCRIPTION, {"format": 1, "classes": known, "trained": trained, "result": shared})
+    description = {"format": 1, "classes": known, "trained": trained, "result": shared}
+    if (calibration := run.calibration()) is not None:
+        description["calibration"] = calibration
+    write_json(folder / DESCRIPTION, description)
     paper = method_class(config.method).paper
     weights: str = config.backbone["sha256"]
     write_text(folder / "README.md", model_card(Card(repository, licence, paper, weights, trained, shared)))

@@ -13,6 +13,7 @@ from vlmadapt.core.recipe import Precision
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.images import check_images
 from vlmadapt.data.load import load_data
+from vlmadapt.data.scan import scan_progress
 from vlmadapt.data.splits import ClassGroup, Protocol
 from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
@@ -82,9 +83,10 @@ def evaluate(
             raise DataError(f"'{run.folder}' was trained without tests (train-only); name data to test with --data.")
     else:
         described = read_config(run.adapter).templates
-        given = load_data(
-            data, classes=classes, root=data_root, default=described, recursive=recursive, columns=columns
-        )
+        with session.reporter.bar("listing images", None), scan_progress(session.reporter.advance):
+            given = load_data(
+                data, classes=classes, root=data_root, default=described, recursive=recursive, columns=columns
+            )
         other, notes = _untrained(given, run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
     if data is None and protocol is not None and run.settings().skip_corrupt:

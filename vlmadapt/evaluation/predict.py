@@ -76,7 +76,7 @@ def _load_shared(
         shared.adapter, shared.trained, backbone, precision=precision, descriptions=descriptions
     )
     chosen = shared.classes if classes is None else classes
-    return Predictor(classifier, chosen, role_of(chosen, shared.trained))
+    return Predictor(classifier, chosen, role_of(chosen, shared.trained), shared.calibration)
 
 
 def _check_named_backbone(adapter: Path, backbone: str | None) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from vlmadapt.core.adapter import CONFIG, WEIGHTS
 from vlmadapt.errors import AdapterError, DataError, VlmadaptError
+from vlmadapt.evaluation.calibration import Calibration
 from vlmadapt.files import read_json
+from vlmadapt.runs.shapes import CalibrationFile
 from vlmadapt.shapes import check_shape
 from vlmadapt.text import first_line
 
@@ -25,12 +27,14 @@ class DescriptionFile(TypedDict):
         classes: names of all its classes, which are chosen from by default.
         trained: those it was trained on.
         result: accuracies and what identifies the run, without file names.
+        calibration: temperature and thresholds from validation images; none for a run without these.
     """
 
     format: Literal[1]
     classes: list[str]
     trained: list[str]
     result: dict[str, Any]
+    calibration: NotRequired[CalibrationFile]
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class SharedRun:
         adapter: folder with the two files of the adapter.
         classes: names of all its classes.
         trained: those it was trained on.
+        calibration: temperature and thresholds from validation images.
     """
 
     adapter: Path
     classes: tuple[str, ...]
     trained: tuple[str, ...]
+    calibration: Calibration | None = None
 
 
 def is_shared(name: Path | str) -> bool:
@@ -86,4 +92,6 @@ def read_shared(folder: Path, name: str) -> SharedRun:
         check_shape(content, DescriptionFile)
     except (DataError, ValueError) as error:
         raise AdapterError(f"'{name}' is no shared run: {first_line(error).rstrip('.')}.") from error
-    return SharedRun(folder, tuple(content["classes"]), tuple(content["trained"]))
+    found = content.get("calibration")
+    calibration = Calibration(**found) if found else None
+    return SharedRun(folder, tuple(content["classes"]), tuple(content["trained"]), calibration)

@@ -17,6 +17,7 @@ from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
 from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.load import is_registered
+from vlmadapt.data.scan import scan_progress
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.errors import AdapterError, VlmadaptError
 from vlmadapt.roles import SEEN
@@ -92,7 +93,9 @@ def _data(settings: FitSettings, run: Run | None, session: Session) -> tuple[Spl
         VlmadaptError: the data of a resumed run have changed.
     """
     reporter, shared = session.reporter, session.shared
-    inputs, splits = checked_splits(Inputs.read(settings), reporter, shared.readable if shared else ())
+    with reporter.bar("listing images", None), scan_progress(reporter.advance):
+        inputs = Inputs.read(settings)
+    inputs, splits = checked_splits(inputs, reporter, shared.readable if shared else ())
     if shared is not None:
         shared.readable.update(example.path for example in splits.examples())
     for note in inputs.notes:
