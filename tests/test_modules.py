@@ -80,6 +80,7 @@ def others() -> None:
     assert all((accelerate, jsonargparse, open_clip, rich.console, rich.table, torch, yaml))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_every_module_can_be_imported_alone(others: None) -> None:
     names = [name for package in PACKAGES for name in modules(package)]

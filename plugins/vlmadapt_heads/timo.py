@@ -33,7 +33,7 @@ class TIMOConfig:
     gamma: float = 50.0
     alpha: float = 100.0
     search: Literal["none", "alpha", "full"] = "alpha"
-    alphas: list[float] = field(default_factory=lambda: [10.0**i for i in range(-4, 5)])
+    alphas: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4])
 
 
 class Guided(NamedTuple):

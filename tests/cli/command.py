@@ -23,15 +23,16 @@ class Said:
     out: str
     err: str
 
-    def mistake(self) -> str:
-        """The one line that tells a mistake of the user."""
+    def mistake(self, notes: int = 0) -> str:
+        """The one line that tells a mistake of the user, after some lines that note something else."""
         assert self.code == 2, self
-        assert self.err.startswith("vlmadapt: "), self
-        assert self.err.count("\n") == 1, self
+        line = self.err.splitlines(keepends=True)[-1]
+        assert line.startswith("vlmadapt: "), self
+        assert self.err.count("\n") == notes + 1, self
         assert self.err.endswith("\n"), self
         assert "Traceback" not in self.err
         assert not self.out
-        return self.err.removeprefix("vlmadapt: ").rstrip("\n")
+        return line.removeprefix("vlmadapt: ").rstrip("\n")
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:

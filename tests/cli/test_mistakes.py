@@ -13,7 +13,7 @@ from tests.cli.command import call, program
 from tests.data.pictures import class_folder
 from tests.world import World
 from vlmadapt import FitResult
-from vlmadapt.core.backbone import tower
+from vlmadapt.core.backbone import text_transformers
 from vlmadapt.training import checkpoint as state
 from vlmadapt_mmrl.mmrl import MMRL
 
@@ -168,7 +168,7 @@ def test_a_tower_that_a_method_cannot_touch(
     capsys: Capture, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a ResNet is: a tower that has no blocks that are known."""
-    monkeypatch.setattr(tower, "views", lambda blocks: None)
+    monkeypatch.setattr(text_transformers, "views", lambda blocks: None)
     told = call(capsys, *world.arguments(tmp_path / "run", "mmrl")).mistake()
     assert "this method works inside the text tower, but this backbone's is a CLIP" in told
     assert "choose a backbone with a plain transformer" in told
@@ -295,5 +295,6 @@ def test_a_test_that_cannot_be_made(
     capsys: Capture, base_to_novel: FitResult, bad: Path, arguments: list[str], message: str
 ) -> None:
     given = [argument.replace("BAD", str(bad)) for argument in arguments]
-    told = call(capsys, "evaluate", str(base_to_novel.folder), *given).mistake()
+    notes = int("BAD/torn" in arguments)  # on images that the run was trained on
+    told = call(capsys, "evaluate", str(base_to_novel.folder), *given).mistake(notes)
     assert message in told.replace(str(bad), "BAD")

@@ -214,7 +214,11 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 # Official code computes the frozen texts once too; to do so at every step, with up to 60 templates, takes minutes.
-PLANS: dict[str, Any] = {"planned": (), "reference+keep-teacher": (), "reference": pytest.mark.slow}
+PLANS: dict[str, Any] = {
+    "planned": (),
+    "reference+keep-teacher": pytest.mark.slow,  # equal to `planned` in tests/plugins/test_rules.py
+    "reference": pytest.mark.slow,
+}
 
 # With 80 texts for each class; the other oracle of this method has larger terms.
 SLOW = {("mmapp", "planned"), ("mmapp", "reference+keep-teacher"), ("mmapp_strong", "reference+keep-teacher")}

@@ -79,6 +79,7 @@ def test_in_float32(name: str, plan: str) -> None:
         assert difference <= FLOAT32, what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_in_buckets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket for each length, where the few classes here would all go into one."""
@@ -124,6 +125,7 @@ def rounding(exact: dict[str, Tensor], rounded: dict[str, Tensor]) -> dict[str, 
     return {group: float((found - true).norm() / true.norm()) for group, (true, found) in flat.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_in_bfloat16(name: str) -> None:
     """The plans round in different places, so they need not agree, but have to be equally near to float32."""
@@ -144,6 +146,7 @@ def held_in(dtype: torch.dtype) -> Backbone:
     return tiny_clip.__wrapped__().hold_weights_in(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("name", METHODS)
 def test_a_whole_fit_with_frozen_weights_in_half_precision(name: str, precision: Precision) -> None:
@@ -156,7 +159,9 @@ def test_a_whole_fit_with_frozen_weights_in_half_precision(name: str, precision:
     assert {parameter.dtype for parameter in classifier.method.parameters()} <= {torch.float32}
 
 
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.bfloat16, marks=pytest.mark.slow), torch.float16], ids=["bfloat16", "float16"]
+)
 @pytest.mark.parametrize("name", METHODS)
 def test_with_frozen_weights_in_half_precision(name: str, dtype: torch.dtype) -> None:
     """As on a GPU: frozen weights in half precision are as near to float32 as casting them at each use."""
@@ -168,6 +173,8 @@ def test_with_frozen_weights_in_half_precision(name: str, dtype: torch.dtype) ->
         )
         for weights in (tiny_clip(), held_in(dtype))
     )
+    if name == "zero":
+        pytest.skip("its scores are votes, of which one switches or none does")
     if "loss" in held:
         cast_at_use["loss"] = max(cast_at_use["loss"], cast_at_use["scores"])
     for what, distance in held.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -43,47 +43,56 @@ class OneOfTwo(OneProcess):
         return summed
 
 
-def process(rank: int, folder: Path, captured: bool, failing: int | None) -> None:
-    """Train on one of two shards; in process `failing` the capture fails."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+Way = Literal["eager", "captured", "refused"]
+"""How steps run: as they are; captured; or captured, where that fails in the second process."""
+
+
+def train(rank: int, way: Way) -> dict[str, Any]:
+    """Train on one of two shards."""
     there = World(accelerator=OneOfTwo(rank))
-    step = CapturedStep(there.step, there.graph(Refusing if rank == failing else Recorded))
+    step = CapturedStep(there.step, there.graph(Refusing if way == "refused" and rank == 1 else Recorded))
     step.start_epoch()
     values = []
     for number in range(STEPS):
         there.trainer.start_step(LR, 0.5, number, batch=4)
         images, labels = (x[4 * number + 2 * rank :][:2] for x in (there.images, there.labels))
-        values.append((step if captured else there.step)(images, labels).values.clone())
-    found = {"values": torch.stack(values), "state": there.method.state_dict(), "reason": step.reason}
-    torch.save({**found, "captured": step.captured}, folder / f"{rank}.pt")
+        values.append((there.step if way == "eager" else step)(images, labels).values.clone())
+    numbers = {"values": torch.stack(values), **there.method.state_dict()}
+    return {"numbers": numbers, "captured": step.captured, "reason": step.reason}
+
+
+def process(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    torch.save({way: train(rank, way) for way in get_args(Way)}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def trained(folder: Path, captured: bool = True, failing: int | None = None) -> list[dict[str, Any]]:
-    folder.mkdir()
-    spawn(process, args=(folder, captured, failing), nprocs=2)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Way, dict[str, Any]]]:
+    """What each of two processes found, by the way its steps ran."""
+    folder = tmp_path_factory.mktemp("processes")
+    spawn(process, args=(folder,), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.processes
-def test_both_replay_the_steps_that_they_would_take_eagerly(tmp_path: Path) -> None:
-    eager, replayed = trained(tmp_path / "eager", captured=False), trained(tmp_path / "captured")
-    assert [found["captured"] for found in replayed] == [True, True]
-    for found, expected in zip(replayed, eager, strict=True):
-        assert torch.equal(found["values"], expected["values"])
-        assert all(torch.equal(found["state"][name], value) for name, value in expected["state"].items())
-        assert all(torch.equal(replayed[0]["state"][name], value) for name, value in found["state"].items())
+@pytest.mark.parametrize("way", ["captured", "refused"])
+def test_two_processes_take_the_steps_that_they_would_take_eagerly(
+    trained: list[dict[Way, dict[str, Any]]], way: Way
+) -> None:
+    for found in trained:
+        for name, value in found["eager"]["numbers"].items():
+            assert torch.equal(found[way]["numbers"][name], value), name
 
 
 @pytest.mark.processes
-def test_where_one_cannot_capture_both_step_eagerly(tmp_path: Path) -> None:
-    first, second = trained(tmp_path / "refused", failing=1)
-    assert not first["captured"]
-    assert not second["captured"]
-    assert first["reason"] == "the step cannot be captured: another process cannot capture it"
-    assert "operation not permitted" in second["reason"]
-    assert all(torch.equal(second["state"][name], value) for name, value in first["state"].items())
+def test_both_replay_or_none_does(trained: list[dict[Way, dict[str, Any]]]) -> None:
+    assert [found["captured"]["captured"] for found in trained] == [True, True]
+    assert [found["refused"]["captured"] for found in trained] == [False, False]
+    first, second = (found["refused"]["reason"] for found in trained)
+    assert first == "the step cannot be captured: another process cannot capture it"
+    assert "operation not permitted" in second
 
 
 @pytest.mark.gpu

@@ -84,6 +84,7 @@ def test_nothing_is_left_next_to_the_run(world: World, command: subprocess.Compl
     assert sorted(path.name for path in (world.root / "two").iterdir()) == [
         "adapter",
         "answers.json",
+        "calibration.json",
         "config.yaml",
         "data.json",
         "environment.json",
