@@ -12,6 +12,7 @@ import pytest
 GPU = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_gpu_benchmark_measures_steps_testing_and_a_fit_on_a_cpu(tmp_path: Path) -> None:
     size = "--backbone tiny --cases coop:3:4 --steps 1 --fit-classes 2 --shots 2 --fit-epochs 1"

@@ -54,6 +54,7 @@ class DCLIP(Method):
     recipe = Recipe(epochs=0)
     paper = "Menon & Vondrick, Visual Classification via Description from Large Language Models, ICLR 2023"
     touches = ()
+    learns = False
 
     @property
     def reads_descriptions(self) -> bool:
@@ -88,6 +89,7 @@ class CuPL(Method):
     recipe = Recipe(epochs=0)
     paper = "Pratt et al., What does a platypus look like? Generating customized prompts, ICCV 2023"
     touches = ()
+    learns = False
 
     @property
     def reads_descriptions(self) -> bool:

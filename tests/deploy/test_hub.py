@@ -93,12 +93,11 @@ def test_wilson_intervals() -> None:
 
 def test_the_calibration_is_shared(base_to_novel: FitResult, tmp_path: Path) -> None:
     """Without it a shared run would give other probabilities than the run."""
-    copy = Path(shutil.copytree(base_to_novel.folder, tmp_path / "run"))
+    copy = Run.open(Path(shutil.copytree(base_to_novel.folder, tmp_path / "run")))
     percentiles = [i / 100 for i in range(101)]
-    Run.open(copy).write_calibration(
-        {"temperature": 3.0, "images": 9, "probability": percentiles, "energy": percentiles}
-    )
-    stage(Run.open(copy), tmp_path / "shared", "me/animals")
+    copy.write_calibration({"temperature": 3.0, "images": 9, "probability": percentiles, "energy": percentiles})
+    copy.write_result(base_to_novel.numbers)  # which has the checksums of the other files
+    stage(copy, tmp_path / "shared", "me/animals")
     found = read_shared(tmp_path / "shared", "me/animals").calibration
     assert found is not None
     assert found.temperature == 3.0

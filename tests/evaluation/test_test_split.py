@@ -31,7 +31,13 @@ def deep_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_clip.write(tmp_path_factory.mktemp("clip"), {**small.SETTINGS, "vision_layers": 12, "text_layers": 12})
 
 
-@pytest.mark.parametrize("name", METHODS)
+KINDS = ("coop", "mmrl", "tip-adapter-f", "linear-probe", "lp++", "gda", "tda")
+"""One of each kind of method; the others are slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_training_needs_no_test_image(
     name: str, deep_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,17 @@ from vlmadapt.testing.checks.processes import two_processes
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 
 
+SLOW = {"bf16", "deterministic", "long-names", "memory", "one-image", "plans-agree"}
+"""Checks that other tests make in another way, or that take longest."""
+
+
 def conforming(name: str) -> Callable[..., None]:
-    @conformance(name, quick=True, options=FEWER_TEXTS.get(name))
+    names, params = conformance(name, quick=True, options=FEWER_TEXTS.get(name)).args
+    marked = [
+        pytest.param(*p.values, id=p.id, marks=(*p.marks, pytest.mark.slow)) if p.id in SLOW else p for p in params
+    ]
+
+    @pytest.mark.parametrize(names, marked)
     def test(check: Callable[[], None]) -> None:
         check()
 
