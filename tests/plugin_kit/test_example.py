@@ -25,6 +25,7 @@ assert not {name for name in sys.modules if name.startswith("kit_")}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_its_life(tmp_path: Path, world: World) -> None:
     source, site, run = tmp_path / "source", tmp_path / "site", tmp_path / "run"

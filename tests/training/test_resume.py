@@ -72,7 +72,10 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     assert outcome(tmp_path / "run") == outcome(undisturbed("mmrl", optimizer))
 
 
-@pytest.mark.parametrize("method", ["promptsrc", "tip-adapter-f", "clip-lora", "proda", "clap", "lp++"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("clip-lora", "proda", "clap")]
+
+
+@pytest.mark.parametrize("method", ["promptsrc", "tip-adapter-f", "lp++", *SLOW])
 def test_averages_caches_and_random_numbers_of_a_method_are_restored(
     world: World, undisturbed: Callable[..., Path], tmp_path: Path, method: str
 ) -> None:
