@@ -88,6 +88,7 @@ def test_a_lost_image_is_rendered_again(colour: Dataset) -> None:
     assert digest(path) == was
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_write_whole_images_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLMADAPT_CACHE", str(tmp_path))
     with ThreadPoolExecutor(2) as pool:

@@ -100,6 +100,7 @@ def test_epochs_that_are_all_warm_up_are_named_if_something_is_trained(
     assert ("all epochs are warm-up" in call(capsys, *given).err) is said
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_program_prints_no_control_characters_into_a_file(world: World, tmp_path: Path) -> None:
     said = program(*world.arguments(tmp_path / "run", "clip"))
@@ -183,6 +184,7 @@ def test_variables_of_the_environment_are_no_options(capsys: Capture, monkeypatc
     assert yaml.safe_load(call(capsys, "fit", "--method", "mmrl", "--print_config").out)["shots"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_control_c_stops_a_program_and_tells_how_to_go_on(world: World, tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to the program and to the processes that load its images."""

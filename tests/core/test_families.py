@@ -72,7 +72,7 @@ def images(n: int = 4) -> torch.Tensor:
     return torch.randn(n, 3, families.SIZE, families.SIZE, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("plan", ["reference", "planned"])
+@pytest.mark.parametrize("plan", [pytest.param("reference", marks=pytest.mark.slow), "planned"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None:
     backbone = families.backbone(family)

@@ -39,6 +39,7 @@ def test_hook_points_images_and_overrides_are_observed(name: str) -> None:
     assert observed_uses(MethodUnderTest(name)) == USES[name]
 
 
+@pytest.mark.slow
 def test_check_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
     said = call(capsys, "plugins", "check", "kgcoop", "--quick")
     assert "text tower: token injection\n" in said.out

@@ -33,6 +33,9 @@ LOSS_SCALE = 1024.0
 """Of the backward pass, as in training: smaller gradients would be zero in float16."""
 
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
+FEW = {"mmrl", "mmrl++", "coop", "maple", "clip-lora", "2sfs", "plot", "tip-adapter-f", "hicropl"}
+"""One of each kind of hooks; the others are slow tests where another one is close to it."""
+SOME = [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 SINGLE = [f"planned-{field.name.replace('_', '-')}" for field in fields(Optimizations)]
 # Each optimisation by itself is tested in tests/core/test_engine.py, for every shape of hook and in float64.
 PLANS = ["planned", *(pytest.param(plan, marks=pytest.mark.slow) for plan in SINGLE)]
@@ -71,7 +74,7 @@ def differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> Iterat
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SOME)
 def test_in_float32(name: str, plan: str) -> None:
     method = subject(name).trained.method
     expected = outcome(subject(name), method, "reference")
@@ -162,7 +165,7 @@ def test_a_whole_fit_with_frozen_weights_in_half_precision(name: str, precision:
 @pytest.mark.parametrize(
     "dtype", [pytest.param(torch.bfloat16, marks=pytest.mark.slow), torch.float16], ids=["bfloat16", "float16"]
 )
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SOME)
 def test_with_frozen_weights_in_half_precision(name: str, dtype: torch.dtype) -> None:
     """As on a GPU: frozen weights in half precision are as near to float32 as casting them at each use."""
     method = subject(name).trained.method

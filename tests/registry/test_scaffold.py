@@ -19,6 +19,7 @@ from vlmadapt.registry.scaffold import METHOD_KINDS, new_backbone, new_dataset, 
 from vlmadapt.testing import MethodUnderTest, checks, run_checks
 
 
+@pytest.mark.slow
 def test_the_package_installs_passes_its_tests_and_fits(tmp_path: Path, world: World) -> None:
     package, *files = new_method("my-method", tmp_path / "here")
     assert {path.relative_to(package).as_posix() for path in files} == {

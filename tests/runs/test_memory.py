@@ -17,6 +17,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
+@pytest.mark.slow
 def test_the_peak_grows_with_a_large_tensor_and_stays() -> None:
     before = peak_memory()
     torch.zeros(before // 4 + 2**24).add_(1)  # float32: more than all of the peak so far

@@ -127,7 +127,7 @@ def test_the_config_of_a_run_repeats_it(world: World, few_shot: FitResult, tmp_p
     assert outcome(tmp_path / "again") == outcome(few_shot.folder)
 
 
-@pytest.mark.parametrize("method", ["promptsrc", "tip-adapter-f"])
+@pytest.mark.parametrize("method", [pytest.param("promptsrc", marks=pytest.mark.slow), "tip-adapter-f"])
 def test_the_same_seed_gives_the_same_bits(world: World, tmp_path: Path, method: str) -> None:
     first, second = (world.fit(tmp_path / name, method).folder for name in ("first", "second"))
     assert outcome(first) == outcome(second)
