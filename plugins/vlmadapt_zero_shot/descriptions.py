@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -172,7 +173,7 @@ def _as_sentences(
 
 
 def _as_sentence(text: str, name: str, published: bool) -> str:
-    if readable(name).casefold() in text.casefold():
+    if re.search(rf"(?<!\w){re.escape(readable(name))}(s|es)?(?!\w)", text, re.IGNORECASE):  # no `ant` in `antlers`
         return text
     if published and text.startswith("a"):
         return f"{readable(name)}, which is {text}"

@@ -1,8 +1,7 @@
-"""What the commands do and print."""
+"""What `fit` does and prints, its options and settings files, and warnings."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -17,18 +16,14 @@ import yaml
 
 from tests.cli.command import ROOT, call, program
 from tests.data.pictures import class_folder
-from tests.world import CLASSES, OPTIONS, World, outcome
-from vlmadapt import FitResult, load
+from tests.world import OPTIONS, World, outcome
+from vlmadapt import FitResult
 from vlmadapt.cli.main import main
 from vlmadapt.cli.tables.runs import fit_table
 from vlmadapt.errors import VlmadaptWarning
 from vlmadapt.runs.run import Run
 
 Capture = pytest.CaptureFixture[str]
-
-
-def files(world: World) -> list[str]:
-    return [str(path) for path in sorted(world.pictures.rglob("*.png"))[:2]]
 
 
 # -- fit --------------------------------------------------------------------------------------------------------------
@@ -210,127 +205,6 @@ def test_resume_uses_the_settings_of_the_run(capsys: Capture, world: World, base
     assert said.code == 0
     assert said.out.endswith(f"run folder: {base_to_novel.folder}\n")
     assert outcome(base_to_novel.folder) == before
-
-
-# -- evaluate ---------------------------------------------------------------------------------------------------------
-
-
-def test_evaluate_prints_what_the_run_found(capsys: Capture, base_to_novel: FitResult) -> None:
-    said = call(capsys, "evaluate", str(base_to_novel.folder))
-    assert said.code == 0
-    accuracy = base_to_novel.numbers["accuracy"]
-    for line, name in (("base (2)", "base"), ("novel (2)", "novel"), ("harmonic mean", "harmonic_mean")):
-        (found,) = [row for row in said.out.splitlines() if line in row]
-        assert f"{accuracy[name]:.2f} %" in found
-    said = call(capsys, "evaluate", str(base_to_novel.folder), "--json")
-    assert said.code == 0, said.err
-    as_json = json.loads(said.out)
-    assert as_json["accuracy"] == accuracy
-    assert [group["correct"] for group in as_json["groups"]] == [g["correct"] for g in base_to_novel.numbers["groups"]]
-
-
-def test_evaluate_prints_scores_of_each_class(capsys: Capture, base_to_novel: FitResult) -> None:
-    said = call(capsys, "evaluate", str(base_to_novel.folder), "--by", "class")
-    assert said.code == 0
-    scores = [(name, s) for group in base_to_novel.numbers["groups"] for name, s in group["by_class"].items()]
-    assert len(scores) == len(CLASSES)
-    for name, found in scores:
-        shown = [f"{100 * found[key]:.1f} %" for key in ("recall", "precision", "f1") if found[key] is not None]
-        (row,) = [line for line in said.out.splitlines() if line[2:].startswith(f"{name} ")]
-        assert re.findall(r"[\d.]+ %", row) == shown
-    assert said.out.count("mean over classes") == 2
-
-
-def test_evaluate_takes_other_data_and_names_for_its_folders(
-    capsys: Capture, base_to_novel: FitResult, tmp_path: Path
-) -> None:
-    for name in ("n1", "n2"):
-        class_folder(tmp_path / "others" / name, 4)
-    (tmp_path / "names.txt").write_text("beagle\ncrow\n")
-    given = ("--data", str(tmp_path / "others"), "--classes", str(tmp_path / "names.txt"), "--json")
-    said = call(capsys, "evaluate", str(base_to_novel.folder), *given)
-    assert said.code == 0, said.err
-    (group,) = json.loads(said.out)["groups"]
-    assert (group["name"], group["role"], list(group["classes"])) == ("others", "unseen", ["beagle", "crow"])
-
-
-def test_evaluate_reads_nested_folders_and_tables_with_other_columns(
-    capsys: Capture, base_to_novel: FitResult, tmp_path: Path
-) -> None:
-    for name in ("wild/crow", "wild/fox", "beagle"):
-        class_folder(tmp_path / "others" / name, 4)
-    evaluate = ("evaluate", str(base_to_novel.folder), "--json")
-    (group,) = json.loads(call(capsys, *evaluate, "--data", str(tmp_path / "others"), "--recursive").out)["groups"]
-    assert (group["total"], list(group["classes"])) == (12, ["beagle", "wild/crow", "wild/fox"])
-    rows = [f"{path};{path.parent.name}" for path in sorted((tmp_path / "others").rglob("*.png"))]
-    (tmp_path / "list.csv").write_text("\n".join(["image;species", *rows]))
-    given = ("--data", str(tmp_path / "list.csv"), "--columns", "path=image,label=species")
-    (group,) = json.loads(call(capsys, *evaluate, *given).out)["groups"]
-    assert (group["total"], list(group["classes"])) == (12, ["beagle", "crow", "fox"])
-
-
-def test_evaluate_may_change_an_option_of_the_method(capsys: Capture, base_to_novel: FitResult) -> None:
-    plain = call(capsys, "evaluate", str(base_to_novel.folder), "--json")
-    same = call(capsys, "evaluate", str(base_to_novel.folder), "--json", "--method.alpha", "0.7")
-    assert json.loads(same.out)["accuracy"] == json.loads(plain.out)["accuracy"]
-    assert call(capsys, "evaluate", str(base_to_novel.folder), "--method.routing", "class").code == 0
-
-
-# -- predict ----------------------------------------------------------------------------------------------------------
-
-
-def test_predict_prints_the_best_classes_of_each_image(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
-    said = call(capsys, "predict", str(base_to_novel.folder), *files(world), "--top", "2")
-    assert said.code == 0
-    assert not said.err
-    expected = list(load(base_to_novel.folder).predict(files(world), top=2))
-    rows = [row for row in said.out.splitlines() if "%" in row]
-    assert len(rows) == 4
-    for row, (name, probability) in zip(rows, [best for image in expected for best in image], strict=True):
-        assert name in row
-        assert f"{100 * probability:.1f} %" in row
-
-
-def test_predict_prints_json_lines(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
-    said = call(capsys, "predict", str(base_to_novel.folder), *files(world), "--json", "--top", "3")
-    lines = [json.loads(line) for line in said.out.splitlines()]
-    assert [line["image"] for line in lines] == files(world)
-    for line, best in zip(lines, load(base_to_novel.folder).predict(files(world), top=3), strict=True):
-        assert [(c["name"], c["probability"]) for c in line["classes"]] == best
-
-
-def test_predict_names_five_classes_by_default(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
-    given = ("--classes", "a,b,c,d,e,f,g", "--json")
-    said = call(capsys, "predict", str(base_to_novel.folder), files(world)[0], *given)
-    assert len(json.loads(said.out)["classes"]) == 5
-
-
-def test_predict_takes_classes_from_the_command_line_or_from_a_file(
-    capsys: Capture, world: World, base_to_novel: FitResult, tmp_path: Path
-) -> None:
-    (tmp_path / "classes.txt").write_text("moth\n\n big bus \n")
-    said = [
-        call(capsys, "predict", str(base_to_novel.folder), files(world)[0], "--classes", given, "--json")
-        for given in ("moth, big bus", str(tmp_path / "classes.txt"))
-    ]
-    assert said[0] == said[1]
-    assert {found["name"] for found in json.loads(said[0].out)["classes"]} == {"moth", "big bus"}
-
-
-def test_predict_answers_for_all_images_in_a_folder(
-    capsys: Capture, world: World, base_to_novel: FitResult, tmp_path: Path
-) -> None:
-    class_folder(tmp_path / "mixed", 3)
-    (tmp_path / "mixed" / "raw.cr2").touch()
-    said = call(capsys, "predict", str(base_to_novel.folder), str(tmp_path / "mixed"), *files(world), "--json")
-    images = [json.loads(line)["image"] for line in said.out.splitlines()]
-    assert images == [*(str(tmp_path / "mixed" / f"0{i}.png") for i in range(3)), *files(world)]
-    assert said.err == "not read: 1 .cr2.\n"
-
-
-def test_predict_chooses_from_all_classes_of_the_run(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
-    said = call(capsys, "predict", str(base_to_novel.folder), files(world)[0], "--json")
-    assert {found["name"] for found in json.loads(said.out)["classes"]} == set(CLASSES)
 
 
 def test_a_warning_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

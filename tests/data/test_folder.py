@@ -20,23 +20,6 @@ from vlmadapt.data.splits import make_splits
 from vlmadapt.errors import DataError
 
 
-@pytest.fixture
-def flat(tmp_path: Path) -> Path:
-    root = tmp_path / "pets"
-    for name, count in (("tabby_cat", 10), ("beagle", 7), ("axolotl", 3)):
-        class_folder(root / name, count)
-    return root
-
-
-@pytest.fixture
-def cut(tmp_path: Path) -> Path:
-    root = tmp_path / "cut"
-    for split, count in (("train", 3), ("val", 1), ("test", 2)):
-        for name in ("b", "a"):
-            class_folder(root / split / name, count)
-    return root
-
-
 def per_class(examples: tuple[Example, ...], dataset: Dataset) -> list[int]:
     return [sum(e.label == label for e in examples) for label in range(len(dataset.classes))]
 
@@ -301,67 +284,7 @@ def test_folder_names_that_are_not_utf8_are_a_sentence(flat: Path) -> None:
         read_folder(flat)
 
 
-def test_nested_folders_are_classes_named_by_their_path_below_the_part(tmp_path: Path) -> None:
-    for part in ("Train", "Test"):
-        for name in ("animals/cat", "animals/cat/kittens", "cars"):
-            class_folder(tmp_path / part / name, 2)
-    data = read_folder(tmp_path, recursive=True)
-    assert data.classes == ("animals/cat", "animals/cat/kittens", "cars")
-    assert [(e.path.relative_to(tmp_path).as_posix(), e.label) for e in data.test] == [
-        (f"Test/{name}/0{i}.png", label) for label, name in enumerate(data.classes) for i in range(2)
-    ]
-    assert data.notes == ()
-
-
-def test_nested_folders_without_parts_are_split_by_their_path(tmp_path: Path) -> None:
-    for name in ("animals/cat", "animals/dog", "cars"):
-        class_folder(tmp_path / name, 6)
-    data = read_folder(tmp_path, recursive=True)
-    assert data.classes == ("animals/cat", "animals/dog", "cars")
-    assert len(data.examples) == 18
-    assert {per_class(data.train, data)[label] > 0 for label in range(3)} == {True}
-
-
-def test_a_link_to_a_folder_above_is_no_endless_tree(flat: Path) -> None:
-    (flat / "beagle" / "loop").symlink_to(flat)
-    with pytest.raises(DataError, match=r"loop' is a link to a folder above it"):
-        read_folder(flat, recursive=True)
-
-
 def test_the_current_folder_is_split_like_any_other(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {path.relative_to(flat): part for path, part in parts(read_folder(flat)).items()}
     monkeypatch.chdir(flat)
     assert parts(read_folder(Path())) == expected
-
-
-@pytest.mark.parametrize("recursive", [False, True])
-def test_each_folder_is_listed_once(flat: Path, cut: Path, monkeypatch: pytest.MonkeyPatch, recursive: bool) -> None:
-    """Whatever the number of images; nothing else looks at the files."""
-    listed: list[Path] = []
-    entries = scan._entries
-
-    def counting(folder: Path) -> Iterator[os.DirEntry[str]]:
-        listed.append(folder)
-        return entries(folder)
-
-    monkeypatch.setattr(scan, "_entries", counting)
-    seen: list[int] = []
-    with scan.scan_progress(seen.append):
-        read_folder(flat, recursive=recursive)
-    assert sum(seen) == 20
-    assert len(seen) == len(listed)
-    assert sorted(listed) == sorted([flat, *(flat / name for name in ("axolotl", "beagle", "tabby_cat"))])
-    listed.clear()
-    read_folder(cut, recursive=recursive)
-    assert len(listed) == len(set(listed)) == 10
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_files_in_ten_thousand_classes_are_read(tmp_path: Path) -> None:
-    """With work that grows faster than the number of files this would take minutes."""
-    for label in range(10_000):
-        (tmp_path / f"c{label}").mkdir()
-        for i in range(10):
-            (tmp_path / f"c{label}" / f"{i}.jpg").touch()
-    data = read_folder(tmp_path)
-    assert (len(data.classes), len(data.examples)) == (10_000, 100_000)

@@ -44,6 +44,8 @@ def test_a_descriptor_follows_the_class_name() -> None:
     assert _as_sentence("antlers", "red_fox", published=False) == "red fox, which has antlers"
     assert _as_sentence("antlers", "red_fox", published=True) == "red fox, which is antlers"
     assert _as_sentence("A Red Fox in snow.", "red_fox", published=False) == "A Red Fox in snow."
+    assert _as_sentence("Ants in a row.", "ant", published=False) == "Ants in a row."
+    assert _as_sentence("long antennae", "ant", published=False) == "ant, which has long antennae"
 
 
 def test_waffle_depends_on_its_seed_alone() -> None:
