@@ -82,23 +82,18 @@ def test_in_float32(name: str, plan: str) -> None:
         assert difference <= FLOAT32, what
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-def test_in_buckets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bucket for each length, where the few classes here would all go into one."""
-    method = subject(name).trained.method
-    expected = outcome(subject(name), method, "reference")
-    monkeypatch.setitem(cost.TOKENS_PER_KERNEL, "cpu", 0.0)
-    for what, difference in differences(expected, outcome(subject(name), method, "planned")):
-        assert difference <= FLOAT32, what
+BUCKETS = cost.TOKENS_PER_KERNEL, 0.0
+"""A bucket for each length, where the few classes here would all go into one."""
+TILES = cost.QUERIES_PER_TILE, 64
+"""Sequences that attend together, as on a GPU, with a shared prefix or without."""
 
 
+@pytest.mark.parametrize("costs", [pytest.param(BUCKETS, marks=pytest.mark.slow), TILES], ids=["buckets", "tiles"])
 @pytest.mark.parametrize("name", METHODS)
-def test_in_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sequences that attend together, as on a GPU, with a shared prefix or without."""
+def test_at_other_costs(name: str, costs: tuple[dict[str, float], float], monkeypatch: pytest.MonkeyPatch) -> None:
     method = subject(name).trained.method
     expected = outcome(subject(name), method, "reference")
-    monkeypatch.setitem(cost.QUERIES_PER_TILE, "cpu", 64)
+    monkeypatch.setitem(costs[0], "cpu", costs[1])
     for what, difference in differences(expected, outcome(subject(name), method, "planned")):
         assert difference <= FLOAT32, what
 
