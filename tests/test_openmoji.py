@@ -118,3 +118,9 @@ def test_another_version_of_the_images_is_refused(tmp_path: Path, monkeypatch: p
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_every_class_is_described_in_words_of_its_own(colour: Dataset) -> None:
+    assert tuple(colour.descriptions) == colour.classes
+    sentences = [text for texts in colour.descriptions.values() for text in texts]
+    assert len(sentences) == len(set(sentences)) == 4 * len(colour.classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from importlib.resources import files
@@ -69,7 +70,21 @@ def _build(name: str, css: str | None) -> Dataset:
         if path.name not in have:
             _render(record, path, css)
         splits[record.split].append(Example(path, label[record.class_name]))
-    return Dataset(name, class_names(), TEMPLATES, tuple(splits["train"]), tuple(splits["val"]), tuple(splits["test"]))
+    return Dataset(
+        name,
+        class_names(),
+        TEMPLATES,
+        tuple(splits["train"]),
+        tuple(splits["val"]),
+        tuple(splits["test"]),
+        descriptions=descriptions(),
+    )
+
+
+def descriptions() -> dict[str, tuple[str, ...]]:
+    """Four sentences for each class, by hand; they were written from the class names, without a picture or a result."""
+    text = (files(__package__ or "vlmadapt_openmoji") / "descriptions.json").read_text(encoding="utf-8")
+    return {name: tuple(sentences) for name, sentences in json.loads(text).items()}
 
 
 def openmoji() -> Dataset:
