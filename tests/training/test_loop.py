@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -15,10 +16,13 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import LossTerm, Method, Support
 from vlmadapt.data.loader import Batch
 from vlmadapt.errors import TrainingError
+from vlmadapt.runs.progress import Reporter
 from vlmadapt.testing import MethodUnderTest, tiny_clip
 from vlmadapt.testing.data import MemorySupport
 from vlmadapt.testing.training import STEPS, MemoryBatches, OneProcess
 from vlmadapt.training.loop import Observer, TrainingLoop
+from vlmadapt.training.observers import ProgressBar
+from vlmadapt.training.progress import TrainingProgress
 from vlmadapt.training.trainer import StepTrainer
 
 BATCH = 4
@@ -104,6 +108,27 @@ def test_the_logged_loss_is_the_mean_over_the_images_of_the_epoch() -> None:
     means = [sum(seen[i : i + STEPS]) / STEPS for i in range(0, len(seen), STEPS)]
     assert [epoch["loss"] for epoch in progress.history] == pytest.approx(means)
     assert progress.steps == len(seen)
+
+
+def test_progress_never_shows_numbers_that_were_not_read() -> None:
+    progress = TrainingProgress(epoch=4)
+    assert progress.summary() == "epoch 5"
+    progress.history = [{"epoch": 4, "loss": 0.5, "train_accuracy": 0.75}]
+    assert progress.summary() == "epoch 4  loss 0.500  acc 75.0%"
+    progress.sums = {"loss": 6.0, "correct": 2.0, "images": 4.0}
+    assert progress.summary() == "epoch 5  loss 1.500  acc 50.0%"
+
+
+def test_the_speed_shown_counts_the_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.0, 18.0])
+    monkeypatch.setattr("vlmadapt.training.observers.time.monotonic", lambda: next(clock))
+    said: list[str] = []
+    reporter = cast(Reporter, SimpleNamespace(update=lambda steps, text: said.append(text)))
+    bar, loop = ProgressBar(reporter), cast(TrainingLoop, SimpleNamespace(progress=TrainingProgress()))
+    batch = cast(Batch, SimpleNamespace(total=BATCH))
+    for _ in range(3):
+        bar.step_done(loop, batch, ())
+    assert said == ["epoch 1", "epoch 1  2 img/s", "epoch 1  1 img/s"]
 
 
 def test_an_error_says_in_which_step_it_happened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,22 @@ SAVE_EVERY = 60.0
 
 
 class ProgressBar(Observer):
-    """Shows loss, accuracy and speed next to a bar."""
+    """Shows loss, accuracy and images per second, loading included, next to a bar."""
 
     def __init__(self, reporter: Reporter):
         self._reporter = reporter
+        self._first: float | None = None
+        self._images = 0
 
     def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
         """Move the bar."""
-        self._reporter.update(loop.progress.steps, loop.progress.summary(batch.total))
+        now = time.monotonic()
+        if self._first is None:  # before it, images were prepared
+            self._first, said = now, loop.progress.summary()
+        else:
+            self._images += batch.total
+            said = f"{loop.progress.summary()}  {self._images / max(now - self._first, 1e-9):.0f} img/s"
+        self._reporter.update(loop.progress.steps, said)
 
 
 class Checkpoints(Observer):

@@ -31,9 +31,16 @@ class TrainingProgress:
     steps: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
 
-    def summary(self, batch: int) -> str:
-        """Loss and accuracy of the current epoch so far, and images per second at batches of `batch`."""
-        images = max(self.sums.get("images", 0.0), 1.0)
-        rate = batch * self.steps / max(self.seconds, 1e-9)
-        loss, accuracy = self.sums.get("loss", 0.0) / images, self.sums.get("correct", 0.0) / images
-        return f"epoch {self.epoch + 1}  loss {loss:.3f}  acc {100 * accuracy:.1f}%  {rate:.0f} img/s"
+    def summary(self) -> str:
+        """Loss and accuracy of the current epoch so far, of the last one before this epoch's first numbers are read."""
+        if self.sums.get("images"):
+            images = self.sums["images"]
+            return _said(self.epoch + 1, self.sums["loss"] / images, self.sums["correct"] / images)
+        if self.history:
+            last = self.history[-1]
+            return _said(last["epoch"], last["loss"], last["train_accuracy"])
+        return f"epoch {self.epoch + 1}"
+
+
+def _said(epoch: int, loss: float, accuracy: float) -> str:
+    return f"epoch {epoch}  loss {loss:.3f}  acc {100 * accuracy:.1f}%"
