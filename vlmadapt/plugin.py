@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
     from vlmadapt.core.parts import (
         LowRank,
-        TrainedCopy,
         clone_linear,
         cosine_distance,
         random_tokens,
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
+    from vlmadapt.core.trained_copy import TrainedCopy
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
@@ -130,7 +130,6 @@ _MODULES = {
     ),
     "vlmadapt.core.parts": (
         "LowRank",
-        "TrainedCopy",
         "clone_linear",
         "cosine_distance",
         "random_tokens",
@@ -154,6 +153,7 @@ _MODULES = {
         "Tokenizer",
         "readable",
     ),
+    "vlmadapt.core.trained_copy": ("TrainedCopy",),
     "vlmadapt.core.transport": ("sinkhorn",),
     "vlmadapt.core.wrapper": (
         "Wrapper",

@@ -16,9 +16,9 @@ def fitted(wraps: str, alpha: float) -> torch.Tensor:
 
 
 def test_parameters_are_the_weighted_mean_of_start_and_trained() -> None:
-    start = MethodUnderTest("prolip").build().projection
-    trained = MethodUnderTest("prolip").fit().method.projection
-    averaged = MethodUnderTest("wise-ft", {"alpha": 0.25}).fit().method.inner.projection
+    start = MethodUnderTest("prolip").build().projection.difference
+    trained = MethodUnderTest("prolip").fit().method.projection.difference
+    averaged = MethodUnderTest("wise-ft", {"alpha": 0.25}).fit().method.inner.projection.difference
     torch.testing.assert_close(averaged, 0.75 * start + 0.25 * trained)
 
 

@@ -6,7 +6,6 @@ its features, so methods that do not work inside it run on it unchanged.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -21,6 +20,7 @@ from vlmadapt.core.backbone.image_transformers import ImageTransformer, image_tr
 from vlmadapt.core.backbone.projection import LinearProjection
 from vlmadapt.core.backbone.text_transformers import TextTransformer, text_transformer
 from vlmadapt.core.token_map import WORDS
+from vlmadapt.core.trained_copy import trained_copy_of
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import BackboneError
 
@@ -58,8 +58,14 @@ class _Tower:
         """Number of blocks."""
         return len(self.blocks)
 
-    def norm_copies(self, layer: int) -> tuple[nn.Module, nn.Module]:
-        """Trainable copies of the two norms of block `layer`, counted from 0; each maps (..., width).
+    def norm_copies(self, layer: int, decay_to_zero: bool = False) -> tuple[nn.Module, nn.Module]:
+        """Trained copies of the two norms of block `layer`, counted from 0; each maps (..., width).
+
+        Their parameters are differences from the frozen norms.
+
+        Args:
+            layer: the block.
+            decay_to_zero: as in `TrainedCopy`.
 
         Raises:
             BackboneError: the block has no norms before attention and MLP.
@@ -69,7 +75,9 @@ class _Tower:
                 f"the blocks of this backbone's {self.family} have no norms before attention and MLP to train; choose "
                 "one such as ViT-B-16:openai."
             )
-        norm1, norm2 = (copy.deepcopy(norm).requires_grad_() for norm in self.blocks[layer].norms)
+        # Read from the current blocks: others take their place in half precision.
+        norm1 = trained_copy_of(lambda: self.blocks[layer].norms[0], decay_to_zero)
+        norm2 = trained_copy_of(lambda: self.blocks[layer].norms[1], decay_to_zero)
         return norm1, norm2
 
     def _linear(self, side: str, projection: LinearProjection | None) -> LinearProjection:
