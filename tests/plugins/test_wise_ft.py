@@ -30,6 +30,13 @@ def test_alpha_1_is_the_method_itself_and_alpha_0_zero_shot_clip(wraps: str) -> 
     torch.testing.assert_close(fitted(wraps, 0.0), zero_shot.scores(zero_shot.fit()), rtol=1e-4, atol=1e-4)
 
 
+def test_a_method_that_sees_two_views_of_an_image_is_wrapped() -> None:
+    options = {"tokens": 2, "depth": 2}
+    alone = MethodUnderTest("coprompt", options)
+    wrapped = MethodUnderTest("wise-ft", {"wraps": "coprompt", "alpha": 1.0, "options": options})
+    torch.testing.assert_close(wrapped.scores(wrapped.fit()), alone.scores(alone.fit()))
+
+
 def test_another_alpha_is_tried_with_a_trained_run() -> None:
     half = MethodUnderTest("wise-ft", {"alpha": 0.5}).fit().method
     other = MethodUnderTest("wise-ft", {"alpha": 0.9})
