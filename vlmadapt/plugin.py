@@ -19,6 +19,7 @@ from vlmadapt.deprecated import warn_deprecated
 if TYPE_CHECKING:
     from vlmadapt.compare.published import Leak, Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+    from vlmadapt.core.block_copy import BlockCopy
     from vlmadapt.core.build import method_class
     from vlmadapt.core.descriptions import Descriptions
     from vlmadapt.core.forward import ForwardPass, similarity
@@ -84,6 +85,7 @@ _MODULES = {
         "ImageTower",
         "TextTower",
     ),
+    "vlmadapt.core.block_copy": ("BlockCopy",),
     "vlmadapt.core.build": ("method_class",),
     "vlmadapt.core.descriptions": ("Descriptions",),
     "vlmadapt.core.forward": (
@@ -227,6 +229,7 @@ __all__ = [
     "VALUE",
     "Backbone",
     "BackboneError",
+    "BlockCopy",
     "DataError",
     "DataSource",
     "Dataset",
