@@ -2,16 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from vlmadapt.core.trained_copy import decay_copies_to_zero, trained_copy_of
 from vlmadapt.plugin import IMAGE, Backbone, Hook, Method, Recipe, Task, TrainedCopy, head
 from vlmadapt.testing import MethodUnderTest, run_checks
+from vlmadapt.testing.training import OneProcess
 from vlmadapt.training.optim import make_optimizer
+from vlmadapt.training.trainer import StepTrainer
 
 
 @dataclass
@@ -57,15 +60,18 @@ def test_weight_decay_pulls_a_trained_copy_to_the_frozen_tensor() -> None:
 def test_with_decay_to_zero_every_step_is_that_of_a_plain_copy(optimizer: Any) -> None:
     torch.manual_seed(0)
     frozen, recipe = torch.randn(200), Recipe(optimizer=optimizer, lr=0.05, weight_decay=0.3)
-    plain, copied = nn.Parameter(frozen.clone()), TrainedCopy(lambda: frozen, decay_to_zero=True)
-    own, of_copy = make_optimizer(recipe, [plain]), make_optimizer(recipe, copied.parameters())
-    decay_copies_to_zero(of_copy, [copied])
+    plain: Any = nn.ParameterList([frozen.clone()])
+    copied: Any = TrainedCopy(lambda: frozen, decay_to_zero=True)
+    plain.whole_batch = copied.whole_batch = False
+    of_plain, of_copy = (StepTrainer(m, recipe, cast(Accelerator, OneProcess())) for m in (plain, copied))
     for _ in range(20):
-        plain.grad = torch.randn(200)
-        copied.difference.grad = plain.grad.clone()
-        own.step(), of_copy.step()
-    torch.testing.assert_close(copied(), plain, rtol=1e-6, atol=1e-6)
-    assert (plain - frozen).abs().mean() > 0.1
+        gradient = torch.randn(200)
+        of_plain.apply([gradient.clone()]), of_copy.apply([gradient])
+    torch.testing.assert_close(copied(), plain[0], rtol=1e-6, atol=1e-6)
+    assert (copied() - frozen).abs().mean() > 0.1
+    before = copied().clone()
+    of_copy.apply([torch.full((200,), torch.inf)])
+    assert torch.equal(copied(), before), "a step that is skipped changes nothing"
 
 
 def test_a_copy_that_takes_no_part_in_a_step_stays_as_it_is() -> None:
