@@ -38,7 +38,8 @@ def test_every_operation_is_that_of_official_code() -> None:
                 found = RANDAUGMENT[operation](image, 10 / 30, int(sign))
             else:
                 found = AUGMIX[operation](image, float(level[0]) / 10, int(sign))
-            np.testing.assert_array_equal(np.asarray(found)[6::13, 6::13], expected, err_msg=name)
+            pixels = np.asarray(found)[6::13, 6::13].astype(int)
+            np.testing.assert_allclose(pixels, expected, atol=1, err_msg=name)  # as other versions of Pillow may round
             compared.add((kind, operation))
     assert compared == {("randaugment", n) for n in RANDAUGMENT} | {("augmix", n) for n in AUGMIX}
 
