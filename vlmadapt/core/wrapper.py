@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -62,7 +62,7 @@ class Wrapper(Method):
                 "own that does not use them; wrap another method."
             )
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
-        for name in ("touches", "whole_batch", "dynamic_step", "streams"):
+        for name in ("touches", "whole_batch", "dynamic_step", "streams", "views_per_step"):
             setattr(self, name, getattr(self.inner, name))
 
     @classmethod
@@ -86,6 +86,11 @@ class Wrapper(Method):
     def test_views(self) -> int:
         """Views of each test image that the inner method asks for."""
         return self.inner.test_views
+
+    @property
+    def test_augmentation(self) -> Literal["crop", "augmix"]:
+        """How the inner method's views of test images differ."""
+        return self.inner.test_augmentation
 
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""
