@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.core import cost
-from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
 from vlmadapt.core.hooks import (
     AFTER_ATTENTION,
@@ -18,6 +18,7 @@ from vlmadapt.core.hooks import (
     AFTER_MLP,
     ATTENTION,
     BLOCK,
+    HIDDEN,
     KEY,
     MLP,
     NEXT_TO_NORM1,
@@ -72,6 +73,9 @@ class Parts(BlockParts):
     def mlp(self, x: Tensor) -> Tensor:
         return (x @ matrix(5)).relu()
 
+    def mlp_maps(self) -> MlpMaps:
+        return MlpMaps(lambda x: x @ matrix(5), torch.relu, WIDTH)
+
 
 PARTS = Parts()
 
@@ -111,7 +115,7 @@ def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter]
     attention = with_branches(attended @ matrix(4) + 1, adapters, ATTENTION, attended)
     x = row + after(attention, adapters, AFTER_ATTENTION)
     middle = after(with_branches(x - x.mean(-1, keepdim=True), adapters, NEXT_TO_NORM2, x), adapters, NORM2)
-    mlp = with_branches((middle @ matrix(5)).relu(), adapters, MLP, middle)
+    mlp = with_branches(after(middle @ matrix(5), adapters, HIDDEN).relu(), adapters, MLP, middle)
     out = with_branches(x + after(mlp, adapters, AFTER_MLP), adapters, BLOCK, normed)
     return after(out, adapters, AFTER_BLOCK)
 

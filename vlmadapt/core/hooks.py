@@ -100,6 +100,7 @@ class Site(StrEnum):
     NORM1 = "norm1"  # before q, k, v and BLOCK read it
     NORM2 = "norm2"  # before the MLP reads it
     AFTER_ATTENTION = "after attention"  # before it is added to x
+    HIDDEN = "hidden"  # the MLP's first linear map, before the activation reads it; wider than x
     AFTER_MLP = "after mlp"  # before it is added to x
     AFTER_BLOCK = "after block"
 
@@ -108,13 +109,24 @@ BLOCK, QUERY, KEY, VALUE, ATTENTION, MLP = Site.BLOCK, Site.QUERY, Site.KEY, Sit
 NEXT_TO_NORM1, NEXT_TO_NORM2 = Site.NEXT_TO_NORM1, Site.NEXT_TO_NORM2
 NORM1, NORM2 = Site.NORM1, Site.NORM2
 AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK = Site.AFTER_ATTENTION, Site.AFTER_MLP, Site.AFTER_BLOCK
+HIDDEN = Site.HIDDEN
+
+
+class Mixes(StrEnum):
+    """Which tokens of a sequence a branch sees together, if it does not map each by itself."""
+
+    ROW = "row"  # all of them in order, padding and injected ones included: (sequences, tokens, width)
+    PATCHES = "patches"  # the patches of an image on their grid: (images, rows, columns, width); others are left alone
+
+
+ROW, PATCHES = Mixes.ROW, Mixes.PATCHES
 
 Branch = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class BlockAdapter:
-    """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width).
+    """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width), unless it `mixes`.
 
     Its output is added to what stands at its site or, with `replace`, takes its place.
     """
@@ -124,6 +136,7 @@ class BlockAdapter:
     branch: Branch
     site: Site
     replace: bool = False
+    mixes: Mixes | None = None
 
 
 class Read(StrEnum):
@@ -212,17 +225,28 @@ def per_variant(values: Values) -> Tokens:
     return Tokens(values, Per.VARIANT)
 
 
-def adapt(tower: Side, layer: int, branch: Branch, site: Site = BLOCK, *, replace: bool = False) -> BlockAdapter:
+def adapt(
+    tower: Side,
+    layer: int,
+    branch: Branch,
+    site: Site = BLOCK,
+    *,
+    replace: bool = False,
+    mixes: Mixes | None = None,
+) -> BlockAdapter:
     """Add a trainable branch to block `layer` (from 0) of a tower.
 
     Args:
         tower: `TEXT` or `IMAGE`.
         layer: of the block.
-        branch: maps tokens (..., width) -> (..., width), each by itself.
+        branch: maps tokens (..., width) -> (..., width), each by itself unless `mixes` says otherwise.
         site: where it acts. Branches at one site act in the order they are declared.
         replace: its output replaces what stands there (a trained norm, a per-channel affine) instead of being added.
+        mixes: the branch sees tokens of one sequence together: `ROW` gives it whole sequences (sequences, tokens,
+            width), `PATCHES` the patches of images (images, rows, columns, width); it returns the same shape. The text
+            tower then computes every token of the context, padding included.
     """
-    return BlockAdapter(tower, layer, branch, site, replace)
+    return BlockAdapter(tower, layer, branch, site, replace, mixes)
 
 
 def head(

@@ -68,6 +68,8 @@ def _merge_block(block: Any, adapters: Iterable[BlockAdapter]) -> None:
     for adapter in adapters:
         if adapter.site not in ORDER:
             raise AdapterError(f"it has a branch at the site '{adapter.site}' of a block, which no weight can replace.")
+        if adapter.mixes:
+            raise AdapterError("it has a branch that mixes the tokens of a sequence, which no weight of a block does.")
     for adapter in sorted(adapters, key=lambda a: ORDER.index(a.site)):  # stable: in the order they are declared
         if adapter.site in (NEXT_TO_NORM1, NEXT_TO_NORM2):
             _replace_norm(block.ln_1 if adapter.site is NEXT_TO_NORM1 else block.ln_2, adapter)

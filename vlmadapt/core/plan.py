@@ -9,7 +9,9 @@ from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
 from vlmadapt.core.hooks import (
     CONTEXT,
     EMBEDDING,
+    HIDDEN,
     OVER,
+    PATCHES,
     BlockAdapter,
     Head,
     Hook,
@@ -74,6 +76,12 @@ class Optimizations:
         named = {known[word] for word in changed}
         return cls(**{field: (field in named) != (base == "planned") for field in known.values()})
 
+    def exact_for(self, plan: TowerPlan) -> Optimizations:
+        """These without those that leave out or share tokens, where branches mix the tokens of a sequence."""
+        if not plan.mixes:
+            return self
+        return replace(self, shared_prefix=False, pack=False, truncate=False, read_tokens=False)
+
 
 @dataclass(frozen=True)
 class TowerPlan:
@@ -95,6 +103,11 @@ class TowerPlan:
     def reads(self) -> tuple[Read | str, ...]:
         """Which output tokens are needed."""
         return tuple(dict.fromkeys(head.read for head in self.heads.values() if head.after is None))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether some branch mixes the tokens of a sequence, so that each of them may matter."""
+        return any(adapter.mixes for adapters in self.adapters.values() for adapter in adapters)
 
     def inner_heads(self, layer: int) -> tuple[Head, ...]:
         """Heads that read the output of a block."""
@@ -198,12 +211,25 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         )
     if any(a.layer == EMBEDDING for a in adapters):
         raise PluginError("a block adapter belongs to a block, counted from 0; there is none at EMBEDDING.")
+    _check_branches(side, tower, adapters)
     _check_token_groups(side, injections, heads)
     known = {h.name: h for h in (Head(side, POOLED, Read.POOLED, mean=False, project=None), *heads)}
     by_layer: dict[int, tuple[BlockAdapter, ...]] = {}
     for adapter in adapters:
         by_layer[adapter.layer] = (*by_layer.get(adapter.layer, ()), adapter)
     return TowerPlan(min(layers, default=tower.depth), injections, by_layer, known)
+
+
+def _check_branches(side: Side, tower: TextTower | ImageTower, adapters: Sequence[BlockAdapter]) -> None:
+    for adapter in adapters:
+        if adapter.site is HIDDEN:
+            tower.hidden_width(adapter.layer)  # refused where the MLP has no such layer
+        if adapter.mixes is PATCHES and side is TEXT:
+            raise PluginError("a branch mixes PATCHES, of which a text has none; use ROW.")
+        if adapter.mixes is PATCHES and adapter.replace:
+            raise PluginError(
+                "a branch that mixes PATCHES is added; it cannot replace what other tokens have at its site."
+            )
 
 
 def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequence[Head]) -> None:

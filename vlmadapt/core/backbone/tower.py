@@ -72,6 +72,20 @@ class _Tower:
         norm1, norm2 = (copy.deepcopy(norm).requires_grad_() for norm in self.blocks[layer].norms)
         return norm1, norm2
 
+    def hidden_width(self, layer: int) -> int:
+        """Width of the hidden layer in the MLP of block `layer`, counted from 0.
+
+        Raises:
+            BackboneError: the MLP has no plain hidden layer.
+        """
+        maps = self.blocks[layer].mlp_maps()
+        if maps is None:
+            raise BackboneError(
+                f"the MLPs of this backbone's {self.family} are gated or of another kind than linear map, activation, "
+                "linear map, and the method works inside them; choose a backbone such as ViT-B-16:openai."
+            )
+        return maps.width
+
     def _linear(self, side: str, projection: LinearProjection | None) -> LinearProjection:
         if projection is None:
             raise BackboneError(
@@ -131,6 +145,22 @@ class ImageTower(_Tower):
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens (..., width) -> (..., joint): the projection, in towers that pool many tokens the pooling of each."""
         return self._opened.pool(tokens[..., None, :])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Number of rows and of columns of patches.
+
+        Raises:
+            BackboneError: the patches are on no grid of squares.
+        """
+        patches, (height, width) = self.sequence_length - self.leading, self.size
+        rows = round((patches * height / width) ** 0.5)
+        if rows * (patches // rows) != patches or rows * width != (patches // rows) * height:
+            raise BackboneError(
+                f"the {patches} patches of this backbone's {self.family} are on no grid of squares, on which the "
+                "method works; choose a backbone such as ViT-B-16:openai."
+            )
+        return rows, patches // rows
 
     @property
     def places(self) -> int:
