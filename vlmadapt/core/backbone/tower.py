@@ -76,8 +76,12 @@ class _Tower:
         """Width of the hidden layer in the MLP of block `layer`, counted from 0.
 
         Raises:
-            BackboneError: the MLP has no plain hidden layer.
+            BackboneError: there is no such block, or its MLP has no plain hidden layer.
         """
+        if layer >= self.depth:
+            raise BackboneError(
+                f"block {layer + 1} (counted from 1) is used, but this backbone's {self.family} has {self.depth}."
+            )
         maps = self.blocks[layer].mlp_maps()
         if maps is None:
             raise BackboneError(
