@@ -179,6 +179,16 @@ def read_only(m: Synthetic) -> Iterable[Hook]:
         yield head(side, "pairs", read="injected")
 
 
+def hidden_from_some(m: Synthetic) -> Iterable[Hook]:
+    """TAC's shape: tokens that CLS reads and patches do not; and groups of a text of which one does not see another."""
+    yield inject(IMAGE, {EMBEDDING: m.t("a", 3, WIDTH)}, at=END, hidden_from=[PATCHES, "later"], name="clusters")
+    yield inject(IMAGE, {1: m.t("b", 2, WIDTH)}, at=FIRST, name="later")
+    yield inject(TEXT, {0: m.t("c", 2, WIDTH)}, at=FIRST, hidden_from="second", name="first")
+    yield inject(TEXT, {1: m.t("d", 2, WIDTH)}, at=END, name="second")
+    yield head(TEXT, "second", read="second", mean=True)
+    yield head(IMAGE, "clusters", read="clusters", mean=True)
+
+
 def appended_and_seen_in_text(m: Synthetic) -> Iterable[Hook]:
     yield inject(TEXT, {1: m.t("a", 2, WIDTH)}, at=END)
     yield head(TEXT, "extra", read="injected", mean=True)
@@ -248,7 +258,8 @@ SHAPES = [
     nothing, first_in_both, first_in_text_head, deep_context, context_in_the_middle, context_in_front,
     context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
     variants_of_one_template,
-    variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
+    variants_of_several_templates, several_passes, read_only, hidden_from_some,
+    appended_and_seen_in_text, branches_everywhere,
     inner_heads, branches_that_replace, tokens_mixed,
     hidden_layers_mixed, branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip

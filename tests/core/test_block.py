@@ -34,7 +34,7 @@ from vlmadapt.core.hooks import (
 from vlmadapt.core.packing import Packing, pack
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.side import TEXT
-from vlmadapt.core.token_map import Span, TokenMap, image_map
+from vlmadapt.core.token_map import EVERYONE, Span, TokenMap, image_map
 
 WIDTH, HEADS, ROWS, LENGTH = 4, 2, 3, 6
 POOL = [3, 5, 4]
@@ -196,13 +196,23 @@ def test_tokens_of_an_image_all_see_each_other() -> None:
 
 
 def test_read_only_tokens_see_the_image_and_nobody_sees_them() -> None:
-    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "hidden", hidden=True)
+    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "hidden", hidden=(EVERYONE,))
     out = run_block(PARTS, x, packing(x, True, causal=False), ()).whole()
     torch.testing.assert_close(out[0, 0], by_hand(x.whole()[0, 0], [list(range(5))] * 7))
 
 
-@pytest.mark.parametrize("hidden", [True, False])
-def test_tokens_appended_to_a_text_see_no_padding(by_length: bool, hidden: bool) -> None:
+def test_tokens_hidden_from_patches_are_seen_by_all_others() -> None:
+    """CLS, four patches, two hidden tokens, one more that is hidden from them and from a group that is not there."""
+    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "new", hidden=("patches",))
+    x = x.append(tokens(1, 1, 1), "last", hidden=("new", "later"))
+    out = run_block(PARTS, x, packing(x, True, causal=False), ()).whole()
+    all_of_them, patches = list(range(8)), [0, 1, 2, 3, 4, 7]
+    seen = [all_of_them, *[patches] * 4, *[list(range(7))] * 2, all_of_them]
+    torch.testing.assert_close(out[0, 0], by_hand(x.whole()[0, 0], seen))
+
+
+@pytest.mark.parametrize("hidden", [(EVERYONE,), ()], ids=["hidden", "seen"])
+def test_tokens_appended_to_a_text_see_no_padding(by_length: bool, hidden: tuple[str, ...]) -> None:
     x = texts(2).append(tokens(1, 1, 2), "new", hidden=hidden)
     out = run_block(PARTS, x, packing(x, by_length), ()).whole()
     for row, end in enumerate(POOL):

@@ -41,6 +41,7 @@ SHAPES = [
     hook_shapes.variants_of_one_template,
     hook_shapes.several_passes,
     hook_shapes.read_only,
+    hook_shapes.hidden_from_some,
     hook_shapes.appended_and_seen_in_text,
     hook_shapes.branches_everywhere,
     hook_shapes.tokens_mixed,

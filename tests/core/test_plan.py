@@ -19,6 +19,7 @@ from vlmadapt.core.hooks import (
     FIRST,
     MLP,
     OVER,
+    PATCHES,
     Hook,
     Read,
     adapt,
@@ -172,9 +173,14 @@ REFUSED: list[tuple[list[Hook], str]] = [
     ([inject(TEXT, {EMBEDDING: TOKENS}, at=CONTEXT)], r"tokens go to CONTEXT, but the template has no `\[n\]`"),
     (
         [prompt("[2] {}."), inject(TEXT, {EMBEDDING: TOKENS}, at=CONTEXT, read_only=True)],
-        r"read-only tokens are added ones \(FIRST, END\)",
+        r"read-only or hidden from others are added ones \(FIRST, END\)",
     ),
     ([inject(IMAGE, {1: TOKENS}, at=OVER, read_only=True)], "CONTEXT and OVER replace tokens that are attended to"),
+    (
+        [inject(IMAGE, {1: TOKENS}, at=END, hidden_from="patch")],
+        r"hidden from 'patch'; .* hidden from injected, patches",
+    ),
+    ([inject(TEXT, {1: TOKENS}, at=END, hidden_from=[PATCHES])], r"hidden from 'patches'; .* hidden from injected"),
     ([prompt("[2] {}.")], r"the template has a `\[n\]`, but no tokens go to CONTEXT"),
 ]
 

@@ -7,7 +7,7 @@ two hook points that are code, are methods of `vlmadapt.core.method.Method`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vlmadapt.core.side import Side
 from vlmadapt.core.templates import Template
+from vlmadapt.core.token_map import EVERYONE
 from vlmadapt.deprecated import renamed_arguments
 
 EMBEDDING = -1
@@ -72,15 +73,17 @@ class Injection:
     """A group of tokens that enters a tower at the first of its layers and is rewritten at the following ones.
 
     At later layers the group becomes `blend * new + (1 - blend) * old`, where `old` is the previous block's output at
-    its positions. With `OVER` the first layer blends too, because patches are already there. Read-only tokens attend to
-    the sequence, but no token attends to them, themselves included.
+    its positions. With `OVER` the first layer blends too, because patches are already there.
+
+    The group attends to the whole sequence. The tokens named in `hidden_from` may not attend to it: other groups by
+    their names, the patches of an image by `PATCHES`, or every token, the group's own included, by `EVERYONE`.
     """
 
     tower: Side
     layers: Mapping[int, Tokens]
     at: Slot
     blend: float
-    read_only: bool
+    hidden_from: tuple[str, ...]
     name: str
 
 
@@ -193,6 +196,7 @@ def inject(
     at: Slot,
     blend: float = 1.0,
     read_only: bool = False,
+    hidden_from: Sequence[str] = (),
     name: str = "injected",
 ) -> Injection:
     """Inject tokens into a tower.
@@ -204,10 +208,12 @@ def inject(
         at: the slot: `FIRST`, `END`, `CONTEXT` or `OVER`.
         blend: weight of the new tokens at every layer but the first, with `OVER` at every layer (1 replaces).
         read_only: no token may attend to them.
+        hidden_from: which tokens may not attend to them: `PATCHES` of an image, other groups by their names.
         name: for heads that read them.
     """
     tokens = {layer: value if isinstance(value, Tokens) else Tokens(value) for layer, value in sorted(layers.items())}
-    return Injection(tower, tokens, at, blend, read_only, name)
+    given = (hidden_from,) if isinstance(hidden_from, str) else tuple(hidden_from)
+    return Injection(tower, tokens, at, blend, (EVERYONE,) if read_only else given, name)
 
 
 def per_class(values: Values) -> Tokens:

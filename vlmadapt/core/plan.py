@@ -23,6 +23,7 @@ from vlmadapt.core.hooks import (
 )
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.templates import Template
+from vlmadapt.core.token_map import EVERYONE
 from vlmadapt.errors import BackboneError, PluginError
 from vlmadapt.registry.listing import OK, PluginInfo, list_plugins
 
@@ -242,14 +243,28 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
         raise PluginError("OVER replaces the first patches of an image; a text has none.")
     if side is IMAGE and any(t.per is Per.CLASS for i in injections for t in i.layers.values()):
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
-    if any(i.read_only and i.at in (CONTEXT, OVER) for i in injections):
-        raise PluginError(
-            "read-only tokens are added ones (FIRST, END); CONTEXT and OVER replace tokens that are attended to."
-        )
+    _check_visibility(side, injections)
     for head in heads:
         if not isinstance(head.read, Read) and head.read not in names:
             raise PluginError(
                 f"the head '{head.name}' of the {side.value} tower reads '{head.read}', which is no token group there."
+            )
+
+
+def _check_visibility(side: Side, injections: Sequence[Injection]) -> None:
+    """Hidden groups, and those they are hidden from, stand at the same positions in every sequence."""
+    seen_from = {i.name for i in injections if i.at is not CONTEXT} | ({str(PATCHES)} if side is IMAGE else set())
+    for injection in injections:
+        if injection.hidden_from and injection.at in (CONTEXT, OVER):
+            raise PluginError(
+                "tokens that are read-only or hidden from others are added ones (FIRST, END); CONTEXT and OVER replace "
+                "tokens that are attended to."
+            )
+        unknown = {*injection.hidden_from} - seen_from - {EVERYONE}
+        if unknown:
+            raise PluginError(
+                f"the {side.value} tower's tokens '{injection.name}' are hidden from '{min(unknown)}'; they can be "
+                f"hidden from {', '.join(sorted(seen_from))}."
             )
 
 
