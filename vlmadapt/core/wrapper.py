@@ -62,7 +62,7 @@ class Wrapper(Method):
                 "own that does not use them; wrap another method."
             )
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
-        for name in ("touches", "whole_batch", "dynamic_step", "streams"):
+        for name in ("touches", "whole_batch", "views_per_step", "plain_view", "dynamic_step", "streams"):
             setattr(self, name, getattr(self.inner, name))
 
     @classmethod

@@ -6,8 +6,8 @@ import torch
 
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import AnyTransform, TrainBatches
-from vlmadapt.data.transforms import Views, train_transform
-from vlmadapt.errors import VlmadaptError
+from vlmadapt.data.transforms import Views, test_transform, train_transform
+from vlmadapt.errors import SettingError, VlmadaptError
 from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
@@ -36,12 +36,21 @@ def _batches(job: FitJob, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
     drawn = job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip
-    views = job.classifier.method.views_per_step
+    method = job.classifier.method
+    views = method.views_per_step
+    plain = test_transform(job.classifier.backbone.preprocess_config) if method.plain_view else None
     transform: AnyTransform
     if settings.augment == "device":
+        if plain is not None:
+            raise SettingError(
+                f"the method '{settings.method}' compares with images that are not augmented, which --augment device "
+                "does not give; leave it out."
+            )
         transform = DeviceAugment(*drawn, views)
+    elif views == 1 and plain is None:
+        transform = train_transform(*drawn)
     else:
-        transform = train_transform(*drawn) if views == 1 else Views(train_transform(*drawn), views)
+        transform = Views(train_transform(*drawn), views, plain)
     return TrainBatches(
         job.splits.train,
         transform,

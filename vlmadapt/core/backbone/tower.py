@@ -307,6 +307,10 @@ class TextTower(_Tower):
         start = int(self.words_end(self.tokenize([""])))
         return self._words(ids[0, start : int(self.words_end(ids))])
 
+    def embeddings(self, text: str) -> Tensor:
+        """Token embeddings (context, width) of a text with its start, end and padding, without positions."""
+        return self._words(self.tokenize([text])[0])
+
     def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
         """Embed words (..., n, width): with the positional embedding of their positions, after the first norm."""
         return self.first_norm(tokens + self._opened.positions(positions).to(tokens.dtype))
