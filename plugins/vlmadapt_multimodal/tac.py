@@ -103,6 +103,7 @@ class TAC(Method):
         self.tokens = nn.ParameterList(random_tokens(c.image_tokens, image.width) for _ in range(depth))
         self.to_text = nn.Linear(text.joint, text.width)
         self.to_image = nn.Linear(text.joint, image.width)
+        self.dropout = nn.Dropout(c.dropout)
         self.clusters: Tensor
         self.average: Tensor
         self.register_buffer("clusters", torch.zeros(c.clusters, text.joint))
@@ -136,16 +137,12 @@ class TAC(Method):
         """Cross entropy over the augmented views, and the distances to frozen features."""
         c, views = self.config, self.views_per_step - 1
         features = torch.cat([fwd.features(IMAGE), *(fwd.view(i).features(IMAGE) for i in range(1, views))])
-        image = F.normalize(self.drop(features.float()), dim=-1)
-        frozen = F.normalize(self.drop(fwd.view(views).zero_shot.image.float()), dim=-1)
+        image = F.normalize(self.dropout(features.float()), dim=-1)
+        frozen = F.normalize(self.dropout(fwd.view(views).zero_shot.image.float()), dim=-1)
         logits = fwd.scale * similarity(image, fwd.text())
         yield LossTerm("ce", 1.0, F.cross_entropy(logits, fwd.labels.repeat(views)))
         yield LossTerm("text", c.text_weight, F.l1_loss(fwd.text(), self.described(fwd)))
         yield LossTerm("image", c.image_weight, F.l1_loss(image, frozen.repeat(views, 1)))
-
-    def drop(self, features: Tensor) -> Tensor:
-        """Dropout in training."""
-        return F.dropout(features, self.config.dropout, self.training)
 
     def described(self, fwd: ForwardPass) -> Tensor:
         """Unit mean (classes, joint) of the frozen features of each class's descriptions."""

@@ -7,7 +7,7 @@ import torch
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import AnyTransform, TrainBatches
 from vlmadapt.data.transforms import Views, test_transform, train_transform
-from vlmadapt.errors import SettingError, VlmadaptError
+from vlmadapt.errors import VlmadaptError
 from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
 from vlmadapt.training.observers import Checkpoints, ProgressBar
@@ -41,11 +41,6 @@ def _batches(job: FitJob, trainer: StepTrainer) -> TrainBatches:
     plain = test_transform(job.classifier.backbone.preprocess_config) if method.plain_view else None
     transform: AnyTransform
     if settings.augment == "device":
-        if plain is not None:
-            raise SettingError(
-                f"the method '{settings.method}' compares with images that are not augmented, which --augment device "
-                "does not give; leave it out."
-            )
         transform = DeviceAugment(*drawn, views)
     elif views == 1 and plain is None:
         transform = train_transform(*drawn)

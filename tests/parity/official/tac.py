@@ -6,13 +6,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.parity.official.names import Official, Options
 from vlmadapt.plugin import SEEN, ForwardPass, Method
 from vlmadapt_multimodal.tac import TAC, cluster_centers
 
 TRAINER = "tac"
+
+
+class DrawnDropout(nn.Module):
+    """Dropout that draws as the official run did."""
+
+    def __init__(self, seed: int, share: float):
+        super().__init__()
+        self.draws, self.share = np.random.RandomState(seed), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.from_numpy(self.draws.random_sample(tuple(x.shape)) >= self.share)
+        return x * kept / (1 - self.share)
 
 
 def official() -> Official:
@@ -28,13 +40,7 @@ def official() -> Official:
         }
 
     def before_step(method: Any, oracle: Any, step: int) -> None:
-        draws = np.random.RandomState(oracle.settings["dropout_seed"] + step)
-
-        def drop(x: Tensor) -> Tensor:
-            kept = torch.from_numpy(draws.random_sample(tuple(x.shape)) >= method.config.dropout)
-            return x * kept / (1 - method.config.dropout)
-
-        method.drop = drop
+        method.dropout = DrawnDropout(oracle.settings["dropout_seed"] + step, method.config.dropout)
 
     def clusters(method: Method, fwd: ForwardPass) -> Tensor:
         """Those of the classes of a pass, from the first ones on."""
