@@ -79,7 +79,7 @@ class TAC(Method):
     epoch the parameters become the mean of those at the end of each epoch.
 
     The clusters belong to the training classes for good, also when other classes are tested: official code
-    (FushengHao/TAC) saves and loads them with the weights. Its dropout acts on the frozen f_0 too, drawn anew, and so
+    (FushengHao/TAC) saves and loads them with the weights. Its dropout acts on the frozen f_0 too, drawn again, and so
     it does here. It fails with fewer classes than clusters, and gives NaN where a cluster loses its last class; here
     clusters are repeated, and such a cluster keeps its centre. Its plain images are resized without keeping their
     proportions; here they are what tests get.

@@ -87,6 +87,11 @@ class Wrapper(Method):
         """Views of each test image that the inner method asks for."""
         return self.inner.test_views
 
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether the inner method uses class descriptions."""
+        return self.inner.reads_descriptions
+
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""
         return self.inner.hooks()
