@@ -167,6 +167,7 @@ REFUSED: list[tuple[list[Hook], str]] = [
     ([teacher("a {}."), teacher("a {}.")], "a method declares `prompt` and `teacher` at most once each"),
     ([adapt(TEXT, EMBEDDING, branch)], "there is none at EMBEDDING"),
     ([inject(TEXT, {1: TOKENS}, at=FIRST), inject(TEXT, {2: TOKENS}, at=END)], "two token groups of the text tower"),
+    ([inject(IMAGE, {1: TOKENS}, at=FIRST, name="patches")], "'patches' stands for tokens of the tower itself"),
     ([inject(IMAGE, {1: TOKENS}, at=CONTEXT)], "the image tower has none"),
     ([inject(TEXT, {1: TOKENS}, at=OVER)], "OVER replaces the first patches of an image"),
     ([inject(IMAGE, {1: per_class(DEEP)}, at=FIRST)], "tokens per class belong to the text tower"),

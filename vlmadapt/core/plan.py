@@ -23,7 +23,7 @@ from vlmadapt.core.hooks import (
 )
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.templates import Template
-from vlmadapt.core.token_map import EVERYONE
+from vlmadapt.core.token_map import EVERYONE, LEADING, WORDS
 from vlmadapt.errors import BackboneError, PluginError
 from vlmadapt.registry.listing import OK, PluginInfo, list_plugins
 
@@ -237,6 +237,9 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
     names = [i.name for i in injections]
     if len(set(names)) < len(names):
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
+    taken = {PATCHES, LEADING, WORDS, EVERYONE}.intersection(names)
+    if taken:
+        raise PluginError(f"'{min(taken)}' stands for tokens of the tower itself; give the token group another `name`.")
     if side is IMAGE and any(i.at is CONTEXT for i in injections):
         raise PluginError("CONTEXT replaces the `[n]` of a text template; the image tower has none.")
     if side is TEXT and any(i.at is OVER for i in injections):
