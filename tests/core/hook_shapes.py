@@ -19,6 +19,7 @@ from vlmadapt.plugin import (
     EMBEDDING,
     END,
     FIRST,
+    HIDDEN,
     IMAGE,
     MLP,
     NEXT_TO_NORM1,
@@ -26,6 +27,8 @@ from vlmadapt.plugin import (
     NORM1,
     NORM2,
     OVER,
+    PATCHES,
+    ROW,
     TEXT,
     Hook,
     Method,
@@ -70,6 +73,19 @@ class Synthetic(Method):
     def branch(self, name: str) -> Callable[[Tensor], Tensor]:
         weight = self.t(name, WIDTH, WIDTH, std=0.05)
         return lambda x: torch.tanh(x @ weight)
+
+    def convolution(self, name: str, width: int = WIDTH) -> Callable[[Tensor], Tensor]:
+        """Each token and its neighbours, in a row (n, tokens, width) or on a grid (n, rows, columns, width)."""
+        weight = self.t(name, width, 3, std=0.2)
+
+        def branch(x: Tensor) -> Tensor:
+            for axis in range(1, x.ndim - 1):
+                lines = x.movedim(axis, -1).flatten(0, -3)  # (lines, width, tokens)
+                x = nn.functional.conv1d(lines, weight[:, None], padding=1, groups=width).view_as(x.movedim(axis, -1))
+                x = x.movedim(-1, axis)
+            return x
+
+        return branch
 
     def hooks(self) -> Iterable[Hook]:
         return self.declare(self)
@@ -163,6 +179,16 @@ def read_only(m: Synthetic) -> Iterable[Hook]:
         yield head(side, "pairs", read="injected")
 
 
+def hidden_from_some(m: Synthetic) -> Iterable[Hook]:
+    """TAC's shape: tokens that CLS reads and patches do not; and groups of a text of which one does not see another."""
+    yield inject(IMAGE, {EMBEDDING: m.t("a", 3, WIDTH)}, at=END, hidden_from=[PATCHES, "later"], name="clusters")
+    yield inject(IMAGE, {1: m.t("b", 2, WIDTH)}, at=FIRST, name="later")
+    yield inject(TEXT, {0: m.t("c", 2, WIDTH)}, at=FIRST, hidden_from="second", name="first")
+    yield inject(TEXT, {1: m.t("d", 2, WIDTH)}, at=END, name="second")
+    yield head(TEXT, "second", read="second", mean=True)
+    yield head(IMAGE, "clusters", read="clusters", mean=True)
+
+
 def appended_and_seen_in_text(m: Synthetic) -> Iterable[Hook]:
     yield inject(TEXT, {1: m.t("a", 2, WIDTH)}, at=END)
     yield head(TEXT, "extra", read="injected", mean=True)
@@ -170,9 +196,26 @@ def appended_and_seen_in_text(m: Synthetic) -> Iterable[Hook]:
 
 def branches_everywhere(m: Synthetic) -> Iterable[Hook]:
     for side in (TEXT, IMAGE):
-        for site in Site:
+        for site in set(Site) - {HIDDEN}:
             for layer in (1, 2):
                 yield adapt(side, layer, m.branch(f"{side}{site}{layer}"), site)
+
+
+def tokens_mixed(m: Synthetic) -> Iterable[Hook]:
+    """Convolutions over a text and over the patches of an image, next to injected tokens, the last block included."""
+    yield inject(TEXT, {0: m.t("a", 2, WIDTH)}, at=FIRST)
+    yield inject(IMAGE, {EMBEDDING: m.t("b", 2, WIDTH)}, at=FIRST)
+    for layer in (1, 2):
+        yield adapt(TEXT, layer, m.convolution(f"text {layer}"), NORM1, mixes=ROW)
+        yield adapt(IMAGE, layer, m.convolution(f"image {layer}"), NORM1, mixes=PATCHES)
+    yield adapt(IMAGE, 2, m.convolution("whole image"), AFTER_MLP, replace=True, mixes=ROW)
+
+
+def hidden_layers_mixed(m: Synthetic) -> Iterable[Hook]:
+    """LwEIB's shape: convolutions over the hidden layer of MLPs."""
+    for side, mixes in ((TEXT, ROW), (IMAGE, PATCHES)):
+        yield adapt(side, 1, m.convolution(f"{side}", 4 * WIDTH), HIDDEN, mixes=mixes)
+    yield adapt(IMAGE, 2, lambda x: x * m.t("scale", 4 * WIDTH), HIDDEN, replace=True)
 
 
 def inner_heads(m: Synthetic) -> Iterable[Hook]:
@@ -215,6 +258,8 @@ SHAPES = [
     nothing, first_in_both, first_in_text_head, deep_context, context_in_the_middle, context_in_front,
     context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
     variants_of_one_template,
-    variants_of_several_templates, several_passes, read_only, appended_and_seen_in_text, branches_everywhere,
-    inner_heads, branches_that_replace, branches_and_class_tokens, a_teacher, image_only, over_patches,
+    variants_of_several_templates, several_passes, read_only, hidden_from_some,
+    appended_and_seen_in_text, branches_everywhere,
+    inner_heads, branches_that_replace, tokens_mixed,
+    hidden_layers_mixed, branches_and_class_tokens, a_teacher, image_only, over_patches,
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.core import cost
-from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
 from vlmadapt.core.hooks import (
     AFTER_ATTENTION,
@@ -18,6 +18,7 @@ from vlmadapt.core.hooks import (
     AFTER_MLP,
     ATTENTION,
     BLOCK,
+    HIDDEN,
     KEY,
     MLP,
     NEXT_TO_NORM1,
@@ -33,7 +34,7 @@ from vlmadapt.core.hooks import (
 from vlmadapt.core.packing import Packing, pack
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.side import TEXT
-from vlmadapt.core.token_map import Span, TokenMap, image_map
+from vlmadapt.core.token_map import EVERYONE, Span, TokenMap, image_map
 
 WIDTH, HEADS, ROWS, LENGTH = 4, 2, 3, 6
 POOL = [3, 5, 4]
@@ -71,6 +72,9 @@ class Parts(BlockParts):
 
     def mlp(self, x: Tensor) -> Tensor:
         return (x @ matrix(5)).relu()
+
+    def mlp_maps(self) -> MlpMaps:
+        return MlpMaps(lambda x: x @ matrix(5), torch.relu, WIDTH)
 
 
 PARTS = Parts()
@@ -111,7 +115,7 @@ def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter]
     attention = with_branches(attended @ matrix(4) + 1, adapters, ATTENTION, attended)
     x = row + after(attention, adapters, AFTER_ATTENTION)
     middle = after(with_branches(x - x.mean(-1, keepdim=True), adapters, NEXT_TO_NORM2, x), adapters, NORM2)
-    mlp = with_branches((middle @ matrix(5)).relu(), adapters, MLP, middle)
+    mlp = with_branches(after(middle @ matrix(5), adapters, HIDDEN).relu(), adapters, MLP, middle)
     out = with_branches(x + after(mlp, adapters, AFTER_MLP), adapters, BLOCK, normed)
     return after(out, adapters, AFTER_BLOCK)
 
@@ -192,13 +196,23 @@ def test_tokens_of_an_image_all_see_each_other() -> None:
 
 
 def test_read_only_tokens_see_the_image_and_nobody_sees_them() -> None:
-    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "hidden", hidden=True)
+    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "hidden", hidden=(EVERYONE,))
     out = run_block(PARTS, x, packing(x, True, causal=False), ()).whole()
     torch.testing.assert_close(out[0, 0], by_hand(x.whole()[0, 0], [list(range(5))] * 7))
 
 
-@pytest.mark.parametrize("hidden", [True, False])
-def test_tokens_appended_to_a_text_see_no_padding(by_length: bool, hidden: bool) -> None:
+def test_tokens_hidden_from_patches_are_seen_by_all_others() -> None:
+    """CLS, four patches, two hidden tokens, one more that is hidden from them and from a group that is not there."""
+    x = Sequences.of(tokens(1, 1, 5), image_map(5)).append(tokens(1, 1, 2), "new", hidden=("patches",))
+    x = x.append(tokens(1, 1, 1), "last", hidden=("new", "later"))
+    out = run_block(PARTS, x, packing(x, True, causal=False), ()).whole()
+    all_of_them, patches = list(range(8)), [0, 1, 2, 3, 4, 7]
+    seen = [all_of_them, *[patches] * 4, *[list(range(7))] * 2, all_of_them]
+    torch.testing.assert_close(out[0, 0], by_hand(x.whole()[0, 0], seen))
+
+
+@pytest.mark.parametrize("hidden", [(EVERYONE,), ()], ids=["hidden", "seen"])
+def test_tokens_appended_to_a_text_see_no_padding(by_length: bool, hidden: tuple[str, ...]) -> None:
     x = texts(2).append(tokens(1, 1, 2), "new", hidden=hidden)
     out = run_block(PARTS, x, packing(x, by_length), ()).whole()
     for row, end in enumerate(POOL):

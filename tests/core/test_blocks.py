@@ -43,6 +43,15 @@ def test_the_parts_put_together_are_the_block(layer_scale: float | None) -> None
     assert seen(module).heads == HEADS
 
 
+@pytest.mark.parametrize("layer_scale", [None, 0.1])
+def test_both_maps_of_an_mlp_are_the_mlp(layer_scale: float | None) -> None:
+    parts, x = seen(block(layer_scale)), torch.randn(3, WIDTH, dtype=torch.float64)
+    maps = parts.mlp_maps()
+    assert maps is not None
+    assert maps.first(x).shape == (3, maps.width) == (3, 4 * WIDTH)
+    torch.testing.assert_close(maps.rest(maps.first(x)), parts.mlp(x))
+
+
 def test_queries_alone_and_keys_and_values_alone_are_those_of_all_three() -> None:
     parts, x = seen(block()), torch.randn(3, 5, WIDTH, dtype=torch.float64)
     query, key, value = parts.query_key_value(x)

@@ -44,3 +44,12 @@ def test_every_sentence_is_drawn_and_only_those_of_the_class() -> None:
 
 def test_a_number_is_counted_round_in_each_class() -> None:
     assert Descriptions(tuple("abcdef"), (3, 1, 2)).number(torch.tensor(2)).tolist() == [2, 3, 4]
+
+
+def test_sentences_after_a_template_are_written_once() -> None:
+    texts = Descriptions.of([["red."], ["big.", "wet."]])
+    found = texts.after("a {}, ", ["red_fox", "sea"])
+    assert found.sentences == ("a red fox, red.", "a sea, big.", "a sea, wet.")
+    assert found.counts == (1, 2)
+    assert texts.after("a {}, ", ("red_fox", "sea")) is found
+    assert texts.after("the {}, ", ("red_fox", "sea")) is not found

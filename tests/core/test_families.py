@@ -41,8 +41,10 @@ SHAPES = [
     hook_shapes.variants_of_one_template,
     hook_shapes.several_passes,
     hook_shapes.read_only,
+    hook_shapes.hidden_from_some,
     hook_shapes.appended_and_seen_in_text,
     hook_shapes.branches_everywhere,
+    hook_shapes.tokens_mixed,
     hook_shapes.over_patches,
 ]
 METHODS: dict[str, dict[str, Any]] = {
@@ -70,6 +72,15 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 def images(n: int = 4) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(n, 3, families.SIZE, families.SIZE, generator=generator, dtype=torch.float64)
+
+
+def test_both_maps_of_an_mlp_are_the_mlp(backbone: Backbone) -> None:
+    """Where it has two: gated ones have none."""
+    for tower in (backbone.text, backbone.image):
+        for block in tower.blocks[:1]:
+            if (maps := block.mlp_maps()) is not None:
+                x = torch.randn(2, tower.width, dtype=torch.float64)
+                torch.testing.assert_close(maps.rest(maps.first(x)), block.mlp(x))
 
 
 @pytest.mark.parametrize("plan", [pytest.param("reference", marks=pytest.mark.slow), "planned"])

@@ -23,6 +23,7 @@ from vlmadapt.core.frozen_cache import (
     autocast_precision,
 )
 from vlmadapt.core.hooks import Read, teacher
+from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.templates import Template
 from vlmadapt.core.token_map import image_map
@@ -66,9 +67,10 @@ DIFFERENT: list[Entry[Any]] = [
     EncodedText(NAMES, CPU, torch.bfloat16, TEMPLATE),
     EncodedText(NAMES, CPU, torch.float16, TEMPLATE),
     EncodedText(NAMES, CPU, None, Template.parse("the {}.")),
-    WrittenTexts(NAMES, CPU, None, TEMPLATE),
-    FrozenRows(NAMES, CPU, None, TEMPLATE, 1),
-    FrozenRows(NAMES, CPU, None, TEMPLATE, 2),
+    WrittenTexts(NAMES, CPU, None, TEMPLATE, Optimizations()),
+    FrozenRows(NAMES, CPU, None, TEMPLATE, 1, Optimizations()),
+    FrozenRows(NAMES, CPU, None, TEMPLATE, 2, Optimizations()),
+    FrozenRows(NAMES, CPU, None, TEMPLATE, 2, Optimizations(truncate=False)),
     ReadTokens(NAMES, CPU, None, TEMPLATE, (Read.POOLED,)),
     ReadTokens(NAMES, CPU, None, TEMPLATE, (Read.POOLED, Read.ALL)),
     ZeroShotText(NAMES, CPU, None, teacher("a {}.")),

@@ -27,7 +27,7 @@ from vlmadapt.core.injection import CONTEXT_SPAN, context_span, inject_tokens, i
 from vlmadapt.core.plan import TowerPlan
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.side import IMAGE, TEXT, Side
-from vlmadapt.core.token_map import Span, TokenMap, image_map
+from vlmadapt.core.token_map import EVERYONE, Span, TokenMap, image_map
 from vlmadapt.errors import PluginError
 
 WIDTH = 64
@@ -194,7 +194,7 @@ def test_read_only_tokens_are_hidden(backbone: Backbone) -> None:
     new = values(1, 1, 2, WIDTH)
     for at in (FIRST, END):
         hook = inject(IMAGE, {1: new[0, 0]}, at=at, read_only=True)
-        assert entered(backbone, images(), hook, 1, new).map.hidden == {"injected"}
+        assert entered(backbone, images(), hook, 1, new).map.hidden == {"injected": (EVERYONE,)}
     assert not entered(backbone, images(), inject(IMAGE, {1: new[0, 0]}, at=END), 1, new).map.hidden
 
 

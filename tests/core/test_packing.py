@@ -7,7 +7,7 @@ import torch
 from vlmadapt.core.cost import bucket_cost
 from vlmadapt.core.hooks import Read
 from vlmadapt.core.packing import Packing, choose_buckets, pack
-from vlmadapt.core.token_map import TokenMap
+from vlmadapt.core.token_map import EVERYONE, TokenMap
 
 CPU = torch.device("cpu")
 COST = bucket_cost("cpu")
@@ -55,7 +55,7 @@ def test_every_sequence_is_computed_once_and_whole() -> None:
 def test_a_bucket_masks_its_own_rows_where_masks_differ_by_row() -> None:
     """With appended tokens each sequence hides its own padding: a bucket has to take the lines of its own rows."""
     ends = [9] * 40 + [3] * 40
-    token_map = map_of(ends, length=10).append(2, "extra", hidden=False, rows=80)
+    token_map = map_of(ends, length=10).append(2, "extra", hidden=(), rows=80)
     packing = packed(token_map)
     assert len(packing.buckets) > 1
     for bucket in packing.buckets:
@@ -71,7 +71,7 @@ def test_a_bucket_masks_its_own_rows_where_masks_differ_by_row() -> None:
 
 def test_masks_of_the_tokens_read_are_lines_of_the_whole_mask() -> None:
     ends = [9] * 40 + [3] * 40
-    token_map = map_of(ends, length=10).append(2, "extra", hidden=True, rows=80)
+    token_map = map_of(ends, length=10).append(2, "extra", hidden=(EVERYONE,), rows=80)
     packing = packed(token_map)
     assert isinstance(packing.mask, torch.Tensor)
     for bucket, lines in zip(packing.buckets, packing.read_masks((Read.POOLED, "extra"), torch.float32), strict=True):
@@ -91,6 +91,6 @@ def test_sequences_without_padding_are_taken_as_they_are() -> None:
 def test_a_map_is_packed_once() -> None:
     token_map = map_of([5, 4, 5], length=6)
     assert packed(token_map) is packed(token_map)
-    inserted = token_map.insert(1, 2, "new", hidden=False, shared=True, rows=3)
+    inserted = token_map.insert(1, 2, "new", hidden=(), shared=True, rows=3)
     assert packed(inserted) is not packed(token_map)
-    assert token_map.insert(1, 2, "new", hidden=False, shared=True, rows=3) is inserted
+    assert token_map.insert(1, 2, "new", hidden=(), shared=True, rows=3) is inserted

@@ -19,6 +19,7 @@ from vlmadapt.core.hooks import (
     FIRST,
     MLP,
     OVER,
+    PATCHES,
     Hook,
     Read,
     adapt,
@@ -166,15 +167,21 @@ REFUSED: list[tuple[list[Hook], str]] = [
     ([teacher("a {}."), teacher("a {}.")], "a method declares `prompt` and `teacher` at most once each"),
     ([adapt(TEXT, EMBEDDING, branch)], "there is none at EMBEDDING"),
     ([inject(TEXT, {1: TOKENS}, at=FIRST), inject(TEXT, {2: TOKENS}, at=END)], "two token groups of the text tower"),
+    ([inject(IMAGE, {1: TOKENS}, at=FIRST, name="patches")], "'patches' stands for tokens of the tower itself"),
     ([inject(IMAGE, {1: TOKENS}, at=CONTEXT)], "the image tower has none"),
     ([inject(TEXT, {1: TOKENS}, at=OVER)], "OVER replaces the first patches of an image"),
     ([inject(IMAGE, {1: per_class(DEEP)}, at=FIRST)], "tokens per class belong to the text tower"),
     ([inject(TEXT, {EMBEDDING: TOKENS}, at=CONTEXT)], r"tokens go to CONTEXT, but the template has no `\[n\]`"),
     (
         [prompt("[2] {}."), inject(TEXT, {EMBEDDING: TOKENS}, at=CONTEXT, read_only=True)],
-        r"read-only tokens are added ones \(FIRST, END\)",
+        r"read-only or hidden from others are added ones \(FIRST, END\)",
     ),
     ([inject(IMAGE, {1: TOKENS}, at=OVER, read_only=True)], "CONTEXT and OVER replace tokens that are attended to"),
+    (
+        [inject(IMAGE, {1: TOKENS}, at=END, hidden_from="patch")],
+        r"hidden from 'patch'; .* hidden from injected, patches",
+    ),
+    ([inject(TEXT, {1: TOKENS}, at=END, hidden_from=[PATCHES])], r"hidden from 'patches'; .* hidden from injected"),
     ([prompt("[2] {}.")], r"the template has a `\[n\]`, but no tokens go to CONTEXT"),
 ]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.sequences import Sequences
-from vlmadapt.core.token_map import Span, TokenMap, image_map
+from vlmadapt.core.token_map import EVERYONE, Span, TokenMap, image_map
 
 ROWS, LENGTH, WIDTH = 3, 6, 2
 POOL = [3, 5, 4]
@@ -87,11 +87,11 @@ def test_tokens_by_group_make_groups_of_the_prefix_alone() -> None:
 @cut_anywhere
 def test_appended_tokens_are_at_the_end(prefix_len: int, groups: int, rows: int) -> None:
     added = new(groups, rows)
-    found = sequences(prefix_len).append(added, "new", hidden=True)
+    found = sequences(prefix_len).append(added, "new", hidden=(EVERYONE,))
     expected = torch.cat([everywhere(plain(), groups), everywhere(added, groups)], dim=2)
     assert torch.equal(everywhere(found.whole(), groups), expected)
     assert torch.equal(found.read("new"), everywhere(added, groups))
-    assert found.map.hidden == {"new"}
+    assert found.map.hidden == {"new": (EVERYONE,)}
 
 
 @any_shape

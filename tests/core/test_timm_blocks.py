@@ -88,6 +88,16 @@ def test_the_parts_put_together_are_the_block(name: str, rotary: bool) -> None:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
+def test_both_maps_of_an_mlp_are_the_mlp_unless_it_is_gated(name: str) -> None:
+    parts, x = timm_view(drawn(BLOCKS[name])), torch.randn(3, WIDTH, dtype=torch.float64)
+    assert parts is not None
+    maps = parts.mlp_maps()
+    assert (maps is None) == ("SwiGLU" in name or "separate maps" in name)
+    if maps is not None:
+        torch.testing.assert_close(maps.rest(maps.first(x)), parts.mlp(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
 def test_queries_alone_and_keys_and_values_alone_are_those_of_all_three(name: str) -> None:
     parts, x = timm_view(drawn(BLOCKS[name])), torch.randn(2, 5, WIDTH, dtype=torch.float64)
     assert parts is not None

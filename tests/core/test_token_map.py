@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vlmadapt.core.token_map import Span, TokenMap, image_map
+from vlmadapt.core.token_map import EVERYONE, Span, TokenMap, image_map
 
 CPU = torch.device("cpu")
 
@@ -20,26 +20,26 @@ def pooled(token_map: TokenMap) -> list[int]:
 
 
 def test_tokens_inserted_before_all_that_has_a_name_move_it() -> None:
-    found = texts().insert(1, 3, "new", hidden=False, shared=True, rows=2)
+    found = texts().insert(1, 3, "new", hidden=(), shared=True, rows=2)
     assert (found.rows, found.prefix_len, found.length) == (2, 5, 11)
     assert pooled(found) == [8, 10]
     assert (found.spans["new"].start, found.spans["new"].length) == (1, 3)
     assert (found.spans["context"].start, found.spans["context"].length) == (5, 2)
-    assert found.hidden == frozenset()
+    assert not found.hidden
 
 
 def test_tokens_that_differ_by_row_do_not_join_the_prefix() -> None:
-    found = texts().split_prefix(1).insert(1, 3, "new", hidden=True, shared=False, rows=2)
+    found = texts().split_prefix(1).insert(1, 3, "new", hidden=(EVERYONE,), shared=False, rows=2)
     assert (found.prefix_len, found.length) == (1, 11)
-    assert found.hidden == {"new"}
+    assert found.hidden == {"new": (EVERYONE,)}
 
 
 def test_only_tokens_at_or_after_the_position_move() -> None:
-    found = texts().insert(6, 1, "new", hidden=False, shared=False, rows=2)
+    found = texts().insert(6, 1, "new", hidden=(), shared=False, rows=2)
     assert pooled(found) == [5, 8]
     assert found.spans["context"].start == 2
-    assert texts().insert(5, 1, "new", hidden=False, shared=False, rows=2).pool.tolist() == [6, 8]  # type: ignore[union-attr]
-    assert texts().insert(2, 1, "new", hidden=False, shared=False, rows=2).spans["context"].start == 3
+    assert texts().insert(5, 1, "new", hidden=(), shared=False, rows=2).pool.tolist() == [6, 8]  # type: ignore[union-attr]
+    assert texts().insert(2, 1, "new", hidden=(), shared=False, rows=2).spans["context"].start == 3
 
 
 def test_positions_that_differ_by_row_move_row_by_row() -> None:
@@ -50,14 +50,14 @@ def test_positions_that_differ_by_row_move_row_by_row() -> None:
 
 
 def test_appended_tokens_come_after_the_padding_and_remember_where_it_ended() -> None:
-    once = texts().append(2, "a", hidden=False, rows=2)
-    twice = once.append(3, "b", hidden=True, rows=2)
+    once = texts().append(2, "a", hidden=(), rows=2)
+    twice = once.append(3, "b", hidden=(EVERYONE,), rows=2)
     assert (once.length, once.appended, pooled(once)) == (10, 8, [5, 7])
-    assert (twice.length, twice.appended, twice.hidden) == (13, 8, {"b"})
+    assert (twice.length, twice.appended, twice.hidden) == (13, 8, {"b": (EVERYONE,)})
     assert (twice.spans["a"].start, twice.spans["b"].start, twice.spans["b"].length) == (8, 10, 3)
-    moved = twice.insert(1, 4, "c", hidden=False, shared=True, rows=2)
+    moved = twice.insert(1, 4, "c", hidden=(), shared=True, rows=2)
     assert (moved.appended, moved.spans["a"].start, moved.spans["b"].start) == (12, 12, 14)
-    assert twice.insert(9, 4, "d", hidden=False, shared=False, rows=2).appended == 8
+    assert twice.insert(9, 4, "d", hidden=(), shared=False, rows=2).appended == 8
 
 
 def test_the_prefix_never_grows_by_a_split() -> None:
@@ -88,7 +88,7 @@ def test_a_span_may_have_two_names() -> None:
     found = texts().alias("learned", "context")
     assert found.spans["learned"] is found.spans["context"]
     assert found is not texts().alias("learned", "context")
-    assert found.insert(1, 2, "new", hidden=False, shared=True, rows=2).spans["learned"].start == 4
+    assert found.insert(1, 2, "new", hidden=(), shared=True, rows=2).spans["learned"].start == 4
 
 
 def test_one_row_becomes_many() -> None:
@@ -101,8 +101,8 @@ def test_one_row_becomes_many() -> None:
 def test_the_same_change_gives_the_same_map() -> None:
     token_map = texts()
     changes = [
-        lambda m: m.insert(1, 2, "new", hidden=False, shared=True, rows=2),
-        lambda m: m.append(2, "new", hidden=True, rows=2),
+        lambda m: m.insert(1, 2, "new", hidden=(), shared=True, rows=2),
+        lambda m: m.append(2, "new", hidden=(EVERYONE,), rows=2),
         lambda m: m.split_prefix(1),
         lambda m: m.select(0, 1),
         lambda m: m.with_rows(3),
@@ -116,14 +116,14 @@ def test_the_same_change_gives_the_same_map() -> None:
 
 def test_another_change_gives_another_map() -> None:
     token_map = texts()
-    first = token_map.insert(1, 2, "new", hidden=False, shared=True, rows=2)
+    first = token_map.insert(1, 2, "new", hidden=(), shared=True, rows=2)
     others = [
-        token_map.insert(1, 2, "new", hidden=True, shared=True, rows=2),
-        token_map.insert(1, 2, "new", hidden=False, shared=False, rows=2),
-        token_map.insert(1, 2, "other", hidden=False, shared=True, rows=2),
-        token_map.insert(1, 3, "new", hidden=False, shared=True, rows=2),
-        token_map.insert(2, 2, "new", hidden=False, shared=True, rows=2),
-        token_map.append(2, "new", hidden=False, rows=2),
+        token_map.insert(1, 2, "new", hidden=(EVERYONE,), shared=True, rows=2),
+        token_map.insert(1, 2, "new", hidden=(), shared=False, rows=2),
+        token_map.insert(1, 2, "other", hidden=(), shared=True, rows=2),
+        token_map.insert(1, 3, "new", hidden=(), shared=True, rows=2),
+        token_map.insert(2, 2, "new", hidden=(), shared=True, rows=2),
+        token_map.append(2, "new", hidden=(), rows=2),
     ]
     assert all(first is not other for other in others)
     assert token_map.length == 8, "a map never changes itself"
@@ -147,7 +147,7 @@ def test_index_tensors_are_made_once_and_may_enter_a_graph() -> None:
 def test_index_tensors_of_a_map_are_not_those_of_its_changes() -> None:
     token_map = texts()
     token_map.index("pool", CPU, lambda: torch.tensor(1))
-    moved = token_map.insert(1, 1, "new", hidden=False, shared=True, rows=2)
+    moved = token_map.insert(1, 1, "new", hidden=(), shared=True, rows=2)
     assert int(moved.index("pool", CPU, lambda: torch.tensor(2))) == 2
 
 

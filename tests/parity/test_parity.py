@@ -115,6 +115,8 @@ class Run:
         frozen = frozen_parts(method)
         for name, parameter in parameters.items():
             parameter.copy_(values[name] - frozen.get(parameter, 0))
+        for name, array in self.official.buffers.items():
+            method.get_buffer(name).copy_(self.oracle.arrays[f"aux/{array}"])
 
     def forward(
         self, method: Method, classes: str | list[str], images: Tensor, labels: Tensor | None = None
@@ -180,10 +182,10 @@ class Run:
             yield from self.row_batches(self.support)
             return
         size, count = self.settings["batch_size"], chosen["train_images"]["n"]
-        images = tiny_clip.inputs(chosen["train_images"]["seed"], count, chosen["resolution"])
-        if "train_images_second" in chosen:
-            second = tiny_clip.inputs(chosen["train_images_second"]["seed"], count, chosen["resolution"])
-            images = torch.stack([images, second], dim=1)
+        others = [chosen["train_images_second"]] if "train_images_second" in chosen else chosen.get("other_views", [])
+        seeds = [given["seed"] for given in (chosen["train_images"], *others)]
+        images = torch.stack([tiny_clip.inputs(seed, count, chosen["resolution"]) for seed in seeds], dim=1)
+        images = images if others else images[:, 0]
         labels = torch.tensor(chosen["labels"]["values"])
         stop = start + (self.settings["steps"] if steps is None else steps)
         yield from islice(zip(images.split(size), labels.split(size), strict=True), start, stop)

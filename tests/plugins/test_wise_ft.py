@@ -51,6 +51,12 @@ def test_training_settings_are_those_of_the_method_inside() -> None:
         assert tested.cls.recipe_for(tested.config) == method_class(name).recipe != Recipe()
 
 
+def test_it_gets_the_views_and_descriptions_of_the_method_inside() -> None:
+    tac = MethodUnderTest("wise-ft", {"wraps": "tac"}).build()
+    assert (tac.views_per_step, tac.plain_view, tac.reads_descriptions) == (5, True, True)
+    assert not MethodUnderTest("wise-ft").build().reads_descriptions
+
+
 def test_a_wrapper_of_itself_or_with_a_wrong_share_is_refused() -> None:
     with pytest.raises(SettingError, match="cannot wrap 'wise-ft'"):
         _ = MethodUnderTest("wise-ft", {"wraps": "wise-ft"}).recipe

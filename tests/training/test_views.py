@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests import small
 from tests.data.pictures import class_folder
@@ -13,10 +14,12 @@ from tests.world import World
 from vlmadapt import Backbone
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Method, Task
+from vlmadapt.data import transforms
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import TrainBatches
 from vlmadapt.data.transforms import Views, train_transform
+from vlmadapt.errors import VlmadaptError
 
 CONFIG = {"size": (24, 24), "mean": (0.5,) * 3, "std": (0.2,) * 3}
 
@@ -69,3 +72,22 @@ def test_fit_gives_a_step_its_views(world: World, tmp_path: Path, augment: str) 
     given = {"options": options, "descriptions": str(world.descriptions), "augment": augment, "train": train}
     found = world.fit(tmp_path / "run", "coprompt", **given)
     assert found.numbers["steps"] > 0
+
+
+def test_the_last_view_may_be_the_image_as_in_tests(tmp_path: Path) -> None:
+    class_folder(tmp_path / "cat", 1)
+    (path,) = (tmp_path / "cat").iterdir()
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    plain = transforms.test_transform(CONFIG)
+    views = Views(train_transform(CONFIG, (0.1, 0.2), 0.5), 3, plain)(image)
+    assert torch.equal(views[2], plain(image))
+    assert not any(torch.equal(view, views[2]) for view in views[:2])
+
+
+def test_a_plain_view_is_not_made_on_the_device(world: World, tmp_path: Path) -> None:
+    given = {"descriptions": str(world.descriptions), "train": {"epochs": 1}}
+    assert world.fit(tmp_path / "run", "tac", **given).numbers["steps"] > 0
+    with pytest.raises(VlmadaptError, match="leave it out"):
+        world.fit(tmp_path / "other", "tac", **given, augment="device")
+    assert not (tmp_path / "other").exists()

@@ -17,6 +17,7 @@ from vlmadapt.core.hooks import (
     AFTER_MLP,
     ATTENTION,
     BLOCK,
+    HIDDEN,
     KEY,
     MLP,
     NEXT_TO_NORM1,
@@ -221,8 +222,7 @@ def _join(adapter: BlockAdapter, out: Tensor, x: Tensor) -> Tensor:
     if change.shape[-1:] != out.shape[-1:]:
         raise PluginError(
             f"the branch at {adapter.site.value} of block {adapter.layer} (from 0) of the {adapter.tower.value} tower "
-            f"gives {change.shape[-1] if change.ndim else 'no'} values per token, the tower's tokens have "
-            f"{out.shape[-1]}."
+            f"gives {change.shape[-1] if change.ndim else 'no'} values per token, there the tower has {out.shape[-1]}."
         )
     return change if adapter.replace else out + change
 
@@ -236,9 +236,18 @@ def _residuals(
     sites = (NEXT_TO_NORM1, NEXT_TO_NORM2) if block.post_norm else (None, None)
     x = _norm(block.post_norm1, x + _adapted(attention, adapters, AFTER_ATTENTION), adapters, sites[0])
     middle = _norm2(block, x, adapters)
-    mlp = _with_branches(block.mlp(middle), adapters, MLP, middle)
+    mlp = _with_branches(_mlp(block, middle, adapters), adapters, MLP, middle)
     x = _norm(block.post_norm2, x + _adapted(mlp, adapters, AFTER_MLP), adapters, sites[1])
     return _adapted(_with_branches(x, adapters, BLOCK, normed), adapters, AFTER_BLOCK)
+
+
+def _mlp(block: BlockParts, x: Tensor, adapters: Sequence[BlockAdapter]) -> Tensor:
+    """The MLP with the branches on its hidden layer."""
+    if all(adapter.site is not HIDDEN for adapter in adapters):
+        return block.mlp(x)
+    maps = block.mlp_maps()
+    assert maps is not None  # `derive` has asked for its width
+    return maps.rest(_adapted(maps.first(x), adapters, HIDDEN))
 
 
 def _after_prefix(prefix: Tensor, suffix: Tensor) -> Tensor:

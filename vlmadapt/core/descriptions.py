@@ -26,6 +26,7 @@ class Descriptions:
     sentences: tuple[str, ...]
     counts: tuple[int, ...]
     _made: dict[tuple[str, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _after: dict[tuple[str, tuple[str, ...]], Descriptions] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, by_class: Sequence[Sequence[str]]) -> Descriptions:
@@ -36,6 +37,19 @@ class Descriptions:
     def from_templates(templates: Sequence[str], names: Sequence[str]) -> Descriptions:
         """Every template written for every class, templates in order; the same object for the same arguments."""
         return _from_templates(tuple(templates), tuple(names))
+
+    def after(self, template: str, names: Sequence[str]) -> Descriptions:
+        """Each sentence after a template written for its class, "a photo of a {}, "; the same object each time."""
+        key = template, tuple(names)
+        if key not in self._after:
+            starts = [
+                template.replace("{}", readable(name))
+                for name, n in zip(names, self.counts, strict=True)
+                for _ in range(n)
+            ]
+            written = tuple(start + sentence for start, sentence in zip(starts, self.sentences, strict=True))
+            self._after[key] = Descriptions(written, self.counts)
+        return self._after[key]
 
     def mean(self, features: Tensor) -> Tensor:
         """Mean (classes, d) of the features (S, d) of each class's sentences."""

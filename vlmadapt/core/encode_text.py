@@ -89,7 +89,7 @@ class TextEncoder:
         (template,) = plan.prompts
         touched = self.tower.blocks and plan.text.first < self.tower.depth
         # A mask for padding is made on the host, so that such a tower encodes all texts.
-        if not touched or self._written(names, template).map.padding is not None:
+        if not touched or self._written(names, template, self.optimizations).map.padding is not None:
             return {name: f.index_select(0, rows) for name, f in self.encode(names, plan, injected).items()}
         found = self._encode_touched(names, template, plan, injected, rows)
         return {name: _squeeze_groups(f) for name, f in found.items()}
@@ -129,13 +129,13 @@ class TextEncoder:
         self, names: Names, template: Template, plan: Plan, injected: Injected, rows: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Features of a tower with hooks, in chunks and split over processes."""
-        tower, text, optimizations = self.tower, plan.text, self.optimizations
+        tower, text, optimizations = self.tower, plan.text, self.optimizations.exact_for(plan.text)
         start = first_layer(tower, text, optimizations)
         if rows is None:
-            x, pool = self._frozen_rows(names, template, start), None
+            x, pool = self._frozen_rows(names, template, start, optimizations), None
         else:
-            x = self._selected_rows(names, template, start, rows)
-            pool = pooled_positions(self._written(names, template).map, rows)
+            x = self._selected_rows(names, template, start, rows, optimizations)
+            pool = pooled_positions(self._written(names, template, optimizations).map, rows)
         count = x.map.rows
         shared_out = self._shares_classes(count, plan)
         first, last = shard_range(count) if shared_out else (0, count)
@@ -195,45 +195,47 @@ class TextEncoder:
 
     def _run_untouched(self, names: Names, template: Template, plan: TowerPlan) -> Mapping[Read | str, Tensor]:
         """Output tokens of the tower without hooks, `class_chunk` classes at a time."""
-        texts = self._written(names, template)
+        texts = self._written(names, template, self.optimizations)
         at_once = self.class_chunk or TEXTS_AT_ONCE
         pieces = [texts.embed(self.tower, low, high) for low, high in chunks(0, len(names), at_once)]
         found = [run_tower(self.tower, plan, x, 0, {}, self.optimizations).tokens for x in pieces]
         return {read: torch.cat([tokens[read] for tokens in found], dim=1) for read in plan.reads}
 
-    def _frozen_rows(self, names: Names, template: Template, layer: int) -> Sequences:
+    def _frozen_rows(self, names: Names, template: Template, layer: int, optimizations: Optimizations) -> Sequences:
         """Token sequences of a class list before block `layer`."""
-        texts = self._written(names, template)
+        texts = self._written(names, template, optimizations)
 
         def compute() -> Sequences:
             prefix, suffix = None, None
             for low, high in chunks(0, len(names), self.class_chunk or TEXTS_AT_ONCE):
-                x = run_frozen_layers(self.tower, texts.embed(self.tower, low, high), layer, self.optimizations)
+                x = run_frozen_layers(self.tower, texts.embed(self.tower, low, high), layer, optimizations)
                 if prefix is None or suffix is None:
                     prefix, suffix = x.prefix, x.suffix.new_empty(1, len(names), *x.suffix.shape[2:])
                 suffix[:, low:high] = x.suffix
             assert prefix is not None and suffix is not None
             return Sequences(prefix, suffix, texts.map)
 
-        if not self.optimizations.frozen_layers:
+        if not optimizations.frozen_layers:
             return without_graph(compute)
-        return self.cache.get(FrozenRows(*self._entry(names), template, layer), compute)
+        return self.cache.get(FrozenRows(*self._entry(names), template, layer, optimizations), compute)
 
-    def _selected_rows(self, names: Names, template: Template, layer: int, rows: Tensor) -> Sequences:
+    def _selected_rows(
+        self, names: Names, template: Template, layer: int, rows: Tensor, optimizations: Optimizations
+    ) -> Sequences:
         """Token sequences before block `layer` of some rows (n,) of a class list.
 
         They are taken from those of the whole list, where these are not too large to be kept.
         """
-        texts = self._written(names, template)
+        texts = self._written(names, template, optimizations)
         token_map = selected_map(texts.map, len(rows))
         size = len(names) * texts.map.length * self.tower.width * 4  # bytes, at most
-        if self.optimizations.frozen_layers and size <= self.cache.max_bytes:
-            kept = self._frozen_rows(names, template, layer)
+        if optimizations.frozen_layers and size <= self.cache.max_bytes:
+            kept = self._frozen_rows(names, template, layer, optimizations)
             return Sequences(kept.prefix, kept.suffix.index_select(1, rows), token_map)
 
         def compute() -> Sequences:
             tokens = self.tower.embed(texts.ids.index_select(0, rows))[None]
-            return run_frozen_layers(self.tower, Sequences.of(tokens, token_map), layer, self.optimizations)
+            return run_frozen_layers(self.tower, Sequences.of(tokens, token_map), layer, optimizations)
 
         return without_graph(compute)
 
@@ -247,10 +249,10 @@ class TextEncoder:
 
         return self.cache.get(EncodedText(*self._entry(names), template), compute)
 
-    def _written(self, names: Names, template: Template) -> ClassTexts:
+    def _written(self, names: Names, template: Template, optimizations: Optimizations) -> ClassTexts:
         """Token ids of a class list, cached with their index tensors."""
-        entry = WrittenTexts(names, self.tower.device, None, template)
-        return self.cache.get(entry, lambda: ClassTexts.write(template, names, self.tower, self.optimizations))
+        entry = WrittenTexts(names, self.tower.device, None, template, optimizations)
+        return self.cache.get(entry, lambda: ClassTexts.write(template, names, self.tower, optimizations))
 
     def _entry(self, names: Names) -> tuple[Names, torch.device, torch.dtype | None]:
         device = self.tower.device

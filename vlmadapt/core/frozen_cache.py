@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vlmadapt.core.class_texts import ClassTexts
 from vlmadapt.core.hooks import Read, Teacher
+from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.templates import Template
 
@@ -41,9 +42,10 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True)
 class WrittenTexts(Entry[ClassTexts]):
-    """Token ids of a class list."""
+    """Token ids of a class list; which of their tokens are left out or shared depends on the optimisations."""
 
     template: Template
+    optimizations: Optimizations
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class FrozenRows(Entry[Sequences]):
 
     template: Template
     layer: int
+    optimizations: Optimizations
 
 
 @dataclass(frozen=True)

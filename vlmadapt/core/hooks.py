@@ -7,7 +7,7 @@ two hook points that are code, are methods of `vlmadapt.core.method.Method`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vlmadapt.core.side import Side
 from vlmadapt.core.templates import Template
+from vlmadapt.core.token_map import EVERYONE
 from vlmadapt.deprecated import renamed_arguments
 
 EMBEDDING = -1
@@ -72,15 +73,17 @@ class Injection:
     """A group of tokens that enters a tower at the first of its layers and is rewritten at the following ones.
 
     At later layers the group becomes `blend * new + (1 - blend) * old`, where `old` is the previous block's output at
-    its positions. With `OVER` the first layer blends too, because patches are already there. Read-only tokens attend to
-    the sequence, but no token attends to them, themselves included.
+    its positions. With `OVER` the first layer blends too, because patches are already there.
+
+    The group attends to the whole sequence. The tokens named in `hidden_from` may not attend to it: other groups by
+    their names, the patches of an image by `PATCHES`, or every token, the group's own included, by `EVERYONE`.
     """
 
     tower: Side
     layers: Mapping[int, Tokens]
     at: Slot
     blend: float
-    read_only: bool
+    hidden_from: tuple[str, ...]
     name: str
 
 
@@ -100,6 +103,7 @@ class Site(StrEnum):
     NORM1 = "norm1"  # before q, k, v and BLOCK read it
     NORM2 = "norm2"  # before the MLP reads it
     AFTER_ATTENTION = "after attention"  # before it is added to x
+    HIDDEN = "hidden"  # the MLP's first linear map, before the activation reads it; wider than x
     AFTER_MLP = "after mlp"  # before it is added to x
     AFTER_BLOCK = "after block"
 
@@ -108,13 +112,24 @@ BLOCK, QUERY, KEY, VALUE, ATTENTION, MLP = Site.BLOCK, Site.QUERY, Site.KEY, Sit
 NEXT_TO_NORM1, NEXT_TO_NORM2 = Site.NEXT_TO_NORM1, Site.NEXT_TO_NORM2
 NORM1, NORM2 = Site.NORM1, Site.NORM2
 AFTER_ATTENTION, AFTER_MLP, AFTER_BLOCK = Site.AFTER_ATTENTION, Site.AFTER_MLP, Site.AFTER_BLOCK
+HIDDEN = Site.HIDDEN
+
+
+class Mixes(StrEnum):
+    """Which tokens of a sequence a branch sees together, if it does not map each by itself."""
+
+    ROW = "row"  # all of them in order, padding and injected ones included: (sequences, tokens, width)
+    PATCHES = "patches"  # the patches of an image on their grid: (images, rows, columns, width); others are left alone
+
+
+ROW, PATCHES = Mixes.ROW, Mixes.PATCHES
 
 Branch = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class BlockAdapter:
-    """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width).
+    """A trainable branch on one block; it maps each token by itself, (..., width) -> (..., width), unless it `mixes`.
 
     Its output is added to what stands at its site or, with `replace`, takes its place.
     """
@@ -124,6 +139,7 @@ class BlockAdapter:
     branch: Branch
     site: Site
     replace: bool = False
+    mixes: Mixes | None = None
 
 
 class Read(StrEnum):
@@ -180,6 +196,7 @@ def inject(
     at: Slot,
     blend: float = 1.0,
     read_only: bool = False,
+    hidden_from: Sequence[str] = (),
     name: str = "injected",
 ) -> Injection:
     """Inject tokens into a tower.
@@ -191,10 +208,12 @@ def inject(
         at: the slot: `FIRST`, `END`, `CONTEXT` or `OVER`.
         blend: weight of the new tokens at every layer but the first, with `OVER` at every layer (1 replaces).
         read_only: no token may attend to them.
+        hidden_from: which tokens may not attend to them: `PATCHES` of an image, other groups by their names.
         name: for heads that read them.
     """
     tokens = {layer: value if isinstance(value, Tokens) else Tokens(value) for layer, value in sorted(layers.items())}
-    return Injection(tower, tokens, at, blend, read_only, name)
+    given = (hidden_from,) if isinstance(hidden_from, str) else tuple(hidden_from)
+    return Injection(tower, tokens, at, blend, (EVERYONE,) if read_only else given, name)
 
 
 def per_class(values: Values) -> Tokens:
@@ -212,17 +231,28 @@ def per_variant(values: Values) -> Tokens:
     return Tokens(values, Per.VARIANT)
 
 
-def adapt(tower: Side, layer: int, branch: Branch, site: Site = BLOCK, *, replace: bool = False) -> BlockAdapter:
+def adapt(
+    tower: Side,
+    layer: int,
+    branch: Branch,
+    site: Site = BLOCK,
+    *,
+    replace: bool = False,
+    mixes: Mixes | None = None,
+) -> BlockAdapter:
     """Add a trainable branch to block `layer` (from 0) of a tower.
 
     Args:
         tower: `TEXT` or `IMAGE`.
         layer: of the block.
-        branch: maps tokens (..., width) -> (..., width), each by itself.
+        branch: maps tokens (..., width) -> (..., width), each by itself unless `mixes` says otherwise.
         site: where it acts. Branches at one site act in the order they are declared.
         replace: its output replaces what stands there (a trained norm, a per-channel affine) instead of being added.
+        mixes: the branch sees tokens of one sequence together: `ROW` gives it whole sequences (sequences, tokens,
+            width), `PATCHES` the patches of images (images, rows, columns, width); it returns the same shape. The text
+            tower then computes every token of the context, padding included.
     """
-    return BlockAdapter(tower, layer, branch, site, replace)
+    return BlockAdapter(tower, layer, branch, site, replace, mixes)
 
 
 def head(

@@ -77,8 +77,8 @@ def inject_tokens(
     if layer == EMBEDDING:
         tokens = tower.first_norm(tokens).to(tokens.dtype)
     if injection.at is FIRST:
-        return x.insert(tower.leading, tokens, injection.name, hidden=injection.read_only)
-    return x.append(tokens, injection.name, hidden=injection.read_only)
+        return x.insert(tower.leading, tokens, injection.name, hidden=injection.hidden_from)
+    return x.append(tokens, injection.name, hidden=injection.hidden_from)
 
 
 def _fill_context(tower: TextTower, x: Sequences, tokens: Tensor, layer: int, blend: float) -> Sequences:

@@ -73,6 +73,8 @@ def _merge_block(block: Any, adapters: Iterable[BlockAdapter]) -> None:
     for adapter in adapters:
         if adapter.site not in ORDER:
             raise _no_weight(adapter)
+        if adapter.mixes:
+            raise AdapterError("it has a branch that mixes the tokens of a sequence, which no weight of a block does.")
     for adapter in sorted(adapters, key=lambda a: ORDER.index(a.site)):  # stable: in the order they are declared
         if adapter.site in REPLACED:
             _replace_module(getattr(block, REPLACED[adapter.site]), adapter, block.attn.embed_dim)

@@ -84,6 +84,7 @@ class Method(nn.Module):
             'descriptions' of the classes, 'test-time' for other test images or views; tables keep tracks apart.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
         views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
+        plain_view: True if the last of these views is the image as in tests, without augmentation.
         dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
             until convergence), so that it cannot be captured and replayed on a GPU.
         streams: True if an answer depends on the test images before it. Such a method is given all test images one
@@ -101,6 +102,7 @@ class Method(nn.Module):
     track: ClassVar[str] = "few-shot"
     whole_batch: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
+    plain_view: ClassVar[bool] = False
     dynamic_step: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     api_version: ClassVar[int] = 1  # for methods that state none: they were written before version 2

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vlmadapt.core.cost import bucket_cost, sequences_per_tile
 from vlmadapt.core.hooks import Read
-from vlmadapt.core.token_map import TokenMap
+from vlmadapt.core.token_map import EVERYONE, TokenMap
 
 CAUSAL: Final = "causal"
 """The mask of tokens that see themselves and all earlier ones: attention has kernels that need no such mask."""
@@ -250,15 +250,12 @@ def _simplest(mask: Mask) -> Mask:
 def _attention_mask(token_map: TokenMap, causal: bool) -> Tensor | None:
     """Which token may attend to which, over whole sequences."""
     length, appended = token_map.length, token_map.appended
-    visible = torch.ones(length, dtype=torch.bool)
-    for name in token_map.hidden:
-        span = token_map.spans[name]
-        visible[span.start : span.start + span.length] = False
+    visible = _visible(token_map)
     if token_map.padding is not None:
-        seen = (visible & ~token_map.padding)[:, None].expand(-1, length, -1)
+        seen = visible & ~token_map.padding[:, None]
         return seen & torch.ones(length, length, dtype=torch.bool).tril() if causal else seen
     if not causal:
-        return None if visible.all() else visible.expand(length, -1)
+        return None if visible.all() else visible
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
     if appended is None:
         return earlier & visible
@@ -266,7 +263,20 @@ def _attention_mask(token_map: TokenMap, causal: bool) -> Tensor | None:
     assert token_map.pool is not None
     position = torch.arange(length)
     not_padding = (position <= token_map.pool[:, None]) | (position >= appended)
-    return earlier & (visible & not_padding)[:, None]
+    return earlier & visible & not_padding[:, None]
+
+
+def _visible(token_map: TokenMap) -> Tensor:
+    """Which token (T, T) may attend to which, as far as injected groups are hidden from others."""
+    visible = torch.ones(token_map.length, token_map.length, dtype=torch.bool)
+    for name, blind in token_map.hidden.items():
+        keys = token_map.spans[name].contiguous
+        for other in blind:
+            if other == EVERYONE:
+                visible[:, keys] = False
+            elif other in token_map.spans:  # else it enters at a later layer
+                visible[token_map.spans[other].contiguous, keys] = False
+    return visible
 
 
 def _mask_lines(token_map: TokenMap, mask: Tensor, reads: tuple[Read | str, ...]) -> Tensor:

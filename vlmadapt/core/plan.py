@@ -9,7 +9,9 @@ from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
 from vlmadapt.core.hooks import (
     CONTEXT,
     EMBEDDING,
+    HIDDEN,
     OVER,
+    PATCHES,
     BlockAdapter,
     Head,
     Hook,
@@ -21,6 +23,7 @@ from vlmadapt.core.hooks import (
 )
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.templates import Template
+from vlmadapt.core.token_map import EVERYONE, LEADING, WORDS
 from vlmadapt.errors import BackboneError, PluginError
 from vlmadapt.registry.listing import OK, PluginInfo, list_plugins
 
@@ -74,6 +77,12 @@ class Optimizations:
         named = {known[word] for word in changed}
         return cls(**{field: (field in named) != (base == "planned") for field in known.values()})
 
+    def exact_for(self, plan: TowerPlan) -> Optimizations:
+        """These without those that leave out or share tokens, where branches mix the tokens of a sequence."""
+        if not plan.mixes:
+            return self
+        return replace(self, shared_prefix=False, pack=False, truncate=False, read_tokens=False)
+
 
 @dataclass(frozen=True)
 class TowerPlan:
@@ -95,6 +104,11 @@ class TowerPlan:
     def reads(self) -> tuple[Read | str, ...]:
         """Which output tokens are needed."""
         return tuple(dict.fromkeys(head.read for head in self.heads.values() if head.after is None))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether some branch mixes the tokens of a sequence, so that each of them may matter."""
+        return any(adapter.mixes for adapters in self.adapters.values() for adapter in adapters)
 
     def inner_heads(self, layer: int) -> tuple[Head, ...]:
         """Heads that read the output of a block."""
@@ -198,6 +212,7 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
         )
     if any(a.layer == EMBEDDING for a in adapters):
         raise PluginError("a block adapter belongs to a block, counted from 0; there is none at EMBEDDING.")
+    _check_branches(side, tower, adapters)
     _check_token_groups(side, injections, heads)
     known = {h.name: h for h in (Head(side, POOLED, Read.POOLED, mean=False, project=None), *heads)}
     by_layer: dict[int, tuple[BlockAdapter, ...]] = {}
@@ -206,24 +221,53 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
     return TowerPlan(min(layers, default=tower.depth), injections, by_layer, known)
 
 
+def _check_branches(side: Side, tower: TextTower | ImageTower, adapters: Sequence[BlockAdapter]) -> None:
+    for adapter in adapters:
+        if adapter.site is HIDDEN:
+            tower.hidden_width(adapter.layer)  # refused where the MLP has no such layer
+        if adapter.mixes is PATCHES and side is TEXT:
+            raise PluginError("a branch mixes PATCHES, of which a text has none; use ROW.")
+        if adapter.mixes is PATCHES and adapter.replace:
+            raise PluginError(
+                "a branch that mixes PATCHES is added; it cannot replace what other tokens have at its site."
+            )
+
+
 def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequence[Head]) -> None:
     names = [i.name for i in injections]
     if len(set(names)) < len(names):
         raise PluginError(f"two token groups of the {side.value} tower have the same name; give each its own `name`.")
+    taken = {PATCHES, LEADING, WORDS, EVERYONE}.intersection(names)
+    if taken:
+        raise PluginError(f"'{min(taken)}' stands for tokens of the tower itself; give the token group another `name`.")
     if side is IMAGE and any(i.at is CONTEXT for i in injections):
         raise PluginError("CONTEXT replaces the `[n]` of a text template; the image tower has none.")
     if side is TEXT and any(i.at is OVER for i in injections):
         raise PluginError("OVER replaces the first patches of an image; a text has none.")
     if side is IMAGE and any(t.per is Per.CLASS for i in injections for t in i.layers.values()):
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
-    if any(i.read_only and i.at in (CONTEXT, OVER) for i in injections):
-        raise PluginError(
-            "read-only tokens are added ones (FIRST, END); CONTEXT and OVER replace tokens that are attended to."
-        )
+    _check_visibility(side, injections)
     for head in heads:
         if not isinstance(head.read, Read) and head.read not in names:
             raise PluginError(
                 f"the head '{head.name}' of the {side.value} tower reads '{head.read}', which is no token group there."
+            )
+
+
+def _check_visibility(side: Side, injections: Sequence[Injection]) -> None:
+    """Hidden groups, and those they are hidden from, stand at the same positions in every sequence."""
+    seen_from = {i.name for i in injections if i.at is not CONTEXT} | ({str(PATCHES)} if side is IMAGE else set())
+    for injection in injections:
+        if injection.hidden_from and injection.at in (CONTEXT, OVER):
+            raise PluginError(
+                "tokens that are read-only or hidden from others are added ones (FIRST, END); CONTEXT and OVER replace "
+                "tokens that are attended to."
+            )
+        unknown = {*injection.hidden_from} - seen_from - {EVERYONE}
+        if unknown:
+            raise PluginError(
+                f"the {side.value} tower's tokens '{injection.name}' are hidden from '{min(unknown)}'; they can be "
+                f"hidden from {', '.join(sorted(seen_from))}."
             )
 
 

@@ -14,6 +14,7 @@ from vlmadapt.core.backbone import ImageTower, TextTower
 from vlmadapt.core.block import read_tokens, run_block, run_last_block
 from vlmadapt.core.hooks import EMBEDDING, Head, Read
 from vlmadapt.core.injection import Injected, inject_tokens
+from vlmadapt.core.mixing import over_all_tokens
 from vlmadapt.core.packing import Packing, pack
 from vlmadapt.core.plan import Optimizations, TowerPlan
 from vlmadapt.core.sequences import Sequences
@@ -49,6 +50,7 @@ def run_tower(
     tower: Tower, plan: TowerPlan, x: Sequences, start: int, injected: Injected, optimizations: Optimizations
 ) -> ReadOut:
     """From sequences before block `start` to the tokens that heads read."""
+    optimizations = optimizations.exact_for(plan)
     inner: dict[str, Tensor] = {}
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
@@ -56,7 +58,8 @@ def run_tower(
                 x = inject_tokens(tower, x, injection, layer, injected[injection.name, layer])
         if layer == EMBEDDING:
             continue
-        packing, adapters = _packing(tower, x, optimizations), plan.adapters.get(layer, ())
+        packing = _packing(tower, x, optimizations)
+        adapters = over_all_tokens(plan.adapters.get(layer, ()), x, tower)
         heads = plan.inner_heads(layer)
         if layer == tower.depth - 1 and optimizations.read_tokens:
             reads = tuple(dict.fromkeys((*plan.reads, *(head.read for head in heads))))

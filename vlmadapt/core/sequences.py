@@ -71,7 +71,7 @@ class Sequences:
         """Sequences from tokens (G, N, T, width), the first P of which are the same in all N rows."""
         return cls(tokens[:, 0, : token_map.prefix_len], tokens[:, :, token_map.prefix_len :], token_map)
 
-    def insert(self, at: int, tokens: Tensor, name: str, *, hidden: bool = False) -> Sequences:
+    def insert(self, at: int, tokens: Tensor, name: str, *, hidden: tuple[str, ...] = ()) -> Sequences:
         """Insert tokens (G|1, N|1, n, width) before position `at`.
 
         They become part of the prefix if they are the same for all rows and `at` is not after its end.
@@ -91,7 +91,7 @@ class Sequences:
         token_map = split.map.insert(at, n, name, hidden=hidden, shared=False, rows=joined.shape[1])
         return Sequences(split.prefix, joined, token_map)
 
-    def append(self, tokens: Tensor, name: str, *, hidden: bool = False) -> Sequences:
+    def append(self, tokens: Tensor, name: str, *, hidden: tuple[str, ...] = ()) -> Sequences:
         """Put tokens (G|1, N|1, n, width) at the end."""
         suffix, new = _same_rows(self.suffix, tokens)
         token_map = self.map.append(tokens.shape[2], name, hidden=hidden, rows=suffix.shape[1])

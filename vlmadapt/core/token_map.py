@@ -22,6 +22,9 @@ T = TypeVar("T")
 LEADING, PATCHES = "leading tokens", "patches"
 """Spans of an image's own tokens."""
 
+EVERYONE = "everyone"
+"""What a span is hidden from if no token may attend to it."""
+
 WORDS = "words"
 """Span of a text's own tokens, padding included."""
 
@@ -45,6 +48,12 @@ class Span:
         """The span at positions (rows, n)."""
         return cls(int(positions.min()), positions.shape[1], positions)
 
+    @property
+    def contiguous(self) -> slice:
+        """The positions of a span that is contiguous."""
+        assert self.positions is None
+        return slice(self.start, self.start + self.length)
+
     def shifted(self, at: int, by: int) -> Span:
         """The span after inserting `by` tokens before position `at`."""
         if self.positions is not None:
@@ -66,7 +75,7 @@ class TokenMap:
         length: T.
         pool: (N,) position of the token that the tower pools, on the CPU; None in a tower that pools its first token.
         spans: named groups of tokens.
-        hidden: names of spans that no token may attend to.
+        hidden: for spans that some tokens may not attend to, the names of the spans of these tokens, or `EVERYONE`.
         appended: position of the first token appended after the padding, None if there is none.
         pooled: names of the spans that the tower pools together; empty if it pools one token.
         weights: (N, n) weight of each token that the tower pools together, on the CPU; None where they count alike.
@@ -78,7 +87,7 @@ class TokenMap:
     length: int
     pool: Tensor | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
-    hidden: frozenset[str] = frozenset()
+    hidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     appended: int | None = None
     pooled: tuple[str, ...] = ()
     weights: Tensor | None = None
@@ -96,7 +105,7 @@ class TokenMap:
         """A tensor derived from this map, made at most once for each device."""
         return self.once((name, device), lambda: make().to(device))
 
-    def insert(self, at: int, n: int, name: str, *, hidden: bool, shared: bool, rows: int) -> TokenMap:
+    def insert(self, at: int, n: int, name: str, *, hidden: tuple[str, ...], shared: bool, rows: int) -> TokenMap:
         """The map after inserting `n` tokens before position `at`, in the prefix if `shared`."""
 
         def make() -> TokenMap:
@@ -108,14 +117,14 @@ class TokenMap:
                 length=self.length + n,
                 pool=None if self.pool is None else torch.where(self.pool >= at, self.pool + n, self.pool),
                 spans=spans,
-                hidden=self.hidden | {name} if hidden else self.hidden,
+                hidden={**self.hidden, name: hidden} if hidden else self.hidden,
                 appended=self.appended if self.appended is None or self.appended < at else self.appended + n,
                 padding=self._padding_with(at, n),
             )
 
         return self.once(("insert", at, n, name, hidden, shared, rows), make)
 
-    def append(self, n: int, name: str, *, hidden: bool, rows: int) -> TokenMap:
+    def append(self, n: int, name: str, *, hidden: tuple[str, ...], rows: int) -> TokenMap:
         """The map after appending `n` tokens."""
 
         def make() -> TokenMap:
@@ -124,7 +133,7 @@ class TokenMap:
                 rows=rows,
                 length=self.length + n,
                 spans={**self.spans, name: Span(self.length, n)},
-                hidden=self.hidden | {name} if hidden else self.hidden,
+                hidden={**self.hidden, name: hidden} if hidden else self.hidden,
                 appended=self.length if self.appended is None else self.appended,
                 padding=self._padding_with(self.length, n),
             )

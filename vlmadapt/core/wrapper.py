@@ -62,7 +62,7 @@ class Wrapper(Method):
                 "own that does not use them; wrap another method."
             )
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
-        for name in ("touches", "whole_batch", "dynamic_step", "streams", "views_per_step"):
+        for name in ("touches", "whole_batch", "dynamic_step", "streams", "views_per_step", "plain_view"):
             setattr(self, name, getattr(self.inner, name))
 
     @classmethod
@@ -91,6 +91,11 @@ class Wrapper(Method):
     def test_augmentation(self) -> Literal["crop", "augmix"]:
         """How the inner method's views of test images differ."""
         return self.inner.test_augmentation
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether the inner method uses class descriptions."""
+        return self.inner.reads_descriptions
 
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""

@@ -83,15 +83,15 @@ class Views:
     Args:
         transform: draws a view.
         number: of views.
+        last: gives the last view instead, where it is another kind.
     """
 
-    def __init__(self, transform: Transform, number: int):
-        self.transform = transform
-        self.number = number
+    def __init__(self, transform: Transform, number: int, last: Transform | None = None):
+        self.transforms = (*[transform] * (number - 1), last or transform)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """All views of an image."""
-        return stack([self.transform(image) for _ in range(self.number)])
+        return stack([transform(image) for transform in self.transforms])
 
 
 def _size(preprocess: Mapping[str, Any]) -> tuple[int, int]:

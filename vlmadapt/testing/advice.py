@@ -20,6 +20,8 @@ def advice(tested: MethodUnderTest) -> list[str]:
         found.append("shared_prefix: text tokens differ by class from the first block on, so no prefix is shared.")
     if any(t.text.startswith("{}") for t in plan.prompts):
         found.append("shared_prefix: a template begins with the class name, so there is no prefix to share.")
+    if plan.text.mixes:
+        found.append("pack, truncate, shared_prefix: a branch mixes the tokens of a text, so its whole context is run.")
     if Read.ALL in plan.image.reads or Read.ALL in plan.text.reads:
         found.append("read_tokens: a head reads all tokens, so the last block runs on all of them.")
     return [line for line in found if line]

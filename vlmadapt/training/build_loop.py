@@ -6,7 +6,7 @@ import torch
 
 from vlmadapt.data.device_augment import DeviceAugment
 from vlmadapt.data.loader import AnyTransform, TrainBatches
-from vlmadapt.data.transforms import Views, train_transform
+from vlmadapt.data.transforms import Views, test_transform, train_transform
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.training.encoded import EncodedBatches
 from vlmadapt.training.loop import TrainingLoop
@@ -35,14 +35,15 @@ def training_loop(job: FitJob, checkpoints: Checkpoints) -> TrainingLoop:
 def _batches(job: FitJob, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
-    preprocess = job.classifier.backbone.preprocess_config
-    views = job.classifier.method.views_per_step
+    method = job.classifier.method
+    preprocess, views = job.classifier.backbone.preprocess_config, method.views_per_step
+    plain = test_transform(preprocess) if method.plain_view else None
     transform: AnyTransform
     if settings.augment == "device":
         transform = DeviceAugment(preprocess, recipe.crop_scale, recipe.flip, views)
     else:
         view = train_transform(preprocess, recipe.crop_scale, recipe.flip, recipe.augmentation)
-        transform = view if views == 1 else Views(view, views)
+        transform = view if views == 1 and plain is None else Views(view, views, plain)
     return TrainBatches(
         job.splits.train,
         transform,

@@ -135,6 +135,11 @@ def _classifier(settings: FitSettings, splits: Splits, templates: Sequence[str],
             f"{settings.method} with these options knows only the classes it was trained on, and the protocol "
             f"{settings.protocol} asks for others; use --protocol few-shot."
         )
+    if method.plain_view and settings.augment == "device":
+        raise VlmadaptError(
+            f"{settings.method} compares with images that are not augmented, which --augment device does not give; "
+            "leave it out."
+        )
     descriptions = _descriptions_for(method, splits)
     return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision, descriptions)
 

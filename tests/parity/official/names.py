@@ -38,6 +38,7 @@ class Official:
         unused: loss terms that the official code computes and leaves out of its loss.
         routed: arrays that the inference router gives, besides `output`.
         drawn: official names of parameters whose random start is taken from the oracle.
+        buffers: buffers that are no parameters, taken from the oracle's array `aux/NAME`, NAME by the buffer.
         start: sets the official start, where `prepare` goes on to the solution, called with (method, support).
         solved: options of each closed-form solution by the prefix of its arrays, from the whole JSON.
         epochs: the method acts at the start or the end of an epoch.
@@ -62,6 +63,7 @@ class Official:
     unused: tuple[str, ...] = ()
     routed: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    buffers: dict[str, str] = field(default_factory=dict)
     start: Callable[[Any, Any], None] | None = None
     solved: Callable[[dict[str, Any]], dict[str, Options]] = lambda oracle: {}
     epochs: bool = False

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
+
+
+class MlpMaps(NamedTuple):
+    """An MLP in two maps: `mlp(x) = rest(first(x))`.
+
+    Attributes:
+        first: the first linear map, (..., width) -> (..., hidden width).
+        rest: activation, second linear map, layer scale: (..., hidden width) -> (..., width).
+        width: the hidden width.
+    """
+
+    first: Callable[[Tensor], Tensor]
+    rest: Callable[[Tensor], Tensor]
+    width: int
 
 
 class BlockParts(Protocol):
@@ -72,6 +87,10 @@ class BlockParts(Protocol):
 
     def mlp(self, x: Tensor) -> Tensor:
         """The MLP and its layer scale."""
+
+    def mlp_maps(self) -> MlpMaps | None:
+        """The MLP in two maps; None of an MLP that is gated or whose kind is not known."""
+        return None
 
     def post_norm2(self, x: Tensor) -> Tensor:
         """The norm of the row that the MLP was added to."""

@@ -12,7 +12,7 @@ import open_clip.transformer
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
 from vlmadapt.core.backbone.timm_blocks import timm_view
 from vlmadapt.core.backbone.transformers_blocks import transformers_view
 
@@ -54,6 +54,12 @@ class ResidualAttentionBlock(BlockParts):
 
     def mlp(self, x: Tensor) -> Tensor:
         return self._block.ls_2(self._block.mlp(x))
+
+    def mlp_maps(self) -> MlpMaps | None:
+        mlp, scale = self._block.mlp, self._block.ls_2
+        if [name for name, _ in mlp.named_children()] != ["c_fc", "gelu", "c_proj"]:
+            return None
+        return MlpMaps(mlp.c_fc, lambda hidden: scale(mlp.c_proj(mlp.gelu(hidden))), mlp.c_fc.out_features)
 
 
 def view(block: nn.Module) -> BlockParts | None:

@@ -28,4 +28,5 @@ class CompiledParts:
         self.post_norm1 = torch.compile(parts.post_norm1, dynamic=True)
         self.norm2 = torch.compile(parts.norm2, dynamic=True)
         self.mlp = torch.compile(parts.mlp, dynamic=True)
+        self.mlp_maps = parts.mlp_maps
         self.post_norm2 = torch.compile(parts.post_norm2, dynamic=True)

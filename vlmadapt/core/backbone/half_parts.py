@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
 
 T = TypeVar("T")
 
@@ -75,6 +76,10 @@ class HalfParts(BlockParts):
 
     def mlp(self, x: Tensor) -> Tensor:
         return self._run(self._parts.mlp, x)
+
+    def mlp_maps(self) -> MlpMaps | None:
+        maps = self._parts.mlp_maps()
+        return maps and MlpMaps(partial(self._run, maps.first), partial(self._run, maps.rest), maps.width)
 
     def post_norm2(self, x: Tensor) -> Tensor:
         return self._run(self._parts.post_norm2, x)

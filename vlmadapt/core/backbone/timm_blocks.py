@@ -8,12 +8,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers.attention import Attention, AttentionRope
+from timm.layers.mlp import Mlp
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
 
 
 class TimmAttentionParts(BlockParts):
@@ -62,6 +63,20 @@ class TimmAttentionParts(BlockParts):
     def norm2(self, x: Tensor) -> Tensor:
         return self._block.norm2(x)
 
+    def mlp(self, x: Tensor) -> Tensor:
+        return self._after_mlp(self._block.mlp(x))
+
+    def mlp_maps(self) -> MlpMaps | None:
+        mlp = self._block.mlp
+        if type(mlp) is not Mlp or not isinstance(mlp.fc1, nn.Linear):
+            return None
+        rest = nn.Sequential(mlp.act, mlp.drop1, mlp.norm, mlp.fc2, mlp.drop2)
+        return MlpMaps(mlp.fc1, lambda hidden: self._after_mlp(rest(hidden)), mlp.fc1.out_features)
+
+    def _after_mlp(self, x: Tensor) -> Tensor:
+        """What follows the MLP before its output is added: layer scale, or a norm."""
+        raise NotImplementedError
+
     def _maps(self, x: Tensor, start: int, stop: int) -> tuple[Tensor, ...]:
         """Some of query, key and value, (..., width) each."""
         attention = self._attention
@@ -88,8 +103,9 @@ class TimmBlock(TimmAttentionParts):
     def output(self, x: Tensor) -> Tensor:
         return self._block.ls1(self._attention.proj(x))
 
-    def mlp(self, x: Tensor) -> Tensor:
-        return self._block.ls2(self._block.mlp(x))
+    def _after_mlp(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self._block.ls2(x)
+        return scaled
 
 
 class TimmEvaBlock(TimmAttentionParts):
@@ -98,8 +114,8 @@ class TimmEvaBlock(TimmAttentionParts):
     def output(self, x: Tensor) -> Tensor:
         return _scaled(self._attention.proj(x), self._block.gamma_1)
 
-    def mlp(self, x: Tensor) -> Tensor:
-        return _scaled(self._block.mlp(x), self._block.gamma_2)
+    def _after_mlp(self, x: Tensor) -> Tensor:
+        return _scaled(x, self._block.gamma_2)
 
 
 class TimmEvaBlockPostNorm(TimmAttentionParts):
@@ -118,8 +134,9 @@ class TimmEvaBlockPostNorm(TimmAttentionParts):
     def norm2(self, x: Tensor) -> Tensor:
         return x
 
-    def mlp(self, x: Tensor) -> Tensor:
-        return self._block.norm2(self._block.mlp(x))
+    def _after_mlp(self, x: Tensor) -> Tensor:
+        normed: Tensor = self._block.norm2(x)
+        return normed
 
 
 VIEWS: dict[type[nn.Module], type[TimmAttentionParts]] = {

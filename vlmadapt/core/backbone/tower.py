@@ -85,6 +85,24 @@ class _Tower(Generic[Transformer]):
         norm2 = trained_copy_of(lambda: self.blocks[layer].norms[1], decay_to_zero)
         return norm1, norm2
 
+    def hidden_width(self, layer: int) -> int:
+        """Width of the hidden layer in the MLP of block `layer`, counted from 0.
+
+        Raises:
+            BackboneError: there is no such block, or its MLP has no plain hidden layer.
+        """
+        if layer >= self.depth:
+            raise BackboneError(
+                f"block {layer + 1} (counted from 1) is used, but this backbone's {self.family} has {self.depth}."
+            )
+        maps = self.blocks[layer].mlp_maps()
+        if maps is None:
+            raise BackboneError(
+                f"the MLPs of this backbone's {self.family} are gated or of another kind than linear map, activation, "
+                "linear map, and the method works inside them; choose a backbone such as ViT-B-16:openai."
+            )
+        return maps.width
+
     @property
     def projection(self) -> Tensor:
         """The frozen projection as a matrix (width, joint).
@@ -177,6 +195,22 @@ class ImageTower(_Tower[ImageTransformer]):
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens (..., width) -> (..., joint): the projection, in towers that pool many tokens the pooling of each."""
         return self._opened.pool(tokens[..., None, :])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Number of rows and of columns of patches.
+
+        Raises:
+            BackboneError: the patches are on no grid of squares.
+        """
+        patches, (height, width) = self.sequence_length - self.leading, self.size
+        rows = round((patches * height / width) ** 0.5)
+        if rows * (patches // rows) != patches or rows * width != (patches // rows) * height:
+            raise BackboneError(
+                f"the {patches} patches of this backbone's {self.family} are on no grid of squares, on which the "
+                "method works; choose a backbone such as ViT-B-16:openai."
+            )
+        return rows, patches // rows
 
     @property
     def places(self) -> int:
@@ -296,6 +330,10 @@ class TextTower(_Tower[TextTransformer]):
         ids = self.tokenize([text])
         start = int(self.words_end(self.tokenize([""])))
         return self._words(ids[0, start : int(self.words_end(ids))])
+
+    def embeddings(self, text: str) -> Tensor:
+        """Token embeddings (context, width) of a text with its start, end and padding, without positions."""
+        return self._words(self.tokenize([text])[0])
 
     def embed_extra(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
         """Embed words (..., n, width): with the positional embedding of their positions, after the first norm."""

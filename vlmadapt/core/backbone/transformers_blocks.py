@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vlmadapt.core.backbone.block_parts import BlockParts
+from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
 
 
 class SeparateMaps(BlockParts):
@@ -51,6 +51,10 @@ class ClipLayer(SeparateMaps):
     def mlp(self, x: Tensor) -> Tensor:
         return self._block.mlp(x)
 
+    def mlp_maps(self) -> MlpMaps:
+        mlp = self._block.mlp
+        return MlpMaps(mlp.fc1, lambda hidden: mlp.fc2(mlp.activation_fn(hidden)), mlp.fc1.out_features)
+
 
 class M2M100Layer(ClipLayer):
     """`M2M100EncoderLayer` (NLLB): pre-norm, with the MLP's maps on the block itself."""
@@ -65,6 +69,10 @@ class M2M100Layer(ClipLayer):
 
     def mlp(self, x: Tensor) -> Tensor:
         return self._block.fc2(self._block.activation_fn(self._block.fc1(x)))
+
+    def mlp_maps(self) -> MlpMaps:
+        block = self._block
+        return MlpMaps(block.fc1, lambda hidden: block.fc2(block.activation_fn(hidden)), block.fc1.out_features)
 
 
 class BertLayer(SeparateMaps):
@@ -94,6 +102,10 @@ class BertLayer(SeparateMaps):
 
     def mlp(self, x: Tensor) -> Tensor:
         return self._block.output.dense(self._block.intermediate(x))
+
+    def mlp_maps(self) -> MlpMaps:
+        inner, outer = self._block.intermediate, self._block.output.dense
+        return MlpMaps(inner.dense, lambda hidden: outer(inner.intermediate_act_fn(hidden)), inner.dense.out_features)
 
     def post_norm2(self, x: Tensor) -> Tensor:
         return self.norms[1](x)
