@@ -221,6 +221,10 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
             "read-only tokens are added ones (FIRST, END); CONTEXT and OVER replace tokens that are attended to."
         )
     for head in heads:
+        if head.read is Read.LOCAL and (side is TEXT or head.after is not None):
+            raise PluginError(
+                "Read.LOCAL is of an image's tokens after the last block: give it to a head of IMAGE without `after`."
+            )
         if not isinstance(head.read, Read) and head.read not in names:
             raise PluginError(
                 f"the head '{head.name}' of the {side.value} tower reads '{head.read}', which is no token group there."
