@@ -160,6 +160,6 @@ class PromptDropout(nn.Dropout):
 
 
 def best_patches(cosines: Tensor, numbers: list[int]) -> Tensor:
-    """Mean of the k largest of cosines (B, patches, classes, L) over patches, with a k for each of L; (B, classes, L)."""
+    """Means (B, classes, L) of the k largest over patches of cosines (B, patches, classes, L), each of L with its k."""
     best = cosines.topk(min(max(numbers), cosines.shape[1]), dim=1).values
     return torch.stack([best[:, :k, :, i].mean(dim=1) for i, k in enumerate(numbers)], dim=-1)

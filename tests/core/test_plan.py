@@ -133,7 +133,7 @@ def test_tokens_that_several_heads_read_are_computed_once(plan: Callable[..., Pl
 
 @pytest.mark.parametrize("local", [head(TEXT, "a", read=Read.LOCAL), head(IMAGE, "a", read=Read.LOCAL, after=1)])
 def test_local_tokens_are_of_images_and_of_the_last_block(plan: Callable[..., Plan], local: Head) -> None:
-    with pytest.raises(PluginError, match="Read.LOCAL is of an image's tokens after the last block"):
+    with pytest.raises(PluginError, match=r"Read\.LOCAL is of an image's tokens after the last block"):
         plan(local)
 
 

@@ -127,8 +127,25 @@ class Classifier:
             itself = fwd.zero_shot.image[:: self.method.test_views]
             return scores, self.backbone.logits(similarity(itself, text)).float()
 
+    def scores_and_certainty(
+        self, images: Tensor | FrozenImages, names: Sequence[str], role: Role
+    ) -> tuple[Tensor, Tensor | None]:
+        """`scores`, and the method's own certainty (B,), None if it has none."""
+        with self._without_gradients():
+            fwd = self._tested(images, names, role)
+            certainty = self.method.certainty(fwd, role)
+            return self._routed(fwd, names, role), None if certainty is None else certainty.float()
+
     def route(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
         """`scores` outside inference mode, so with gradients where the caller wants them.
+
+        Raises:
+            DataError: see `scores`.
+        """
+        return self._routed(self._tested(images, names, role), names, role)
+
+    def _tested(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> ForwardPass:
+        """The forward pass of images to test; of classes in the method's own order if it knows no others.
 
         Raises:
             DataError: see `scores`.
@@ -138,9 +155,16 @@ class Classifier:
             self.start_stream(names, role)
         rows = images if isinstance(images, FrozenImages) else self._rows(images)
         if self.method.answers_unseen:
-            return self.method.route(self.forward(rows, names), role).float()
+            return self.forward(rows, names)
+        self._trained_columns(names, role)
+        return self.forward(rows, self.method.trained_classes)
+
+    def _routed(self, fwd: ForwardPass, names: Sequence[str], role: Role) -> Tensor:
+        """Scores (B, classes) in the order of `names`."""
+        found = self.method.route(fwd, role).float()
+        if self.method.answers_unseen:
+            return found
         columns = self._trained_columns(names, role)
-        found = self.method.route(self.forward(rows, self.method.trained_classes), role).float()
         return found if columns == list(range(found.shape[1])) else found[:, columns]
 
     @torch.no_grad()

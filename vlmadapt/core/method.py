@@ -158,6 +158,13 @@ class Method(nn.Module):
         """Inference router: scores (B, classes) for classes of this role."""
         return fwd.logits()
 
+    def certainty(self, fwd: ForwardPass, role: Role) -> Tensor | None:
+        """How certain it is (B,) that an image shows one of the classes, for `predict --reject_by method`.
+
+        None: it has no measure of its own; that of the scores is left.
+        """
+        return None
+
     def stream_start(self, names: Sequence[str], role: Role) -> None:
         """Called before each stream of test images of these classes, if `streams`: forget the stream before.
 

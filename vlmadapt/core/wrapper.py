@@ -99,6 +99,10 @@ class Wrapper(Method):
         """The inner method's scores (B, classes)."""
         return self.inner.route(fwd, role)
 
+    def certainty(self, fwd: ForwardPass, role: Role) -> Tensor | None:
+        """The inner method's certainty (B,)."""
+        return self.inner.certainty(fwd, role)
+
     def stream_start(self, names: Sequence[str], role: Role) -> None:
         """Start a stream of the inner method."""
         self.inner.stream_start(names, role)

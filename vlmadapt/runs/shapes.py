@@ -124,6 +124,7 @@ class CalibrationFile(TypedDict):
     images: int
     probability: list[float]
     energy: list[float]
+    method: NotRequired[list[float]]
 
 
 class Epoch(TypedDict):
