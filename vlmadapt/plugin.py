@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
+    from vlmadapt.core.trained_run import TrainedRun
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from vlmadapt.data.describing import random_descriptors, with_descriptor
     from vlmadapt.data.source import DataSource, Step
     from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+    from vlmadapt.evaluation.trained_run import trained_run
     from vlmadapt.files import read_json, read_text
     from vlmadapt.registry import API_VERSION
     from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
@@ -154,6 +156,7 @@ _MODULES = {
         "Tokenizer",
         "readable",
     ),
+    "vlmadapt.core.trained_run": ("TrainedRun",),
     "vlmadapt.core.transport": ("sinkhorn",),
     "vlmadapt.core.wrapper": (
         "Wrapper",
@@ -177,6 +180,7 @@ _MODULES = {
         "DataError",
         "VlmadaptError",
     ),
+    "vlmadapt.evaluation.trained_run": ("trained_run",),
     "vlmadapt.files": (
         "read_json",
         "read_text",
@@ -253,6 +257,7 @@ __all__ = [
     "TokenizedTexts",
     "Tokenizer",
     "TrainedCopy",
+    "TrainedRun",
     "Trainer",
     "VlmadaptError",
     "Wrapper",
@@ -280,6 +285,7 @@ __all__ = [
     "teacher",
     "tokens_from_text",
     "total",
+    "trained_run",
     "with_descriptor",
     "zero_based",
 ]

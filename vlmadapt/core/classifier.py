@@ -233,6 +233,14 @@ class Classifier:
         Raises:
             DataError: the method's prompt depends on the image, or it describes a class by several vectors.
         """
+        return self.class_vectors(names)
+
+    def class_vectors(self, names: Sequence[str]) -> Tensor:
+        """`embed_texts` outside inference mode: tensors that may enter another graph.
+
+        Raises:
+            DataError: see `embed_texts`.
+        """
         self.method.eval()
         blank = torch.zeros(1, 3, *self.backbone.image.size, device=self.device)
         fwd = self.forward(blank, names)

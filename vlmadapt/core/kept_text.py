@@ -18,7 +18,15 @@ from vlmadapt.core.backbone import ImageTower, TextTower
 
 Features = dict[str, Tensor]
 
-_FIXED = (type, FunctionType, BuiltinFunctionType, Enum, PurePath, torch.dtype, torch.device, ImageTower, TextTower)
+
+class Unchanging:
+    """Base of objects that a method may hold and that never change, such as a frozen teacher."""
+
+
+_FIXED = (
+    *(type, FunctionType, BuiltinFunctionType, Enum, PurePath, torch.dtype, torch.device),
+    *(ImageTower, TextTower, Unchanging),
+)
 """Objects that do not change (towers are frozen)."""
 
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))

@@ -26,7 +26,7 @@ class ProgressBar(Observer):
 
     def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
         """Move the bar."""
-        self._reporter.update(loop.progress.steps, loop.progress.summary(batch.total))
+        self._reporter.update(loop.progress.steps, loop.progress.summary(batch.total, not loop.method.unlabelled))
 
 
 class Checkpoints(Observer):

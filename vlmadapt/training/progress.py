@@ -31,9 +31,10 @@ class TrainingProgress:
     steps: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
 
-    def summary(self, batch: int) -> str:
-        """Loss and accuracy of the current epoch so far, and images per second at batches of `batch`."""
+    def summary(self, batch: int, labelled: bool = True) -> str:
+        """Loss and, with labels, accuracy of the current epoch so far; images per second at batches of `batch`."""
         images = max(self.sums.get("images", 0.0), 1.0)
         rate = batch * self.steps / max(self.seconds, 1e-9)
         loss, accuracy = self.sums.get("loss", 0.0) / images, self.sums.get("correct", 0.0) / images
-        return f"epoch {self.epoch + 1}  loss {loss:.3f}  acc {100 * accuracy:.1f}%  {rate:.0f} img/s"
+        right = f"  acc {100 * accuracy:.1f}%" if labelled else ""
+        return f"epoch {self.epoch + 1}  loss {loss:.3f}{right}  {rate:.0f} img/s"
