@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -50,6 +51,11 @@ class PromptKDConfig:
     image_depth: int = 9
     temperature: float = 1.0
     weight: float = 1000.0
+
+    def __post_init__(self) -> None:
+        """Name the teacher's folder so that it is found from any other."""
+        if self.teacher:
+            self.teacher = str(Path(self.teacher).expanduser().absolute())
 
 
 class PromptKD(Method):

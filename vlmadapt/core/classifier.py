@@ -89,6 +89,10 @@ class Classifier:
         """A context in which the method does not change, so that kept texts are used without looking at it again."""
         return self._engine.kept_text.trusted()
 
+    def trust(self) -> None:
+        """Take the method as unchanged for good, as that of a teacher is, see `unchanged`."""
+        self._engine.kept_text.trust()
+
     def drop_kept(self) -> None:
         """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
         self._engine.clear()

@@ -86,12 +86,16 @@ class KeptText:
 
         Features that were kept before are dropped.
         """
-        self.clear()
-        self._trusted = True
+        self.trust()
         try:
             yield
         finally:
             self._trusted = False
+
+    def trust(self) -> None:
+        """Take the method as unchanged for good."""
+        self.clear()
+        self._trusted = True
 
     def get(self, key: Hashable, method: nn.Module) -> Features | None:
         """The kept features of `key` if the method is what it was; if it is not, everything is dropped."""

@@ -38,6 +38,7 @@ def trained_run(path: str, backbone: Backbone) -> TrainedRun:
     _check_pixels(path, classifier.backbone, backbone)
     classifier.backbone.to(backbone.device)
     method.to(backbone.device)
+    classifier.trust()
     found = read_config(run.adapter)
     return TrainedRun(path, classifier, found.config_sha256 or found.weights_sha256, tuple(trained))
 
