@@ -129,7 +129,7 @@ class PromptKD(Method):
         """Scores (B, classes) of the projected image features."""
 
         def compute() -> Tensor:
-            image = F.normalize(self.project(fwd.features(IMAGE)).float(), dim=-1)
+            image = F.normalize(self.project(fwd.features(IMAGE).float()).float(), dim=-1)
             return fwd.scale * similarity(image, self.class_vectors(fwd).float())
 
         return fwd.once("logits", compute)
