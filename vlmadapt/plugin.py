@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
     from vlmadapt.core.trained_copy import TrainedCopy
+    from vlmadapt.core.trained_run import TrainedRun
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from vlmadapt.data.describing import random_descriptors, with_descriptor
     from vlmadapt.data.source import DataSource, Step
     from vlmadapt.errors import BackboneError, DataError, VlmadaptError
+    from vlmadapt.evaluation.trained_run import trained_run
     from vlmadapt.files import read_json, read_text
     from vlmadapt.registry import API_VERSION
     from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
@@ -162,6 +164,7 @@ _MODULES = {
         "readable",
     ),
     "vlmadapt.core.trained_copy": ("TrainedCopy",),
+    "vlmadapt.core.trained_run": ("TrainedRun",),
     "vlmadapt.core.transport": ("sinkhorn",),
     "vlmadapt.core.wrapper": (
         "Wrapper",
@@ -185,6 +188,7 @@ _MODULES = {
         "DataError",
         "VlmadaptError",
     ),
+    "vlmadapt.evaluation.trained_run": ("trained_run",),
     "vlmadapt.files": (
         "read_json",
         "read_text",
@@ -265,6 +269,7 @@ __all__ = [
     "TokenizedTexts",
     "Tokenizer",
     "TrainedCopy",
+    "TrainedRun",
     "Trainer",
     "VlmadaptError",
     "Wrapper",
@@ -292,6 +297,7 @@ __all__ = [
     "teacher",
     "tokens_from_text",
     "total",
+    "trained_run",
     "with_descriptor",
     "zero_based",
 ]

@@ -16,6 +16,11 @@ LEAKS = (
     ("ape-t", f"{GRID}, and keeps the best epoch there", "yangyangyang127/APE"),
     ("gda", "the published code chooses alpha for ImageNet on the test images", "mrflogs/ICLR24, main_few_shots.py"),
     ("gda-unseen", "the published code chooses alpha for ImageNet on test images", "mrflogs/ICLR24"),
+    (
+        "promptkd",
+        "the published code keeps the epoch that is best on the test images of the base classes",
+        "zhengli97/PromptKD, TEST.FINAL_MODEL in configs/trainers/PromptKD, and datasets/caltech101.py",
+    ),
     ("mmrl++", "the published code sets beta per target data set in tests", "yunncheng/MMRL, trainer/config.py"),
 )
 

@@ -167,6 +167,13 @@ def variants_of_several_templates(m: Synthetic) -> Iterable[Hook]:
     yield inject(TEXT, {EMBEDDING: per_variant(m.t("a", 4, 4, WIDTH))}, at=CONTEXT)
 
 
+def local_tokens(m: Synthetic) -> Iterable[Hook]:
+    """GalLoP's shape."""
+    projection = m.t("projection", WIDTH, JOINT)
+    yield adapt(IMAGE, 2, m.branch("last"), AFTER_ATTENTION)
+    yield head(IMAGE, "local", read=Read.LOCAL, project=projection)
+
+
 def several_passes(m: Synthetic) -> Iterable[Hook]:
     """PLOT++'s shape."""
     yield inject(IMAGE, {EMBEDDING: per_variant(m.t("a", 3, 2, WIDTH))}, at=END)
@@ -257,7 +264,7 @@ def over_patches(m: Synthetic) -> Iterable[Hook]:
 SHAPES = [
     nothing, first_in_both, first_in_text_head, deep_context, context_in_the_middle, context_in_front,
     context_read_by_a_head, context_per_class, class_tokens_at_a_deep_layer, context_per_image,
-    variants_of_one_template,
+    variants_of_one_template, local_tokens,
     variants_of_several_templates, several_passes, read_only, hidden_from_some,
     appended_and_seen_in_text, branches_everywhere,
     inner_heads, branches_that_replace, tokens_mixed,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlmadapt.core import cost
 from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
-from vlmadapt.core.block import read_tokens, run_block, run_last_block
+from vlmadapt.core.block import read_tokens, run_block, run_last_block, run_local
 from vlmadapt.core.hooks import (
     AFTER_ATTENTION,
     AFTER_BLOCK,
@@ -264,6 +264,13 @@ def test_all_tokens_may_be_read_of_an_image() -> None:
     whole = run_block(PARTS, x, packing(x, True, causal=False), ALL_SITES).whole()
     torch.testing.assert_close(found[Read.ALL], whole)
     torch.testing.assert_close(found[Read.POOLED], whole[:, :, :1])
+
+
+def test_local_tokens_attend_to_themselves_alone() -> None:
+    x = Sequences.of(tokens(2, 1, 5), image_map(5))
+    found = run_local(PARTS, x, ALL_SITES)
+    for group, image in zip(found, x.whole(), strict=True):
+        torch.testing.assert_close(group[0], by_hand(image[0], [[t] for t in range(5)], ALL_SITES))
 
 
 def test_gradients_of_a_packed_block_are_those_of_a_padded_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from vlmadapt.core.hooks import (
     MLP,
     OVER,
     PATCHES,
+    Head,
     Hook,
     Read,
     adapt,
@@ -129,6 +130,12 @@ def test_hooks_are_sorted_by_tower_layer_and_name(plan: Callable[..., Plan]) -> 
 def test_tokens_that_several_heads_read_are_computed_once(plan: Callable[..., Plan]) -> None:
     found = plan(head(IMAGE, "a", read=Read.ALL), head(IMAGE, "b", read=Read.ALL), head(IMAGE, "c"))
     assert found.image.reads == (Read.POOLED, Read.ALL)
+
+
+@pytest.mark.parametrize("local", [head(TEXT, "a", read=Read.LOCAL), head(IMAGE, "a", read=Read.LOCAL, after=1)])
+def test_local_tokens_are_of_images_and_of_the_last_block(plan: Callable[..., Plan], local: Head) -> None:
+    with pytest.raises(PluginError, match=r"Read\.LOCAL is of an image's tokens after the last block"):
+        plan(local)
 
 
 def test_a_head_may_replace_the_towers_own(plan: Callable[..., Plan]) -> None:

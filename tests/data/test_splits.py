@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tests.data.pictures import dataset, listed
-from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.dataset import UNLABELLED, Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.data.splits import Protocol, Splits, base_and_novel, group_sha256, make_splits, manifest, subset
 from vlmadapt.errors import DataError
@@ -51,6 +51,22 @@ def test_base_to_novel() -> None:
     assert folders(novel.examples, novel.classes) == {("c3", "class 3"), ("c4", "class 4")}
     assert {e.label for e in splits.val} == {0, 1, 2}
     assert splits.underfull == {"class 1": 2}
+
+
+def test_without_labels_the_images_of_all_classes_are_trained_on() -> None:
+    plain = make_splits(DATA, "base-to-novel", 4, seed=1)
+    splits = make_splits(DATA, "base-to-novel", 4, seed=1, unlabelled=True)
+    assert splits.classes == DATA.classes
+    assert splits.groups == plain.groups
+    assert {e.label for e in splits.train} == {UNLABELLED}
+    assert {e.path for e in plain.train} < {e.path for e in splits.train}
+    assert not splits.val
+    assert {e.path for e in splits.train}.isdisjoint(e.path for g in splits.groups for e in g.examples)
+
+
+def test_images_without_labels_are_those_of_the_data_that_are_tested() -> None:
+    with pytest.raises(DataError, match="make a run for each of these: --data TARGET"):
+        make_splits(DATA, "cross-dataset", 4, seed=1, targets=[other("pets", "cat", "dog")], unlabelled=True)
 
 
 def test_few_shot() -> None:

@@ -12,7 +12,9 @@ from tests.world import CLASSES, World
 from vlmadapt import VlmadaptError, load
 from vlmadapt.data.images import read_image
 from vlmadapt.data.transforms import test_transform as plain_transform
+from vlmadapt.errors import DataError
 from vlmadapt.evaluation.calibration import certainty, fit_calibration, fit_temperature, probabilities
+from vlmadapt.evaluation.predictor import Prediction, Threshold
 from vlmadapt.roles import Role
 
 
@@ -52,6 +54,25 @@ def test_a_threshold_is_passed_by_the_share_it_was_chosen_for() -> None:
     for by in ("probability", "energy"):
         below = certainty(scores, by, found.temperature) < found.threshold(0.05, by)  # type: ignore[arg-type]
         assert below.double().mean().item() == pytest.approx(0.05, abs=0.002)
+
+
+def test_a_methods_own_certainty_has_thresholds_of_its_own() -> None:
+    scores, labels = drawn(1.0, n=11)
+    found = fit_calibration(scores, labels, torch.arange(11.0))
+    assert found.threshold(0.5, "method") == pytest.approx(5)
+    with pytest.raises(DataError, match="no certainty of its own"):
+        fit_calibration(scores, labels).threshold(0.5, "method")
+
+
+def test_images_are_rejected_by_the_methods_own_certainty(world: World, tmp_path: Path) -> None:
+    run = world.fit(tmp_path / "run", "gallop", train={"epochs": 0})
+    predictor = load(run.folder)
+    images = sorted(world.pictures.rglob("*.png"))[:6]
+    chosen = predictor.threshold(0.5, "method")
+    assert 0 < chosen.value < 2
+    for least, expected in ((0.0, 0), (2.0, 6)):
+        answers = predictor.answers(images, reject=Threshold(least, "method"))
+        assert sum(isinstance(answer, Prediction) and answer.rejected for answer in answers) == expected
 
 
 def test_predictions_are_calibrated_for_the_classes_of_training_and_raw_ones_stay_available(

@@ -124,7 +124,7 @@ def test_the_speed_shown_counts_the_time_between_steps(monkeypatch: pytest.Monke
     monkeypatch.setattr("vlmadapt.training.observers.time.monotonic", lambda: next(clock))
     said: list[str] = []
     reporter = cast(Reporter, SimpleNamespace(update=lambda steps, text: said.append(text)))
-    bar, loop = ProgressBar(reporter), cast(TrainingLoop, SimpleNamespace(progress=TrainingProgress()))
+    bar, loop = ProgressBar(reporter), cast(TrainingLoop, SimpleNamespace(progress=TrainingProgress(), method=Method))
     batch = cast(Batch, SimpleNamespace(total=BATCH))
     for _ in range(3):
         bar.step_done(loop, batch, ())

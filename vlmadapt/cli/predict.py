@@ -130,9 +130,10 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--reject_by",
-        type=Literal["probability", "energy"],
+        type=Literal["probability", "energy", "method"],
         default="probability",
-        help="certainty for --reject: the largest probability, or the log-sum-exp of the scores",
+        help="certainty for --reject: the largest probability, the log-sum-exp of the scores, or the method's own "
+        "(gallop has one)",
     )
     parser.add_argument(
         "--reject_below",

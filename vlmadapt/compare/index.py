@@ -89,7 +89,7 @@ class SplitHashes:
 
     def __init__(self) -> None:
         self._inputs: dict[str, Inputs | DataError] = {}
-        self._known: dict[tuple[str, int, int], str] = {}
+        self._known: dict[tuple[str, int, int, bool], str] = {}
 
     def of(self, settings: FitSettings) -> str:
         """SHA-256 of a run's split.
@@ -100,7 +100,7 @@ class SplitHashes:
         Raises:
             DataError: the data is missing or cannot be split as the protocol requires.
         """
-        key = (settings.data, settings.shots, settings.seed)
+        key = (settings.data, settings.shots, settings.seed, settings.spec.unlabelled)
         if key not in self._known:
             inputs = self._read(settings)
             self._known[key] = manifest(replace(inputs, settings=settings).splits())["sha256"]

@@ -44,14 +44,15 @@ def _recipe(comparison: Comparison) -> Iterator[str]:
 
 def _splits(comparison: Comparison) -> Iterator[str]:
     for data in comparison.data:
-        hashes = {}
+        hashes: dict[str, dict[str, None]] = {}  # several where some methods train without labels
         for entry in comparison.entries:
             result = entry.result() if entry.data == data else None
             drawn = {"seed": entry.seed, "shots": entry.shots}  # others where one run stands for all
             if result and all(result.get(name, value) == value for name, value in drawn.items()):
-                hashes[f"{shots_text(entry.shots)} seed {entry.seed}"] = result["data_sha256"][:12]
+                what = f"{shots_text(entry.shots)} seed {entry.seed}"
+                hashes.setdefault(what, {})[result["data_sha256"][:12]] = None
         if hashes:
-            said = ", ".join(f"{what} {mark}" for what, mark in hashes.items())
+            said = ", ".join(f"{what} {' and '.join(marks)}" for what, marks in hashes.items())
             yield f"Split of {data_name(data)}: {said} (SHA-256)."
 
 

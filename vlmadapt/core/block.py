@@ -99,6 +99,20 @@ def run_last_block(
     return {read: _weighted(x, read, t) for read, t in zip(wanted, tokens_read, strict=True)}
 
 
+def run_local(block: BlockParts, x: Sequences, adapters: Sequence[BlockAdapter]) -> Tensor:
+    """Run a block in which each token attends to itself alone.
+
+    The attention then gives each token its own value, whatever query and key are.
+
+    Returns:
+        The block's output (G, N, n, width) for all tokens.
+    """
+    tokens = x.whole()
+    normed = _norm1(block, tokens, adapters)
+    _, value = _key_value(block, normed, adapters)
+    return _residuals(block, tokens, normed, value, adapters)
+
+
 def read_tokens(x: Sequences, reads: Sequence[Read | str]) -> dict[Read | str, Tensor]:
     """The tokens (G, N|1, n, width) that heads read of a block's output."""
     return {read: _weighted(x, read, _read(x, read)) for read in reads}

@@ -53,6 +53,11 @@ class MethodSpec:
         """The published training settings with these options."""
         return method_class(self.name).recipe_for(self.config)
 
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the method trains on images without labels."""
+        return method_class(self.name).unlabelled
+
     def build(self, backbone: Backbone, task: Task) -> Method:
         """Build the method, on the backbone's device.
 

@@ -89,6 +89,10 @@ class Classifier:
         """A context in which the method does not change, so that kept texts are used without looking at it again."""
         return self._engine.kept_text.trusted()
 
+    def trust(self) -> None:
+        """Take the method as unchanged for good, as that of a teacher is, see `unchanged`."""
+        self._engine.kept_text.trust()
+
     def drop_kept(self) -> None:
         """Drop frozen activations and texts that are kept; they are computed again when they are needed."""
         self._engine.clear()
@@ -127,8 +131,25 @@ class Classifier:
             itself = fwd.zero_shot.image[:: self.method.test_views]
             return scores, self.backbone.logits(similarity(itself, text)).float()
 
+    def scores_and_certainty(
+        self, images: Tensor | FrozenImages, names: Sequence[str], role: Role
+    ) -> tuple[Tensor, Tensor | None]:
+        """`scores`, and the method's own certainty (B,), None if it has none."""
+        with self._without_gradients():
+            fwd = self._tested(images, names, role)
+            certainty = self.method.certainty(fwd, role)
+            return self._routed(fwd, names, role), None if certainty is None else certainty.float()
+
     def route(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> Tensor:
         """`scores` outside inference mode, so with gradients where the caller wants them.
+
+        Raises:
+            DataError: see `scores`.
+        """
+        return self._routed(self._tested(images, names, role), names, role)
+
+    def _tested(self, images: Tensor | FrozenImages, names: Sequence[str], role: Role) -> ForwardPass:
+        """The forward pass of images to test; of classes in the method's own order if it knows no others.
 
         Raises:
             DataError: see `scores`.
@@ -138,9 +159,16 @@ class Classifier:
             self.start_stream(names, role)
         rows = images if isinstance(images, FrozenImages) else self._rows(images)
         if self.method.answers_unseen:
-            return self.method.route(self.forward(rows, names), role).float()
+            return self.forward(rows, names)
+        self._trained_columns(names, role)
+        return self.forward(rows, self.method.trained_classes)
+
+    def _routed(self, fwd: ForwardPass, names: Sequence[str], role: Role) -> Tensor:
+        """Scores (B, classes) in the order of `names`."""
+        found = self.method.route(fwd, role).float()
+        if self.method.answers_unseen:
+            return found
         columns = self._trained_columns(names, role)
-        found = self.method.route(self.forward(rows, self.method.trained_classes), role).float()
         return found if columns == list(range(found.shape[1])) else found[:, columns]
 
     @torch.no_grad()
@@ -208,6 +236,14 @@ class Classifier:
 
         Raises:
             DataError: the method's prompt depends on the image, or it describes a class by several vectors.
+        """
+        return self.class_vectors(names)
+
+    def class_vectors(self, names: Sequence[str]) -> Tensor:
+        """`embed_texts` outside inference mode: tensors that may enter another graph.
+
+        Raises:
+            DataError: see `embed_texts`.
         """
         self.method.eval()
         blank = torch.zeros(1, 3, *self.backbone.image.size, device=self.device)

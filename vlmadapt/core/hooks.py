@@ -148,6 +148,7 @@ class Read(StrEnum):
     POOLED = "pooled"  # the token the tower itself pools: CLS, end of text
     CLASS = POOLED  # its name in plugin API 1
     ALL = "all"  # every token, the leading one first
+    LOCAL = "local"  # the same if in the last block each token attended to itself alone; image tower only
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,8 @@ def head(
     Args:
         tower: `TEXT` or `IMAGE`.
         name: for `fwd.image(name)` and the like.
-        read: `Read.POOLED`, `Read.ALL`, or the name of an injected group.
+        read: `Read.POOLED`, `Read.ALL`, `Read.LOCAL`, or the name of an injected group. Tokens read as `LOCAL` mix with
+            no other in the last block, so that a patch's feature is more that of its own content.
         mean: average the tokens after the final norm.
         project: matrix (width, joint) or function (..., width) -> (..., joint); by default CLIP's own projection.
         after: read the tokens (n, width) as this block (from 0) leaves them instead, for losses that look inside the

@@ -18,7 +18,15 @@ from vlmadapt.core.backbone import ImageTower, TextTower
 
 Features = dict[str, Tensor]
 
-_FIXED = (type, FunctionType, BuiltinFunctionType, Enum, PurePath, torch.dtype, torch.device, ImageTower, TextTower)
+
+class Unchanging:
+    """Base of objects that a method may hold and that never change, such as a frozen teacher."""
+
+
+_FIXED = (
+    *(type, FunctionType, BuiltinFunctionType, Enum, PurePath, torch.dtype, torch.device),
+    *(ImageTower, TextTower, Unchanging),
+)
 """Objects that do not change (towers are frozen)."""
 
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))
@@ -78,12 +86,16 @@ class KeptText:
 
         Features that were kept before are dropped.
         """
-        self.clear()
-        self._trusted = True
+        self.trust()
         try:
             yield
         finally:
             self._trusted = False
+
+    def trust(self) -> None:
+        """Take the method as unchanged for good."""
+        self.clear()
+        self._trusted = True
 
     def get(self, key: Hashable, method: nn.Module) -> Features | None:
         """The kept features of `key` if the method is what it was; if it is not, everything is dropped."""

@@ -41,6 +41,18 @@ class Task:
     templates: tuple[str, ...]
 
 
+class Teacher(Protocol):
+    """What a run checks of a finished one that its method learns from; `trained_run` opens one."""
+
+    @property
+    def folder(self) -> str:
+        """The run's folder."""
+
+    @property
+    def trained_classes(self) -> tuple[str, ...]:
+        """Names of the classes whose labels it was trained on."""
+
+
 class Trainer(Protocol):
     """Interface of the optimiser that a training step may use."""
 
@@ -81,7 +93,11 @@ class Method(nn.Module):
         learns: False if it takes nothing from training images and draws nothing at random, as zero-shot methods, so
             that one run stands for all seeds and numbers of shots.
         track: what it uses besides the labelled images and class names, a plain text: 'few-shot' for nothing,
-            'descriptions' of the classes, 'test-time' for other test images or views; tables keep tracks apart.
+            'descriptions' of the classes, 'test-time' for other test images or views, 'transductive' for images and
+            names of the classes that are tested, without labels; tables keep tracks apart.
+        unlabelled: True if it trains on the training images of all classes of the data, those tested as unseen too, and
+            is given no label. `trained_classes` are then all of them, `fwd.labels` raises, and there are no validation
+            images. Its track is not 'few-shot'.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
         views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
         plain_view: True if the last of these views is the image as in tests, without augmentation.
@@ -101,6 +117,7 @@ class Method(nn.Module):
     learns: ClassVar[bool] = True
     track: ClassVar[str] = "few-shot"
     whole_batch: ClassVar[bool] = False
+    unlabelled: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
     plain_view: ClassVar[bool] = False
     dynamic_step: ClassVar[bool] = False
@@ -153,6 +170,11 @@ class Method(nn.Module):
         """Whether it uses the sentences that describe the classes (`--descriptions`); runs without them are refused."""
         return False
 
+    @property
+    def teachers(self) -> Sequence[Teacher]:
+        """Finished runs that it learns from; those trained on labels that this run must not know are refused."""
+        return ()
+
     def hooks(self) -> Iterable[Hook]:
         """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; for every pass."""
         return ()
@@ -164,6 +186,13 @@ class Method(nn.Module):
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """Inference router: scores (B, classes) for classes of this role."""
         return fwd.logits()
+
+    def certainty(self, fwd: ForwardPass, role: Role) -> Tensor | None:
+        """How certain it is (B,) that an image shows one of the classes, for `predict --reject_by method`.
+
+        None: it has no measure of its own; that of the scores is left.
+        """
+        return None
 
     def stream_start(self, names: Sequence[str], role: Role) -> None:
         """Called before each stream of test images of these classes, if `streams`: forget the stream before.

@@ -248,6 +248,10 @@ def _check_token_groups(side: Side, injections: Sequence[Injection], heads: Sequ
         raise PluginError("tokens per class belong to the text tower; an image has no class yet.")
     _check_visibility(side, injections)
     for head in heads:
+        if head.read is Read.LOCAL and (side is TEXT or head.after is not None):
+            raise PluginError(
+                "Read.LOCAL is of an image's tokens after the last block: give it to a head of IMAGE without `after`."
+            )
         if not isinstance(head.read, Read) and head.read not in names:
             raise PluginError(
                 f"the head '{head.name}' of the {side.value} tower reads '{head.read}', which is no token group there."

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vlmadapt.core.backbone import ImageTower, TextTower
-from vlmadapt.core.block import read_tokens, run_block, run_last_block
+from vlmadapt.core.block import read_tokens, run_block, run_last_block, run_local
 from vlmadapt.core.hooks import EMBEDDING, Head, Read
 from vlmadapt.core.injection import Injected, inject_tokens
 from vlmadapt.core.mixing import over_all_tokens
@@ -52,22 +52,27 @@ def run_tower(
     """From sequences before block `start` to the tokens that heads read."""
     optimizations = optimizations.exact_for(plan)
     inner: dict[str, Tensor] = {}
+    mixed = tuple(read for read in plan.reads if read is not Read.LOCAL)
+    local: dict[Read | str, Tensor] = {}
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
             if layer in injection.layers:
                 x = inject_tokens(tower, x, injection, layer, injected[injection.name, layer])
         if layer == EMBEDDING:
             continue
-        packing = _packing(tower, x, optimizations)
+        block, packing = tower.blocks[layer], _packing(tower, x, optimizations)
         adapters = over_all_tokens(plan.adapters.get(layer, ()), x, tower)
         heads = plan.inner_heads(layer)
-        if layer == tower.depth - 1 and optimizations.read_tokens:
-            reads = tuple(dict.fromkeys((*plan.reads, *(head.read for head in heads))))
-            tokens = run_last_block(tower.blocks[layer], x, packing, adapters, reads)
-            return ReadOut(tokens, inner | {head.name: tokens[head.read] for head in heads})
-        x = run_block(tower.blocks[layer], x, packing, adapters)
+        last = layer == tower.depth - 1
+        if last and Read.LOCAL in plan.reads:
+            local[Read.LOCAL] = run_local(block, x, adapters)
+        if last and optimizations.read_tokens:
+            reads = tuple(dict.fromkeys((*mixed, *(head.read for head in heads))))
+            tokens = run_last_block(block, x, packing, adapters, reads)
+            return ReadOut({**tokens, **local}, inner | {head.name: tokens[head.read] for head in heads})
+        x = run_block(block, x, packing, adapters)
         inner |= {head.name: read_tokens(x, (head.read,))[head.read] for head in heads}
-    return ReadOut(read_tokens(x, plan.reads), inner)
+    return ReadOut({**read_tokens(x, mixed), **local}, inner)
 
 
 def head_features(tower: Tower, plan: TowerPlan, read: ReadOut) -> dict[str, Tensor]:

@@ -50,8 +50,8 @@ class Wrapper(Method):
         """Build the inner method.
 
         Raises:
-            PluginError: there is no such method, or it has a training step of its own that would not see the losses
-                that this class changes.
+            PluginError: there is no such method, it trains on images without labels, or it has a training step of its
+                own that would not see the losses that this class changes.
             SettingError: one of its options is unknown or has a value that it cannot have.
         """
         inner = method_class(self.config.wraps)
@@ -60,6 +60,10 @@ class Wrapper(Method):
             raise PluginError(
                 f"{type(self).__name__} changes the losses of '{self.config.wraps}', which has a training step of its "
                 "own that does not use them; wrap another method."
+            )
+        if inner.unlabelled:
+            raise PluginError(
+                f"'{self.config.wraps}' trains on images without labels, which {type(self).__name__} does not have."
             )
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
         for name in ("touches", "whole_batch", "dynamic_step", "streams", "views_per_step", "plain_view"):
@@ -108,6 +112,10 @@ class Wrapper(Method):
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """The inner method's scores (B, classes)."""
         return self.inner.route(fwd, role)
+
+    def certainty(self, fwd: ForwardPass, role: Role) -> Tensor | None:
+        """The inner method's certainty (B,)."""
+        return self.inner.certainty(fwd, role)
 
     def stream_start(self, names: Sequence[str], role: Role) -> None:
         """Start a stream of the inner method."""

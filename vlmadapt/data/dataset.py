@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+UNLABELLED = -1
+"""Label of an image that is given without one."""
+
 
 @dataclass(frozen=True)
 class Example:
-    """One image on disk and the index of its class."""
+    """One image on disk and the index of its class, or `UNLABELLED`."""
 
     path: Path
     label: int

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vlmadapt.data.class_split import ClassSplit
-from vlmadapt.data.dataset import Dataset, Example
+from vlmadapt.data.dataset import UNLABELLED, Dataset, Example
 from vlmadapt.data.fewshot import sample_shots
 from vlmadapt.errors import DataError, unknown
 from vlmadapt.files import content_sha256
@@ -49,7 +49,7 @@ class Splits:
 
     Attributes:
         classes: names of the classes trained on, in label order.
-        train: training images, already reduced to the shots.
+        train: training images, already reduced to the shots; without labels, each has `UNLABELLED`.
         val: validation images of `classes`; may be empty.
         groups: groups of classes to test.
         underfull: number of training images by class, for classes with fewer than the shots.
@@ -78,6 +78,7 @@ def make_splits(
     targets: Sequence[Dataset] = (),
     class_split: ClassSplit | None = None,
     val_shots: int = 0,
+    unlabelled: bool = False,
 ) -> Splits:
     """Training and test images of a data set under a protocol.
 
@@ -99,6 +100,8 @@ def make_splits(
         targets: data sets to test on, for the two protocols that have them.
         class_split: classes chosen by the user, for 'custom'.
         val_shots: validation images per class, 0 for all; never more than `shots`. Published few-shot code takes 4.
+        unlabelled: train on the images of all classes that are trained on or tested, without labels. Shots, if any, are
+            drawn per class. No image is left for validation, which needs labels.
 
     Raises:
         DataError: the protocol is unknown or lacks what it needs, the classes are too few for it, a class to train on
@@ -110,6 +113,8 @@ def make_splits(
     if not dataset.train:
         raise DataError(f"data set '{dataset.name}' has no training images; name it as a target: --targets NAME.")
     trained, groups = _groups(dataset, protocol, targets, class_split)
+    if unlabelled:
+        trained = _with_tested(dataset, protocol, trained, groups)
     _check_trained(dataset, trained)
     # Shots are drawn for all classes before the base classes are selected, as CoOp does: in the other order the
     # generator would draw other images. The same generator then draws the validation images.
@@ -119,15 +124,20 @@ def make_splits(
     wanted = set(trained)
     return Splits(
         classes=_names(dataset, trained),
-        train=subset(drawn, trained),
-        val=subset(val, trained),
+        train=_without_labels(subset(drawn, trained)) if unlabelled else subset(drawn, trained),
+        val=() if unlabelled else subset(val, trained),
         groups=groups,
         underfull={dataset.classes[label]: count for label, count in underfull.items() if label in wanted},
     )
 
 
 def make_groups(
-    dataset: Dataset, protocol: Protocol, *, targets: Sequence[Dataset] = (), class_split: ClassSplit | None = None
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    targets: Sequence[Dataset] = (),
+    class_split: ClassSplit | None = None,
+    unlabelled: bool = False,
 ) -> tuple[tuple[str, ...], tuple[ClassGroup, ...]]:
     """Classes and test groups of a protocol without training images; arguments and errors are those of `make_splits`.
 
@@ -136,7 +146,30 @@ def make_groups(
     """
     _check_given(protocol, targets, class_split)
     trained, groups = _groups(dataset, protocol, targets, class_split)
+    if unlabelled:
+        trained = _with_tested(dataset, protocol, trained, groups)
     return _names(dataset, trained), groups
+
+
+def _with_tested(
+    dataset: Dataset, protocol: Protocol, trained: Sequence[int], groups: Sequence[ClassGroup]
+) -> tuple[int, ...]:
+    """Labels of all classes that are trained on or tested, in order.
+
+    Raises:
+        DataError: other data are tested, whose images would not be among those trained on.
+    """
+    if protocol in TRANSFER:
+        raise DataError(
+            f"a method that trains on images without labels takes them from the data that are tested, and protocol "
+            f"'{protocol}' tests others; make a run for each of these: --data TARGET --protocol few-shot."
+        )
+    tested = {name for group in groups for name in group.classes}
+    return tuple(i for i, name in enumerate(dataset.classes) if i in set(trained) or name in tested)
+
+
+def _without_labels(examples: Sequence[Example]) -> tuple[Example, ...]:
+    return tuple(Example(example.path, UNLABELLED) for example in examples)
 
 
 def _check_trained(dataset: Dataset, labels: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlmadapt.data.dataset import Example
+from vlmadapt.data.dataset import UNLABELLED, Example
 from vlmadapt.data.images import read_image
 from vlmadapt.data.loader import eval_batches
 from vlmadapt.data.transforms import test_transform
@@ -33,6 +33,10 @@ class Neighbour:
     image: Path
     name: str
     similarity: float
+
+
+UNKNOWN_CLASS = "class unknown"
+"""The name of the class of an image that the run was given without its label."""
 
 
 class Neighbours:
@@ -60,7 +64,10 @@ class Neighbours:
         chosen = [
             (self._examples[i], value) for value, i in zip(found.values.tolist(), found.indices.tolist(), strict=True)
         ]
-        return [Neighbour(example.path, self._classes[example.label], value) for example, value in chosen]
+        return [Neighbour(example.path, self._name(example.label), value) for example, value in chosen]
+
+    def _name(self, label: int) -> str:
+        return UNKNOWN_CLASS if label == UNLABELLED else self._classes[label]
 
     def _encoded(self, examples: tuple[Example, ...], reporter: Reporter) -> Tensor:
         parts = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.loader import eval_batches
 from vlmadapt.data.transforms import test_transform
+from vlmadapt.errors import DataError
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.session import Session
 
@@ -23,8 +24,11 @@ MOST = 1000
 STEPS = 80
 """Halvings of the interval that the inverse temperature is searched in, which reach float64's precision."""
 
-Certainty = Literal["probability", "energy"]
-"""Measure of how certain a classifier is of an image: the largest probability, or the log-sum-exp of the scores."""
+Certainty = Literal["probability", "energy", "method"]
+"""Measure of how certain a classifier is of an image.
+
+It is the largest probability, the log-sum-exp of the scores, or the method's own, `Method.certainty`.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,25 +41,41 @@ class Calibration:
         probability: percentiles 0, 1, ..., 100 of the largest calibrated probability of the images.
         energy: the same of the log-sum-exp of the scores, the negative energy of Liu et al., Energy-based
             Out-of-distribution Detection, NeurIPS 2020.
+        method: the same of the method's own certainty; empty if it has none.
     """
 
     temperature: float
     images: int
     probability: list[float]
     energy: list[float]
+    method: list[float] = field(default_factory=list)
 
     def threshold(self, share: float, by: Certainty) -> float:
-        """The certainty that a share (0 to 1) of the validation images is below."""
-        percentiles = torch.tensor(getattr(self, by), dtype=torch.float64)
-        return float(percentiles.quantile(share))
+        """The certainty that a share (0 to 1) of the validation images is below.
+
+        Raises:
+            DataError: the method has no certainty of its own.
+        """
+        known = getattr(self, by)
+        if not known:
+            raise DataError("the method has no certainty of its own; use --reject_by probability or energy.")
+        return float(torch.tensor(known, dtype=torch.float64).quantile(share))
 
     def to_json(self) -> dict[str, Any]:
-        """Content of a run's `calibration.json`."""
-        return asdict(self)
+        """Content of a run's `calibration.json`; without `method` where that is empty."""
+        return {name: value for name, value in asdict(self).items() if value or name != "method"}
 
 
-def certainty(scores: Tensor, by: Certainty, temperature: float = 1.0) -> Tensor:
-    """Certainty (B,) of scores (B, classes)."""
+def certainty(scores: Tensor, by: Certainty, temperature: float = 1.0, own: Tensor | None = None) -> Tensor:
+    """Certainty (B,) of scores (B, classes); `own` is that of the method.
+
+    Raises:
+        DataError: the method has none of its own.
+    """
+    if by == "method":
+        if own is None:
+            raise DataError("the method has no certainty of its own; use --reject_by probability or energy.")
+        return own.double()
     if by == "energy":
         return scores.double().logsumexp(dim=-1)
     return probabilities(scores, temperature).amax(dim=-1)
@@ -66,12 +86,13 @@ def probabilities(scores: Tensor, temperature: float = 1.0) -> Tensor:
     return (scores.double() / temperature).softmax(dim=-1)
 
 
-def fit_calibration(scores: Tensor, labels: Tensor) -> Calibration:
-    """Calibration from scores (N, classes) and labels (N,) of validation images."""
+def fit_calibration(scores: Tensor, labels: Tensor, own: Tensor | None = None) -> Calibration:
+    """Calibration from scores (N, classes), labels (N,) and the method's certainties (N,) of validation images."""
     temperature = fit_temperature(scores, labels)
     shares = torch.linspace(0, 1, 101, dtype=torch.float64)
-    probability, energy = (certainty(scores, by, temperature).quantile(shares) for by in ("probability", "energy"))
-    return Calibration(temperature, len(labels), probability.tolist(), energy.tolist())
+    measures: tuple[Certainty, ...] = ("probability", "energy") if own is None else ("probability", "energy", "method")
+    percentiles = [certainty(scores, by, temperature, own).quantile(shares).tolist() for by in measures]
+    return Calibration(temperature, len(labels), *percentiles)
 
 
 def fit_temperature(scores: Tensor, labels: Tensor) -> float:
@@ -111,5 +132,7 @@ def calibrate(
         return None
     batches = eval_batches(used, test_transform(classifier.backbone.preprocess_config), BATCH, workers=session.workers)
     with classifier.unchanged():
-        scores = [classifier.scores(batch.images.to(classifier.device), classes, SEEN).cpu() for batch in batches]
-    return fit_calibration(torch.cat(scores), torch.tensor([example.label for example in used]))
+        found = [classifier.scores_and_certainty(b.images.to(classifier.device), classes, SEEN) for b in batches]
+    scores = torch.cat([scores.cpu() for scores, _ in found])
+    own = [certainty.cpu() for _, certainty in found if certainty is not None]
+    return fit_calibration(scores, torch.tensor([example.label for example in used]), torch.cat(own) if own else None)

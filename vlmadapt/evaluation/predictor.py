@@ -220,9 +220,9 @@ class Predictor:
         top = min(top, len(self.classes))
         for batch in self._batches(images, workers):
             if batch.images:
-                scores = self._scores(batch.pixels)
+                scores, own = self._answered(batch.pixels)
                 best = self._probabilities(scores, raw).topk(top, dim=-1)
-                rejected = self._rejected(scores, reject)
+                rejected = self._rejected(scores, own, reject)
                 for image, values, labels, below in zip(
                     batch.images, best.values.tolist(), best.indices.tolist(), rejected, strict=True
                 ):
@@ -255,13 +255,18 @@ class Predictor:
     def _scores(self, pixels: Tensor) -> Tensor:
         return self.classifier.scores(pixels, self.classes, self.role).cpu()
 
+    def _answered(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scores (B, classes), and the method's own certainty (B,), None if it has none."""
+        scores, own = self.classifier.scores_and_certainty(pixels, self.classes, self.role)
+        return scores.cpu(), None if own is None else own.cpu()
+
     def _probabilities(self, scores: Tensor, raw: bool) -> Tensor:
         return probabilities(scores, 1.0 if raw else self.temperature)
 
-    def _rejected(self, scores: Tensor, reject: Threshold | None) -> list[bool]:
+    def _rejected(self, scores: Tensor, own: Tensor | None, reject: Threshold | None) -> list[bool]:
         if reject is None:
             return [False] * len(scores)
-        below: list[bool] = (certainty(scores, reject.by, self.temperature) < reject.value).tolist()
+        below: list[bool] = (certainty(scores, reject.by, self.temperature, own) < reject.value).tolist()
         return below
 
     def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:

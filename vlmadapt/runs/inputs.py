@@ -66,6 +66,7 @@ class Inputs:
             targets=self.targets,
             class_split=self._class_split(),
             val_shots=s.val_shots,
+            unlabelled=s.spec.unlabelled,
         )
         return replace(splits, descriptions=self._descriptions())
 
@@ -76,7 +77,13 @@ class Inputs:
             DataError: see `make_splits`.
         """
         protocol = self.settings.protocol or "few-shot"
-        return make_groups(self.data, protocol, targets=self.targets, class_split=self._class_split())
+        return make_groups(
+            self.data,
+            protocol,
+            targets=self.targets,
+            class_split=self._class_split(),
+            unlabelled=self.settings.spec.unlabelled,
+        )
 
     def _class_split(self) -> ClassSplit | None:
         return read_class_split(Path(self.settings.class_split)) if self.settings.class_split else None

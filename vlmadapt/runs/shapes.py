@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from vlmadapt.data.dataset import UNLABELLED
+
 
 class TestedGroup(TypedDict):
     """A group of classes in `data.json`.
@@ -124,6 +126,7 @@ class CalibrationFile(TypedDict):
     images: int
     probability: list[float]
     energy: list[float]
+    method: NotRequired[list[float]]
 
 
 class Epoch(TypedDict):
@@ -141,18 +144,19 @@ def check_data(content: Any) -> None:
     Raises:
         ValueError: an image has another form.
     """
-    parts = [(content.get(part, []), content["classes"]) for part in ("train", "val")]
-    parts += [(group["examples"], group["classes"]) for group in content["test"]]
-    for examples, classes in parts:
+    parts = [(content.get("train", []), content["classes"], UNLABELLED)]
+    parts += [(content.get("val", []), content["classes"], 0)]
+    parts += [(group["examples"], group["classes"], 0) for group in content["test"]]
+    for examples, classes, least in parts:
         for example in examples:
-            if not _is_example(example, len(classes)):
+            if not _is_example(example, least, len(classes)):
                 raise ValueError(f"{example!r:.80} is no image with a label")
     if not all(group["examples"] and group["classes"] for group in content["test"]):
         raise ValueError("a tested group lists no images")
 
 
-def _is_example(example: list[str | int], classes: int) -> bool:
+def _is_example(example: list[str | int], least: int, classes: int) -> bool:
     if len(example) != 2:
         return False
     file, label = example
-    return isinstance(file, str) and isinstance(label, int) and 0 <= label < classes
+    return isinstance(file, str) and isinstance(label, int) and least <= label < classes

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from functools import cache
 
 import open_clip
 import torch
+from open_clip.model import set_model_preprocess_cfg
+from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone import Backbone
@@ -24,6 +27,7 @@ def tiny_clip(seed: int = 0, depth: int = DEPTH) -> Backbone:
     text = {"context_length": CONTEXT, "vocab_size": 49408, "width": WIDTH, "heads": 1, "layers": depth}
     with torch.random.fork_rng(devices=[]):
         model = open_clip.CLIP(embed_dim=JOINT, vision_cfg=vision, text_cfg=text, quick_gelu=True)
+    set_model_preprocess_cfg(model, asdict(PreprocessCfg(size=IMAGE_SIZE)))
     _randomise(model, torch.Generator().manual_seed(seed))
     return Backbone(f"tiny-random-{seed}", model, open_clip.SimpleTokenizer(context_length=CONTEXT))
 

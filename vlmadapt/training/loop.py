@@ -212,7 +212,7 @@ class TrainingLoop:
             "epoch": progress.epoch + 1,
             "lr": learning_rate(self.recipe, progress.epoch, steps - 1, steps),
             **{name: value / images for name, value in sums.items()},
-            "train_accuracy": accuracy,
+            **({} if self.method.unlabelled else {"train_accuracy": accuracy}),
             "step_seconds": progress.seconds / max(progress.steps, 1),
         })  # fmt: skip
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}

@@ -28,12 +28,13 @@ class ProgressBar(Observer):
 
     def step_done(self, loop: TrainingLoop, batch: Batch, terms: Sequence[LossTerm]) -> None:
         """Move the bar."""
+        labelled = not loop.method.unlabelled
         now = time.monotonic()
         if self._first is None:  # before it, images were prepared
-            self._first, said = now, loop.progress.summary()
+            self._first, said = now, loop.progress.summary(labelled)
         else:
             self._images += batch.total
-            said = f"{loop.progress.summary()}  {self._images / max(now - self._first, 1e-9):.0f} img/s"
+            said = f"{loop.progress.summary(labelled)}  {self._images / max(now - self._first, 1e-9):.0f} img/s"
         self._reporter.update(loop.progress.steps, said)
 
 

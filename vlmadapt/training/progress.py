@@ -31,16 +31,14 @@ class TrainingProgress:
     steps: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
 
-    def summary(self) -> str:
-        """Loss and accuracy of the current epoch so far, of the last one before this epoch's first numbers are read."""
+    def summary(self, labelled: bool = True) -> str:
+        """Loss and, with labels, accuracy of this epoch so far; of the last one until numbers of this one are read."""
         if self.sums.get("images"):
             images = self.sums["images"]
-            return _said(self.epoch + 1, self.sums["loss"] / images, self.sums["correct"] / images)
-        if self.history:
+            epoch, loss, accuracy = self.epoch + 1, self.sums["loss"] / images, self.sums["correct"] / images
+        elif self.history:
             last = self.history[-1]
-            return _said(last["epoch"], last["loss"], last["train_accuracy"])
-        return f"epoch {self.epoch + 1}"
-
-
-def _said(epoch: int, loss: float, accuracy: float) -> str:
-    return f"epoch {epoch}  loss {loss:.3f}  acc {100 * accuracy:.1f}%"
+            epoch, loss, accuracy = last["epoch"], last["loss"], last.get("train_accuracy", 0.0)
+        else:
+            return f"epoch {self.epoch + 1}"
+        return f"epoch {epoch}  loss {loss:.3f}" + (f"  acc {100 * accuracy:.1f}%" if labelled else "")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.encode_images import FrozenImages
+from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import LossTerm, total
 from vlmadapt.roles import SEEN
 from vlmadapt.training.trainer import StepTrainer
@@ -21,7 +22,7 @@ class StepNumbers(NamedTuple):
     Attributes:
         terms: loss terms, detached.
         values: (1 + terms,) the loss and each unweighted term, float64.
-        correct: scalar, number of images classified correctly, float64.
+        correct: scalar, number of images classified correctly, float64; 0 for images without labels.
     """
 
     terms: tuple[LossTerm, ...]
@@ -59,14 +60,21 @@ class TrainingStep:
         """Run the step on images (B, 3, H, W), or their output (B, width), and labels (B,)."""
         method = self.classifier.method
         given = FrozenImages.of_output(images) if self._encoded else images
-        fwd = self.classifier.forward(given, self._classes, labels)
+        fwd = self.classifier.forward(given, self._classes, None if method.unlabelled else labels)
         with self.trainer.autocast():
             terms = method.training_step(fwd, self.trainer)
             with torch.no_grad():
-                correct = (method.route(fwd, SEEN).argmax(-1) == labels).sum()
+                correct = self._correct(fwd, labels)
         detached = tuple(LossTerm(name, weight, value.detach()) for name, weight, value in terms)
         values = torch.stack([total(detached).double(), *(term.value.double() for term in detached)])
         return StepNumbers(detached, values, correct.double())
+
+    def _correct(self, fwd: ForwardPass, labels: Tensor) -> Tensor:
+        """Number of images classified correctly, a scalar; 0 without labels."""
+        method = self.classifier.method
+        if method.unlabelled:
+            return torch.zeros((), device=labels.device)
+        return (method.route(fwd, SEEN).argmax(-1) == labels).sum()
 
 
 class EpochSums:
