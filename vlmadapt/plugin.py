@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         teacher,
     )
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
+    from vlmadapt.core.mixed_hooks import mixed_hooks
     from vlmadapt.core.parts import (
         LowRank,
         TrainedCopy,
@@ -128,6 +129,7 @@ _MODULES = {
         "Trainer",
         "total",
     ),
+    "vlmadapt.core.mixed_hooks": ("mixed_hooks",),
     "vlmadapt.core.parts": (
         "LowRank",
         "TrainedCopy",
@@ -266,6 +268,7 @@ __all__ = [
     "head",
     "inject",
     "method_class",
+    "mixed_hooks",
     "per_class",
     "per_image",
     "per_variant",

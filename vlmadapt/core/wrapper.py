@@ -63,7 +63,7 @@ class Wrapper(Method):
             )
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
         for name in ("touches", "whole_batch", "dynamic_step", "streams"):
-            setattr(self, name, getattr(self.inner, name))
+            setattr(self, name, getattr(type(self), name) or getattr(self.inner, name))
 
     @classmethod
     def recipe_for(cls, config: Any) -> Recipe:
@@ -86,6 +86,11 @@ class Wrapper(Method):
     def test_views(self) -> int:
         """Views of each test image that the inner method asks for."""
         return self.inner.test_views
+
+    @property
+    def draws_images(self) -> bool:
+        """Whether the inner method's steps draw training images by class."""
+        return self.inner.draws_images
 
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""
