@@ -44,7 +44,7 @@ class DPCConfig(WrapperConfig):
         wraps: registered name of the prompt learner inside.
         options: options of that method; missing ones keep their published values.
         topk: classes that the tuned prompts score highest, of which the wrong ones are an image's hard negatives.
-        weight: omega_b, weight of the parallel prompts while they are trained: the loss is divided by its square.
+        weight: omega_b, weight of the parallel prompts while they are trained: the loss is divided by it.
         seen: weight of the parallel prompts for the classes trained on; the paper's formula takes omega_b, its code 1.
         unseen: omega_n, weight of the parallel prompts for all other classes.
     """
@@ -77,7 +77,7 @@ class DPC(Wrapper):
     training image of each of these classes joins the batch. With f_i the unit image feature and w_i the unit text
     feature of the class of image i, both with P', of N images, and s CLIP's scale,
 
-        loss = 1 / (2 omega_b^2 N) sum_i (-log softmax_j(s f_i . w_j)_i - log softmax_j(s f_j . w_i)_i)
+        loss = 1 / (2 omega_b N) sum_i (-log softmax_j(s f_i . w_j)_i - log softmax_j(s f_j . w_i)_i)
 
     Two images of one class in a batch count as different. Classes that were trained on are scored with the prompts
     `seen P' + (1 - seen) P`, others with `unseen P' + (1 - unseen) P`: with the published 0, as by the method inside.
@@ -85,13 +85,13 @@ class DPC(Wrapper):
     epochs more and batches of at most 4 images. Both stages have a schedule of their own, their share of the epochs is
     the training setting `cycles`.
 
-    Official code (JREion/DPC, CoOp and PromptKD inside) trains M = omega_b P' + (1 - omega_b) P by the loss of P'. With
-    SGD that moves P' by 1 / omega_b^2 times the gradient, which is where the loss gets its factor here; weight decay
-    pulls M to zero there and P' here. It scores the classes trained on with P' alone, while its paper mixes in P here
-    too: `seen` is 1, and omega_b only changes the steps. Its random negatives are never the first or the last class,
-    and may take the place of a hard negative of a later image. It draws images of the negatives from lists of training
-    images that are not in the repository; here they are the run's own few training images, so that no other image is
-    used. Its stages are two runs with a batch size each.
+    Official code (JREion/DPC, CoOp and PromptKD inside) sets out to train M = omega_b P' + (1 - omega_b) P and to
+    compute P' from it. Its P is the same memory as M, so that P' = M at all times, and omega_b only divides the
+    gradient, as here. It scores the classes trained on with P' alone, while its paper mixes in P: hence `seen` is 1.
+    Its random negatives are never the first or the last class, and may take the place of a hard negative of a later
+    image. It draws images of the negatives from lists of training images that are not in the repository and need not be
+    the few of the run; here they are the run's own training images, each in one augmented view per epoch. Its stages
+    are two runs with a batch size each.
     """
 
     Config = DPCConfig
@@ -210,7 +210,11 @@ class DPC(Wrapper):
             return self.inner.losses(trained)
         with torch.no_grad():
             tuned = fwd.other(hooks=self.inner.hooks()).logits()
-        return self.contrast(trained, hard_negatives(tuned, fwd.labels, self.config.topk))
+        return self.contrast(trained, self.choose(tuned, fwd.labels))
+
+    def choose(self, tuned: Tensor, labels: Tensor) -> Negatives:
+        """The classes that join a batch, from its logits (B, classes) with the tuned prompts and its labels."""
+        return hard_negatives(tuned, labels, self.config.topk)
 
     def contrast(self, fwd: ForwardPass, negatives: Negatives) -> Iterator[LossTerm]:
         """Contrastive loss of the batch and an image of each negative class."""
@@ -218,7 +222,7 @@ class DPC(Wrapper):
         labels = torch.cat([fwd.labels, negatives.classes])
         counted = torch.cat([torch.ones_like(fwd.labels, dtype=torch.bool), negatives.counted])
         similarity = fwd.scale * torch.cat([fwd.image(), drawn.image()]) @ fwd.text()[labels].T
-        yield LossTerm("contrast", self.config.weight**-2, contrastive_loss(similarity, counted))
+        yield LossTerm("contrast", 1 / self.config.weight, contrastive_loss(similarity, counted))
 
 
 class Mixture(nn.Module):
