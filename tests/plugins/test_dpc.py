@@ -117,6 +117,18 @@ def test_a_training_of_several_stages_is_refused() -> None:
         _ = MethodUnderTest("dpc", {"wraps": "2sfs"}).recipe
 
 
+def test_a_method_around_it_has_its_second_stage_and_its_mixtures() -> None:
+    tested = MethodUnderTest("wise-ft", {"wraps": "dpc", "alpha": 0.5})
+    trained = tested.fit()
+    inside = trained.method.inner
+    assert isinstance(inside, DPC) and not torch.equal(inside.inner.context, inside.parallel.context)
+    assert trained.method.whole_batch and trained.method.draws_images
+    before = tested.scores(trained)
+    with torch.no_grad():
+        inside.parallel.context.add_(0.1)
+    assert not torch.allclose(tested.scores(trained), before)
+
+
 def test_the_tuned_prompts_stay_as_they_are_in_the_second_stage() -> None:
     tested = MethodUnderTest("dpc")
     method = tested.build()
