@@ -125,7 +125,7 @@ def test_a_method_around_it_has_its_second_stage_and_its_mixtures() -> None:
     assert trained.method.whole_batch and trained.method.draws_images
     before = tested.scores(trained)
     with torch.no_grad():
-        inside.parallel.context.add_(0.1)
+        inside.parallel.context.mul_(2.0)
     assert not torch.allclose(tested.scores(trained), before)
 
 
