@@ -108,6 +108,8 @@ class DPC(Wrapper):
         c = self.config
         if c.topk < 1 or c.weight <= 0:
             raise DataError(f"topk is {c.topk} and weight is {c.weight}; topk is at least 1, weight above 0.")
+        if not (0 <= c.seen <= 1 and 0 <= c.unseen <= 1):
+            raise DataError(f"seen is {c.seen} and unseen is {c.unseen}; both are from 0 to 1.")
         super().build(backbone, task)
         if type(self.inner).route is not Method.route:
             raise DataError(f"DPC needs a method that scores classes by CLIP's logits; '{c.wraps}' does otherwise.")
@@ -166,7 +168,7 @@ class DPC(Wrapper):
         Raises:
             DataError: a class has several text features, or one for each image.
         """
-        if fwd.text().ndim != 2:
+        if fwd.plan.text_differs_by_image or fwd.text().ndim != 2:
             raise DataError(f"DPC needs one text feature for each class; '{self.config.wraps}' has more.")
         return fwd.logits()
 

@@ -99,6 +99,7 @@ def test_its_recipe_is_that_of_the_method_inside_and_twenty_epochs_more() -> Non
         ({"wraps": "mma"}, "of 'mma': only injected tokens can be mixed"),
         ({"topk": 0}, "topk is 0"),
         ({"weight": 0.0}, r"weight is 0\.0"),
+        ({"unseen": 1.5}, r"unseen is 1\.5"),
     ],
 )
 def test_methods_and_options_that_it_has_no_meaning_for_are_refused(options: dict[str, object], message: str) -> None:
@@ -109,7 +110,7 @@ def test_methods_and_options_that_it_has_no_meaning_for_are_refused(options: dic
 def test_text_features_that_differ_by_image_are_refused_before_training() -> None:
     tested = MethodUnderTest("dpc", {"wraps": "cocoop"})
     with pytest.raises(DataError, match="'cocoop' has more"):
-        tested.scores(tested.classifier(tested.build()))
+        tested.scores(tested.classifier(tested.build()), images=1)  # as before training
 
 
 def test_a_training_of_several_stages_is_refused() -> None:
