@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         teacher,
     )
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
+    from vlmadapt.core.mixed_hooks import mixed_hooks
     from vlmadapt.core.parts import (
         LowRank,
         clone_linear,
@@ -138,6 +139,7 @@ _MODULES = {
         "Trainer",
         "total",
     ),
+    "vlmadapt.core.mixed_hooks": ("mixed_hooks",),
     "vlmadapt.core.parts": (
         "LowRank",
         "clone_linear",
@@ -283,6 +285,7 @@ __all__ = [
     "head",
     "inject",
     "method_class",
+    "mixed_hooks",
     "per_class",
     "per_image",
     "per_variant",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -24,6 +24,7 @@ from vlmadapt.core.build import build_method
 from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.image_bank import ImageBank
 from vlmadapt.core.method import Method, Task
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.templates import Template
@@ -122,7 +123,17 @@ class Run:
         self, method: Method, classes: str | list[str], images: Tensor, labels: Tensor | None = None
     ) -> ForwardPass:
         names = self.settings[f"{classes}_classes"] if isinstance(classes, str) else classes
-        return ForwardPass(self.engine, method, names, self.templates, images, labels, self.described())
+        return ForwardPass(self.engine, method, names, self.templates, images, labels, self.described(), self.bank)
+
+    @cached_property
+    def bank(self) -> ImageBank | None:
+        """One image of each class that a step may draw, where the oracle has some."""
+        chosen = self.settings["inputs"].get("images_by_class")
+        if chosen is None:
+            return None
+        bank = ImageBank(torch.arange(chosen["n"]), chosen["n"], encoded=False)
+        bank.show([tiny_clip.inputs(chosen["seed"], chosen["n"], self.settings["inputs"]["resolution"])])
+        return bank
 
     def described(self) -> ClassDescriptions:
         """The sentences of each class, where the oracle has some."""

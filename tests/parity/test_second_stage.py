@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.parity.oracle import Oracle, oracles
+from tests.parity.support import FirstBatch
 from tests.parity.test_parity import PLANS, Run, run, train  # noqa: F401 - `run` is a fixture
 from tests.parity.trainer import RecordingTrainer
-from vlmadapt.plugin import SEEN, ForwardPass, Support, total
+from vlmadapt.core.method import enter_cycle
+from vlmadapt.core.recipe import Cycle
+from vlmadapt.plugin import SEEN
 
 ORACLES = [oracle for oracle in oracles() if "stage2_trainable" in oracle.settings]
-
-
-@dataclass
-class FirstBatch:
-    """The part of a support set that says which classes there are."""
-
-    fwd: ForwardPass
-
-    def epochs(self, augmented: bool, times: int = 1) -> Iterator[Iterator[ForwardPass]]:
-        yield iter((self.fwd,))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +28,8 @@ def test_second_stage(run: Run) -> None:  # noqa: F811
     train(run)
     images, labels = next(run.batches())
     with torch.no_grad():
-        run.method.cycle_start(1, cast(Support, FirstBatch(run.forward(run.method, "base", images, labels))))
+        enter_cycle(run.method, Cycle(1, run.settings["steps"], run.settings["steps_stage2"]))
+        run.method.cycle_start(1, FirstBatch(run.forward(run.method, "base", images, labels)))
     tuned = {name: p.detach().clone() for name, p in run.method.named_parameters()}
     second = replace(run.oracle, part="stage2/")
     compare_parameters(run, second, "init")
@@ -51,10 +43,12 @@ def test_second_stage(run: Run) -> None:  # noqa: F811
 
 def train_second(run: Run, second: Oracle) -> None:  # noqa: F811
     trainer = RecordingTrainer(run.method, run.optimizer())
+    run.method.train()
     batches = run.batches(run.settings["steps"], run.settings["steps_stage2"])
     for step, (images, labels) in enumerate(batches):
+        run.official.before_step(run.method, run.oracle, step)
         terms = run.method.training_step(run.forward(run.method, "base", images, labels), trainer)
-        second.compare("loss", f"loss at step {step}", total(terms), second.arrays["loss"][step])
+        second.compare("loss", f"loss at step {step}", run.official.loss(terms), second.arrays["loss"][step])
     for name, theirs in second.under("grad0/").items():
         gradient = trainer.first[run.official.name(name)]
         assert gradient is not None
@@ -73,6 +67,7 @@ def compare_parameters(run: Run, second: Oracle, stage: str) -> None:  # noqa: F
 def evaluate(run: Run, second: Oracle, stage: str) -> None:  # noqa: F811
     """Answers for trained, new and mixed classes; the names alone say which are which."""
     (_, _, _, images), *_ = run.groups()
+    run.method.eval()
     for group, classes in run.settings["stage2_eval_classes"].items():
         fwd = run.forward(run.method, classes, images)
         for name, theirs in second.under(f"{stage}/{group}/").items():

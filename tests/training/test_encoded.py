@@ -50,7 +50,7 @@ def trained(world: World, out: Path, method: str, plan: str, **train: Any) -> di
     return adapter(out)
 
 
-@pytest.mark.parametrize("method", ["coop", "tip-adapter-f"])
+@pytest.mark.parametrize("method", ["coop", "tip-adapter-f", "dpc"])
 def test_a_method_ends_with_the_parameters_that_training_on_images_gives(
     world: World, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,15 +85,18 @@ def test_averages_caches_and_random_numbers_of_a_method_are_restored(
     assert outcome(tmp_path / "run") == outcome(undisturbed(method, "sgd"))
 
 
-@pytest.mark.parametrize("stop", [STEPS - 1, STEPS, STEPS + 1])
+@pytest.mark.parametrize(
+    ("method", "stop"),
+    [*(("2sfs", k) for k in (STEPS - 1, STEPS, STEPS + 1)), pytest.param("dpc", 2 * STEPS + 1, marks=pytest.mark.slow)],
+)
 def test_a_second_stage_of_training_starts_once(
-    world: World, undisturbed: Callable[..., Path], tmp_path: Path, stop: int
+    world: World, undisturbed: Callable[..., Path], tmp_path: Path, method: str, stop: int
 ) -> None:
-    """One epoch of the first stage and two of the second; stopped before, at and after the change."""
+    """Stopped before, at and after the change of stage: of three epochs, 2sfs has two in the second one, dpc one."""
     with after_step(stop, ask_to_stop), pytest.raises(Interrupted):
-        world.fit(tmp_path / "run", "2sfs", train={"optimizer": "adamw"})
+        world.fit(tmp_path / "run", method, train={"optimizer": "adamw"})
     fit(ANYTHING, resume=tmp_path / "run")
-    assert outcome(tmp_path / "run") == outcome(undisturbed("2sfs", "adamw"))
+    assert outcome(tmp_path / "run") == outcome(undisturbed(method, "adamw"))
 
 
 def test_a_run_may_be_stopped_again_and_again(world: World, undisturbed: Callable[..., Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.forward import ForwardPass, similarity
+from vlmadapt.core.image_bank import ImageBank
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import Optimizations, derive
 from vlmadapt.core.templates import Template
@@ -30,6 +31,7 @@ class Classifier:
         method: module with all trained tensors.
         templates: texts of the data set that describe a class.
         descriptions: sentences by class name, for methods that read them.
+        bank: training images of the current epoch, for steps that draw some by class; None in all other steps.
 
     Raises:
         BackboneError: the method declares what this backbone does not have.
@@ -49,6 +51,7 @@ class Classifier:
         self.method = method
         self.templates = tuple(Template.parse(text) for text in templates)
         self.descriptions = descriptions or {}
+        self.bank: ImageBank | None = None
         self._described = ClassDescriptions(self.descriptions)
         self._settings = plan, class_chunk, precision
         self._stream: tuple[tuple[str, ...], Role] | None = None
@@ -79,7 +82,7 @@ class Classifier:
 
     def forward(self, images: Tensor | FrozenImages, names: Sequence[str], labels: Tensor | None = None) -> ForwardPass:
         """A forward pass of images (B, 3, H, W), or of what the tower gave for them, against classes."""
-        return ForwardPass(self._engine, self.method, names, self.templates, images, labels, self._described)
+        return ForwardPass(self._engine, self.method, names, self.templates, images, labels, self._described, self.bank)
 
     def kept(self) -> tuple[Any, ...]:
         """Cached frozen activations; a captured step holds them so that their memory is not freed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,9 @@ from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.engine import Engine
 from vlmadapt.core.frozen_cache import autocast_precision
 from vlmadapt.core.hooks import Hook, Prompt, Teacher, Tokens, prompt, teacher
+from vlmadapt.core.image_bank import ImageBank
 from vlmadapt.core.injection import Injected, injected_tokens
+from vlmadapt.core.kept_text import MethodState
 from vlmadapt.core.numerics import l2_normalize
 from vlmadapt.core.plan import POOLED, Plan, derive
 from vlmadapt.core.side import IMAGE, TEXT, Side
@@ -57,9 +59,11 @@ class ForwardPass:
         images: Tensor | FrozenImages,
         labels: Tensor | None = None,
         described: ClassDescriptions | None = None,
+        bank: ImageBank | None = None,
     ):
         self.names = tuple(names)
         self._described = described or ClassDescriptions({})
+        self._bank = bank
         self._whole_texts = False  # names are whole sentences
         self._rows: Tensor | None = None
         self._labels = labels
@@ -67,6 +71,7 @@ class ForwardPass:
         self._method = method
         self._templates = tuple(templates)
         self._other_hooks: tuple[Hook, ...] | None = None
+        self._stand_in: tuple[Hashable, ...] = ()  # tells apart methods that `other` was given
         self._once: dict[Hashable, Any] = {}
         self._views = _views(images)
         self._frozen = self._views[0]
@@ -137,7 +142,8 @@ class ForwardPass:
         method, kept_text = self._method, self._engine.kept_text
         if not (self._may_keep_text() and isinstance(method, nn.Module)):
             return self._encode_text()
-        key = (self.names, self.plan.prompts, self.plan.teacher, self.device, autocast_precision(self.device))
+        kind = self.names, self.plan.prompts, self.plan.teacher, self._stand_in
+        key = (kind, self.device, autocast_precision(self.device))
         found = kept_text.get(key, method)
         if found is None:
             self._asked_of_images = False
@@ -209,6 +215,7 @@ class ForwardPass:
         self,
         *,
         hooks: Iterable[Hook] | None = None,
+        method: nn.Module | None = None,
         names: Sequence[str] | None = None,
         keep: Tensor | None = None,
         labels: Tensor | None = None,
@@ -217,6 +224,8 @@ class ForwardPass:
 
         Args:
             hooks: hooks instead of the method's.
+            method: a module with hooks of its own instead of the method; in evaluation its text features are kept
+                as those of the method are.
             names: class names instead of these.
             keep: indices of the images to keep.
             labels: labels of the images kept, by default their own.
@@ -226,9 +235,35 @@ class ForwardPass:
         if labels is None and self._labels is not None:
             labels = self._labels if keep is None else self._labels[keep]
         names = self.names if names is None else names
-        fwd = ForwardPass(self._engine, self._method, names, self._templates, views[0], labels, self._described)
+        fwd = self._derived(names, views[0], labels)
         fwd._views = views
-        fwd._other_hooks = self._other_hooks if hooks is None else tuple(hooks)
+        if hooks is not None:
+            fwd._other_hooks = tuple(hooks)
+        if method is not None:
+            fwd._method, fwd._other_hooks = cast(Hooked, method), None
+            fwd._stand_in = MethodState(method).values
+        return fwd
+
+    def images_of(self, classes: Tensor) -> ForwardPass:
+        """A derived forward pass over one random training image of each class, drawn on the device.
+
+        Only in steps of a method with `draws_images`.
+
+        Args:
+            classes: (n,) indices into `names`, which are the labels of that pass.
+
+        Raises:
+            ValueError: this is no such step.
+        """
+        if self._bank is None:
+            raise ValueError("no training images to draw from: set `draws_images` in the method; only its steps can.")
+        return self._derived(self.names, self._bank.draw(classes), classes)
+
+    def _derived(self, names: Sequence[str], images: FrozenImages, labels: Tensor | None) -> ForwardPass:
+        """A pass of the same method and hooks."""
+        method, templates = self._method, self._templates
+        fwd = ForwardPass(self._engine, method, names, templates, images, labels, self._described, self._bank)
+        fwd._other_hooks, fwd._stand_in = self._other_hooks, self._stand_in
         return fwd
 
     def view(self, index: int) -> ForwardPass:

@@ -13,7 +13,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.hooks import Hook
 from vlmadapt.core.plan import untouchable
-from vlmadapt.core.recipe import Recipe
+from vlmadapt.core.recipe import Cycle, Recipe
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, PluginError
 from vlmadapt.roles import Role
@@ -79,6 +79,13 @@ class Support(Protocol):
         """Validation images of the training classes in batches, without augmentation; may be empty."""
 
 
+def enter_cycle(method: nn.Module, cycle: Cycle) -> None:
+    """Tell a method, and the methods inside it, which part of the training is under way."""
+    for module in method.modules():
+        if isinstance(module, Method):
+            module.cycle = cycle
+
+
 class Method(nn.Module):
     """Base class of all methods. A subclass defines `Config`, `build` and, as needed, the hooks below.
 
@@ -107,6 +114,7 @@ class Method(nn.Module):
             after another in an order drawn by the seed, see `stream_start`.
         api_version: version of the plugin API that the method is written for, a plain number.
         trained_classes: names of the classes that it is trained on, set by the core.
+        cycle: the part of the training that is under way: its number, first epoch and length, set by the core.
         limitations: checks of the conformance kit (`vlmadapt.testing`) that it cannot pass, each with the reason.
     """
 
@@ -124,6 +132,7 @@ class Method(nn.Module):
     streams: ClassVar[bool] = False
     api_version: ClassVar[int] = 1  # for methods that state none: they were written before version 2
     limitations: ClassVar[Mapping[str, str]] = {}
+    cycle: Cycle = Cycle(number=0, start=0, length=1)
 
     def __init__(self, config: Any, backbone: Backbone, task: Task):
         """Build the method for a backbone.
@@ -174,6 +183,14 @@ class Method(nn.Module):
     def teachers(self) -> Sequence[Teacher]:
         """Finished runs that it learns from; those trained on labels that this run must not know are refused."""
         return ()
+
+    @property
+    def draws_images(self) -> bool:
+        """Whether the steps of this cycle ask for training images of classes that they choose, `fwd.images_of`.
+
+        They are then on the device, each in one augmented view, which is another one in every epoch.
+        """
+        return False
 
     def hooks(self) -> Iterable[Hook]:
         """Declare where the towers are touched: `prompt`, `inject`, `adapt`, `head`, `teacher`; for every pass."""

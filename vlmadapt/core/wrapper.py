@@ -12,7 +12,7 @@ from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.build import make_config, method_class
 from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.hooks import Hook
-from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer
+from vlmadapt.core.method import LossTerm, Method, Support, Task, Teacher, Trainer
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import PluginError, SettingError
 from vlmadapt.roles import Role
@@ -66,8 +66,9 @@ class Wrapper(Method):
                 f"'{self.config.wraps}' trains on images without labels, which {type(self).__name__} does not have."
             )
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
-        for name in ("touches", "whole_batch", "dynamic_step", "streams", "views_per_step", "plain_view"):
-            setattr(self, name, getattr(self.inner, name))
+        for name in ("touches", "whole_batch", "dynamic_step", "streams", "plain_view"):
+            setattr(self, name, getattr(type(self), name) or getattr(self.inner, name))
+        self.views_per_step = max(type(self).views_per_step, self.inner.views_per_step)
 
     @classmethod
     def recipe_for(cls, config: Any) -> Recipe:
@@ -100,6 +101,16 @@ class Wrapper(Method):
     def reads_descriptions(self) -> bool:
         """Whether the inner method uses class descriptions."""
         return self.inner.reads_descriptions
+
+    @property
+    def teachers(self) -> Sequence[Teacher]:
+        """The finished runs that the inner method learns from."""
+        return self.inner.teachers
+
+    @property
+    def draws_images(self) -> bool:
+        """Whether the inner method's steps draw training images by class."""
+        return self.inner.draws_images
 
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""

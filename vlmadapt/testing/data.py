@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.image_bank import ImageBank
 from vlmadapt.deprecated import warn_deprecated
 
 CLASSES = ("golden retriever", "jack-o'-lantern", "Boeing 737-800", "cat", "red_fox")
@@ -61,6 +62,15 @@ class Shots:
         yield from zip(self.images.split(size), self.labels.split(size), strict=True)
 
 
+def bank_of(classifier: Classifier, shots: Shots) -> ImageBank:
+    """The images, or the tower's output where the method leaves the image tower untouched, to draw from by class."""
+    encoded = classifier.encodes_images_once
+    images = shots.images if shots.images.ndim == 4 else shots.images[:, 0]
+    bank = ImageBank(shots.labels, len(shots.names), encoded)
+    bank.show([classifier.encode(images) if encoded else images])
+    return bank
+
+
 class MemorySupport:
     """Implements `vlmadapt.plugin.Support` on images in memory."""
 
@@ -82,6 +92,10 @@ class MemorySupport:
     def validation(self) -> Iterator[ForwardPass]:
         """The validation images."""
         return self._forwards(self._validation, 1.0)
+
+    def bank(self, epoch: int) -> ImageBank:
+        """The training images, which are the same in every epoch."""
+        return bank_of(self._classifier, self._train)
 
     def _forwards(self, shots: Shots, brightness: float) -> Iterator[ForwardPass]:
         for images, labels in shots.batches(3):

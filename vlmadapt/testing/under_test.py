@@ -18,7 +18,7 @@ from vlmadapt.core.method import Method, Task
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.errors import PluginError
 from vlmadapt.roles import SEEN, Role
-from vlmadapt.testing.data import CLASSES, TEMPLATE, Described, Shots
+from vlmadapt.testing.data import CLASSES, TEMPLATE, Described, Shots, bank_of
 from vlmadapt.testing.tiny import tiny_clip
 from vlmadapt.testing.trace import FitTrace, trace_fit
 from vlmadapt.testing.training import EPOCHS, Watch, switch_off_dropout, train
@@ -81,7 +81,10 @@ class MethodUnderTest:
 
     def classifier(self, method: Method, plan: str = "planned") -> Classifier:
         """The method on the backbone, ready for evaluation."""
-        return Classifier(self.backbone, method, (TEMPLATE,), plan, precision=self._precision, descriptions=Described())
+        made = Classifier(self.backbone, method, (TEMPLATE,), plan, precision=self._precision, descriptions=Described())
+        if method.draws_images:
+            made.bank = bank_of(made, self.shots())
+        return made
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
         """Labelled random images in the size of the backbone."""

@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.core.method import LossTerm, Support
+from vlmadapt.core.image_bank import ImageBank
+from vlmadapt.core.method import LossTerm, Support, enter_cycle
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch
@@ -35,6 +36,13 @@ class Batches(Protocol):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """This process's shard of each batch of an epoch, from batch `start` on."""
+
+
+class BankedSupport(Support, Protocol):
+    """Support images that steps can draw from, too."""
+
+    def bank(self, epoch: int) -> ImageBank:
+        """The training images in their view of an epoch, in the same memory at every call."""
 
 
 class Observer:
@@ -80,7 +88,7 @@ class TrainingLoop:
         batches: Batches,
         recipe: Recipe,
         trainer: StepTrainer,
-        support: Support,
+        support: BankedSupport,
         observers: Sequence[Observer] = (),
         captured: bool = False,
         encoded: bool = False,
@@ -128,9 +136,11 @@ class TrainingLoop:
     def _epoch(self, stop: Callable[[], bool]) -> None:
         progress = self.progress
         self.method.train()
+        enter_cycle(self.method, self.recipe.cycle_at(progress.epoch))
         if progress.step == 0:
             self._start_cycle()
             self.method.epoch_start(progress.epoch, self.recipe.epochs)
+        self._fill_bank()
         if self.captured is not None:
             self.captured.start_epoch()
         self._sums = EpochSums(progress.sums)
@@ -150,11 +160,16 @@ class TrainingLoop:
 
     def _start_cycle(self) -> None:
         """Before the first epoch of a cycle: tell the method, and clear the optimiser's memory."""
-        cycle = self.recipe.cycle_at(self.progress.epoch)
+        cycle = self.method.cycle
         if cycle.start == self.progress.epoch:
             with torch.no_grad():
                 self.method.cycle_start(cycle.number, self._support)
             self.trainer.restart()
+
+    def _fill_bank(self) -> None:
+        """Show the training images of this epoch to steps that draw some by class."""
+        if self.method.draws_images:
+            self.classifier.bank = self._support.bank(self.progress.epoch)
 
     def _time_to_look(self) -> bool:
         """Whether to read from the device: every `LOOK_EVERY` seconds, with several processes after the same step."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.forward import ForwardPass
+from vlmadapt.core.image_bank import ImageBank
 from vlmadapt.data.dataset import Example
 from vlmadapt.data.loader import Batch, eval_batches
 from vlmadapt.data.splits import Splits
@@ -97,6 +98,29 @@ class SupportSet:
             batches = self._after_tower(self._train, augmented=True, epoch=view)
             self._encoded[view] = torch.cat([batch.images for batch in batches])
         return self._encoded[view]
+
+    def bank(self, epoch: int) -> ImageBank:
+        """The training images on the device in their view of an epoch, for steps that draw some by class.
+
+        They pass the image tower here, once, if the method leaves it untouched.
+        """
+        self._bank.show(self._images(epoch))
+        return self._bank
+
+    @cached_property
+    def _bank(self) -> ImageBank:
+        encoded = self._classifier.encodes_images_once
+        return ImageBank(self.labels.to(self.device), len(self._classes), encoded)
+
+    def _images(self, epoch: int) -> Iterator[Tensor]:
+        views = self._settings.recipe.views
+        view = epoch % views if views else epoch
+        if self.views:
+            yield self.encoded(view)
+            return
+        once = self._classifier.encodes_images_once
+        for batch in (self._after_tower if once else self._batches)(self._train, True, view):
+            yield batch.images.to(self.device)
 
     def _of_view(self, view: int) -> Iterator[ForwardPass]:
         outputs = self.encoded(view)

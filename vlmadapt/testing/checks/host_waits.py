@@ -9,7 +9,8 @@ from typing import cast
 import torch
 from accelerate import Accelerator
 
-from vlmadapt.core.method import trainable_count
+from vlmadapt.core.method import enter_cycle, trainable_count
+from vlmadapt.core.recipe import Cycle
 from vlmadapt.testing.data import CLASSES, MemorySupport
 from vlmadapt.testing.host_waits import INSTEAD, Call, host_waits, recorded_calls
 from vlmadapt.testing.result import CheckFailed, NotApplicable
@@ -31,7 +32,12 @@ def no_host_waits(tested: MethodUnderTest) -> None:
         raise NotApplicable("its step differs between steps (`dynamic_step`)")
     if not trainable_count(tested.trained.method) or not tested.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
-    steps = _steps(tested)
+    recipe = tested.recipe
+    for part in dict.fromkeys(map(recipe.cycle_at, range(recipe.epochs))):
+        _check(_steps(tested, part))
+
+
+def _check(steps: Iterator[Callable[[], None]]) -> None:
     next(steps)()  # fills what is kept between steps
     waits = host_waits(next(steps))
     if waits:
@@ -44,13 +50,19 @@ def no_host_waits(tested: MethodUnderTest) -> None:
     _same(*(_calls(next(steps)) for _ in range(2)))
 
 
-def _steps(tested: MethodUnderTest) -> Iterator[Callable[[], None]]:
-    """Training steps one after another, as `fit` takes them: method, trainer, optimiser and accuracy."""
+def _steps(tested: MethodUnderTest, part: Cycle) -> Iterator[Callable[[], None]]:
+    """Training steps of a cycle, one after another, as `fit` takes them: method, trainer, optimiser and accuracy."""
     torch.manual_seed(0)
     method = tested.build()
     classifier, shots = tested.classifier(method), tested.shots()
+    support = MemorySupport(classifier, shots, tested.shots(per_class=2, seed=1))
     with torch.no_grad():
-        method.prepare(MemorySupport(classifier, shots, tested.shots(per_class=2, seed=1)))
+        method.prepare(support)
+        for number in range(part.number + 1):
+            enter_cycle(method, part._replace(number=number))
+            method.cycle_start(number, support)
+    if method.draws_images:
+        classifier.bank = support.bank(part.start)
     trainer = StepTrainer(method, tested.recipe, cast(Accelerator, OneProcess()))
     step = TrainingStep(classifier, CLASSES, trainer)
     method.train()
