@@ -85,7 +85,13 @@ class MethodUnderTest:
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
         """Labelled random images in the size of the backbone."""
-        return Shots.draw(classes, self.backbone.image.size, per_class, seed).with_views(self.cls.views_per_step)
+        return Shots.draw(classes, self.backbone.image.size, per_class, seed).with_views(self._views)
+
+    @cached_property
+    def _views(self) -> int:
+        """Views of an image in a step, which a wrapper has from the method inside."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build().views_per_step
 
     def fit(
         self,
