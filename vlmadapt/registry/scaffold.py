@@ -24,6 +24,8 @@ METHOD_KINDS = {
     "wrapper": "another method, with a loss term and a way of scoring of its own",
 }
 """What the method of each scaffold does; the first is the default."""
+FIT_OPTIONS = {"classes": " --protocol few-shot"}
+"""What `vlmadapt fit` needs for a kind of method on data that is split into base and novel classes."""
 METHOD, DATASET, BACKBONE = "method", "dataset", "backbone"
 COMMON = {
     "pyproject.toml.tmpl": "pyproject.toml",
@@ -56,7 +58,8 @@ def new_method(name: str, folder: Path | None = None, kind: str = "tokens") -> l
         "recipes.py.tmpl": "$package/recipes/__init__.py",
         "test.py.tmpl": "tests/test_$module.py",
     }
-    return _write(METHOD, _words(name, METHOD, registry.METHODS), folder, own)
+    words = {**_words(name, METHOD, registry.METHODS), "fit_options": FIT_OPTIONS.get(kind, "")}
+    return _write(METHOD, words, folder, own)
 
 
 def new_dataset(name: str, folder: Path | None = None) -> list[Path]:
