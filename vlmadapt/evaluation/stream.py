@@ -62,8 +62,8 @@ def continue_stream(path: Path, classifier: Classifier, classes: Sequence[str], 
         raise VlmadaptError(f"'{path}' has format {header['format']}; this version reads format {FORMAT}.")
     if (header["classes"], header["role"]) != (list(classes), role.value):
         raise VlmadaptError(
-            f"'{path}' holds a stream of other classes: {first_few(header['classes'], 3)}. Continue it with all of them "
-            "in their order (data.json of its run lists them for each tested group): --classes FILE with one a line."
+            f"'{path}' holds a stream of other classes: {first_few(header['classes'], 3)}. Give all of them in their "
+            "order, one a line, with --classes FILE; data.json of its run lists them for each tested group."
         )
     try:
         classifier.continue_stream(tensors, classes, role)
