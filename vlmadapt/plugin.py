@@ -19,6 +19,7 @@ from vlmadapt.deprecated import warn_deprecated
 if TYPE_CHECKING:
     from vlmadapt.compare.published import Leak, Published
     from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+    from vlmadapt.core.block_copy import BlockCopy
     from vlmadapt.core.build import method_class
     from vlmadapt.core.descriptions import Descriptions
     from vlmadapt.core.forward import ForwardPass, similarity
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from vlmadapt.core.method import LossTerm, Method, Support, Task, Trainer, total
     from vlmadapt.core.parts import (
         LowRank,
-        TrainedCopy,
         clone_linear,
         cosine_distance,
         random_tokens,
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
     from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
+    from vlmadapt.core.trained_copy import TrainedCopy
     from vlmadapt.core.transport import sinkhorn
     from vlmadapt.core.wrapper import Wrapper, WrapperConfig
     from vlmadapt.data.cache import cache_dir
@@ -84,6 +85,7 @@ _MODULES = {
         "ImageTower",
         "TextTower",
     ),
+    "vlmadapt.core.block_copy": ("BlockCopy",),
     "vlmadapt.core.build": ("method_class",),
     "vlmadapt.core.descriptions": ("Descriptions",),
     "vlmadapt.core.forward": (
@@ -130,7 +132,6 @@ _MODULES = {
     ),
     "vlmadapt.core.parts": (
         "LowRank",
-        "TrainedCopy",
         "clone_linear",
         "cosine_distance",
         "random_tokens",
@@ -154,6 +155,7 @@ _MODULES = {
         "Tokenizer",
         "readable",
     ),
+    "vlmadapt.core.trained_copy": ("TrainedCopy",),
     "vlmadapt.core.transport": ("sinkhorn",),
     "vlmadapt.core.wrapper": (
         "Wrapper",
@@ -227,6 +229,7 @@ __all__ = [
     "VALUE",
     "Backbone",
     "BackboneError",
+    "BlockCopy",
     "DataError",
     "DataSource",
     "Dataset",

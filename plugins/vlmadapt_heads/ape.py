@@ -10,46 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlmadapt.plugin import Backbone, ForwardPass, Recipe, Support, Task, assign
-from vlmadapt_heads.channel_cache import ChannelCache, grid
+from vlmadapt_heads.channel_cache import ChannelCache, ChannelCacheConfig, grid
 from vlmadapt_heads.channels import class_similarity
 
 SMOOTHING = 1e-6
 
 
 @dataclass
-class APEConfig:
-    """Options of APE; the values of ImageNet, published ones differ by data set.
+class APEConfig(ChannelCacheConfig):
+    """Options of APE, in addition to those that it shares with APE-T.
 
     Args:
-        passes: augmented views of each support image whose features are averaged.
-        channels: share of the feature channels that is kept; 500 of the 1024 of RN50 on ImageNet.
-        similarity_weight: weight of the similarity between classes in the choice of channels.
-        variance_weight: weight of the variance over classes in the choice of channels.
-        alpha: weight of the cache logits, before or without a search.
-        beta: sharpness of the cache affinities, before or without a search.
         gamma: sharpness of the weights of cache entries, before or without a search.
-        search: choose alpha, beta and gamma by validation accuracy; without validation images they keep these values.
-        max_alpha: upper end of the grid for alpha, exclusive; the lower end is 0.1.
-        max_beta: upper end of the grid for beta, exclusive; the lower end is 0.1.
         max_gamma: upper end of the grid for gamma, exclusive; the lower end is 0.
-        alpha_steps: number of grid points for alpha.
-        beta_steps: number of grid points for beta.
         gamma_steps: number of grid points for gamma.
     """
 
-    passes: int = 10
-    channels: float = 0.48828125
-    similarity_weight: float = 0.7
-    variance_weight: float = 0.3
-    alpha: float = 2.0
-    beta: float = 1.0
     gamma: float = 0.1
-    search: bool = True
-    max_alpha: float = 7.0
-    max_beta: float = 7.0
     max_gamma: float = 0.5
-    alpha_steps: int = 20
-    beta_steps: int = 200
     gamma_steps: int = 5
 
 

@@ -8,39 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from vlmadapt.plugin import Backbone, ForwardPass, Recipe, Support, Task, assign
-from vlmadapt_heads.channel_cache import ChannelCache
+from vlmadapt_heads.channel_cache import ChannelCache, ChannelCacheConfig
 from vlmadapt_heads.channels import class_similarity
 
 
 @dataclass
-class APETConfig:
-    """Options of APE-T; the values of ImageNet, published ones differ by data set.
+class APETConfig(ChannelCacheConfig):
+    """Options of APE-T, which it shares with APE.
 
     Args:
-        passes: augmented views of each support image whose features are averaged.
-        channels: share of the feature channels that is trained; 500 of the 1024 of RN50 on ImageNet.
         similarity_weight: weight of the similarity between classes in the choice of channels.
         variance_weight: weight of the variance over classes in the choice of channels.
-        alpha: weight of the cache logits in training, and without a search.
-        beta: sharpness of the cache affinities in training, and without a search.
-        search: choose alpha and beta by validation accuracy after training.
-        max_alpha: upper end of the grid for alpha, exclusive; the lower end is 0.1.
-        max_beta: upper end of the grid for beta, exclusive; the lower end is 0.1.
-        alpha_steps: number of grid points for alpha.
-        beta_steps: number of grid points for beta.
     """
 
-    passes: int = 10
-    channels: float = 0.48828125
     similarity_weight: float = 0.2
     variance_weight: float = 0.8
-    alpha: float = 2.0
-    beta: float = 1.0
-    search: bool = True
-    max_alpha: float = 7.0
-    max_beta: float = 7.0
-    alpha_steps: int = 20
-    beta_steps: int = 200
 
 
 class APET(ChannelCache):

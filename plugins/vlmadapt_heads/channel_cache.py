@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,38 @@ from vlmadapt.plugin import Backbone, ForwardPass, Support, SupportMethod, Task,
 from vlmadapt_heads.channels import best_channels, channel_count, criterion
 from vlmadapt_heads.prototypes import first_batch
 from vlmadapt_heads.samples import Samples, mean_view
+
+
+@dataclass
+class ChannelCacheConfig:
+    """Options of APE and APE-T; the values of ImageNet, published ones differ by data set.
+
+    Args:
+        passes: augmented views of each support image whose features are averaged.
+        channels: share of the feature channels that is chosen; 500 of the 1024 of RN50 on ImageNet.
+        similarity_weight: weight of the similarity between classes in the choice of channels.
+        variance_weight: weight of the variance over classes in the choice of channels.
+        alpha: weight of the cache logits, before or without a search.
+        beta: sharpness of the cache affinities, before or without a search.
+        search: choose these two, in APE gamma too, by validation accuracy; without validation images they keep their
+            values.
+        max_alpha: upper end of the grid for alpha, exclusive; the lower end is 0.1.
+        max_beta: upper end of the grid for beta, exclusive; the lower end is 0.1.
+        alpha_steps: number of grid points for alpha.
+        beta_steps: number of grid points for beta.
+    """
+
+    passes: int = 10
+    channels: float = 0.48828125
+    similarity_weight: float = 0.7
+    variance_weight: float = 0.3
+    alpha: float = 2.0
+    beta: float = 1.0
+    search: bool = True
+    max_alpha: float = 7.0
+    max_beta: float = 7.0
+    alpha_steps: int = 20
+    beta_steps: int = 200
 
 
 class ChannelCache(SupportMethod):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlmadapt.plugin import (
     IMAGE,
@@ -21,6 +21,7 @@ from vlmadapt.plugin import (
     Role,
     Support,
     Task,
+    TrainedCopy,
     collect,
     head,
     similarity,
@@ -74,19 +75,18 @@ class ProLIP(Method):
     weight: Tensor
 
     def build(self, backbone: Backbone, task: Task) -> None:
-        """Create a copy of CLIP's projection (width, joint), and lambda.
+        """Create a trained copy of CLIP's projection (width, joint), and lambda.
 
         Raises:
             BackboneError: the image tower has no projection matrix.
         """
         self.image = backbone.image
         try:
-            start = backbone.image.projection
+            self.projection = TrainedCopy(lambda: backbone.image.projection)
         except BackboneError as error:
             raise BackboneError(
                 f"ProLIP trains a projection, but {error} clip-adapter and taskres need none."
             ) from error
-        self.projection = nn.Parameter(start.detach().clone().float())
         self.register_buffer("weight", torch.tensor(float(self.config.penalty)))
 
     def prepare(self, support: Support) -> None:
@@ -101,7 +101,7 @@ class ProLIP(Method):
 
     def project(self, tokens: Tensor) -> Tensor:
         """Normed tokens (..., width) -> features (..., joint); what the frozen projection adds stays as it is."""
-        return F.linear(tokens, self.projection.T, self.image.projection_bias)
+        return F.linear(tokens, self.projection().T, self.image.projection_bias)
 
     def logits(self, fwd: ForwardPass) -> Tensor:
         """scale * cosine of the image with the frozen text features, (B, classes)."""
@@ -109,7 +109,7 @@ class ProLIP(Method):
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy and the pull to CLIP's projection."""
-        distance = (self.projection - self.image.projection).square().sum()
+        distance = self.projection.difference.square().sum()
         yield LossTerm("ce", 1.0, F.cross_entropy(self.logits(fwd), fwd.labels))
         yield LossTerm("penalty", 1.0, self.weight * distance)
         yield LossTerm("distance", 0.0, distance)

@@ -59,13 +59,14 @@ class CoPrompt(MaPLe):
 
     Official code (ShuvenduRoy/CoPrompt) draws it on the host and needs equally many descriptions for every class; here
     it is drawn on the device, and a class with fewer starts again from its first. The relu at the adapters' end keeps
-    their output from being negative. Published views are made by RandAugment; here they are crops and flips.
+    their output from being negative. Both views are the whole image, resized whatever its shape, after RandAugment, as
+    there; `--train.augmentation crop` makes them crops and flips.
     """
 
     Config = CoPromptConfig
     api_version = 2
     track = "descriptions"
-    recipe = Recipe(optimizer="sgd", lr=3.5e-3, epochs=8, batch_size=4)
+    recipe = Recipe(optimizer="sgd", lr=3.5e-3, epochs=8, batch_size=4, augmentation="randaugment")
     paper = "Roy & Etemad, Consistency-guided Prompt Learning for Vision-Language Models, ICLR 2024"
     views_per_step = 2
 

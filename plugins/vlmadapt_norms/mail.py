@@ -29,6 +29,7 @@ from vlmadapt.plugin import (
     Side,
     Task,
     TextTower,
+    TrainedCopy,
     adapt,
     cosine_distance,
     head,
@@ -115,7 +116,7 @@ class MAIL(Method):
     In official code (pSGAme/MAIL-for-Classification) the list named after attention acts after the MLP and vice versa;
     here lists are named after their places. It takes block 12 for the last of both towers, see `published`. It
     creates agents that are never used, which are missing here. The agents of all blocks start with the same D, here
-    too. Weight decay pulls scales to 0, not to 1. The product is with t, not with t - 1.
+    too. Weight decay pulls scales to 0, not to 1, and projections to 0. The product is with t, not with t - 1.
     """
 
     Config = MAILConfig
@@ -139,9 +140,7 @@ class MAIL(Method):
         self.last_norm = self.outer_agent({side: t.width for side, t in self.towers.items()})
         self.projected = self.outer_agent({side: t.joint for side, t in self.towers.items()})
         if c.projections:
-            self.projections = nn.ParameterDict(
-                {side.value: nn.Parameter(tower.projection.detach().clone()) for side, tower in self.towers.items()}
-            )
+            self.projections = nn.ModuleDict({side.value: projection_copy(t) for side, t in self.towers.items()})
 
     def check(self, tower: TextTower | ImageTower) -> None:
         """Refuse a tower without the places that agents and trained projections take.
@@ -193,7 +192,7 @@ class MAIL(Method):
         x = self.last_norm(side, x)
         tower = self.towers[side]
         if self.config.projections:
-            x = F.linear(x, self.projections[side.value].T, tower.projection_bias)
+            x = F.linear(x, self.projections[side.value]().T, tower.projection_bias)
         else:
             x = tower.project(x)
         return self.projected(side, x)
@@ -208,6 +207,11 @@ class MAIL(Method):
             yield LossTerm("text", c.text_loss, cosine_distance(fwd.text(), fwd.zero_shot.text))
         if c.logits_loss:
             yield LossTerm("logits", c.logits_loss, divergence(fwd.logits(), fwd.zero_shot.logits))
+
+
+def projection_copy(tower: TextTower | ImageTower) -> TrainedCopy:
+    """A trained copy of a tower's projection (width, joint)."""
+    return TrainedCopy(lambda: tower.projection, decay_to_zero=True)
 
 
 def divergence(logits: Tensor, target: Tensor) -> Tensor:

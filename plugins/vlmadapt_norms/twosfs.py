@@ -162,14 +162,15 @@ class TwoSFS(Method):
 
 
 def _norms(tower: TextTower | ImageTower, start: int, trained: bool) -> nn.ModuleDict:
-    """Trainable copies of both norms of each block, keyed by block counted from 0."""
+    """Trained copies of both norms of each block, keyed by block counted from 0."""
     if not 1 <= start <= max(tower.depth, 1):
         raise DataError(f"the first block whose norms are trained is {start}; it has to be from 1 to {tower.depth}.")
     layers = range(start - 1, tower.depth) if trained else ()
     try:
-        return nn.ModuleDict({str(layer): nn.ModuleList(tower.norm_copies(layer)) for layer in layers})
+        copies = {str(layer): tower.norm_copies(layer, decay_to_zero=True) for layer in layers}
     except BackboneError as error:
         raise BackboneError(f"2SFS trains norms, but {error} clip-lora and mmrl++ need none.") from error
+    return nn.ModuleDict({layer: nn.ModuleList(pair) for layer, pair in copies.items()})
 
 
 def _encoded(names: Sequence[str]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -59,8 +59,8 @@ class TDA(Method):
 
     Official code (kdiAAA/TDA) divides a natural logarithm by one to base 2, so that the relative entropy is at most
     0.69; it takes 100 for CLIP's scale and stores caches in half precision. For the variants of ImageNet it has 63
-    more views from AugMix, of which the most confident tenth is averaged; here further views are random crops without
-    AugMix's colour operations. The order of the images is drawn by the seed, as there.
+    more views, `views=64` here: random crops, each mixed by AugMix with changed copies of it. The most confident tenth
+    of all views is averaged. The order of the images is drawn by the seed, as there.
     """
 
     Config = TDAConfig
@@ -92,6 +92,11 @@ class TDA(Method):
     def test_views(self) -> int:
         """As the options say."""
         return self.config.views
+
+    @property
+    def test_augmentation(self) -> Literal["augmix"]:
+        """As in official code."""
+        return "augmix"
 
     def stream_start(self, names: Sequence[str], role: Role) -> None:
         """Empty both caches: keys (classes, shots, joint), entropies (classes, shots), values of the negative one."""

@@ -36,7 +36,8 @@ class Zero(Method):
     is, the most confident of these views decides by its logits of the tied classes. (In that last case official code,
     FarinaMatteo/zero, excludes other classes than it means to: it inverts the bits of class indices.)
 
-    Every image is answered on its own. Views are the image and crops of 8 to 100 % of its area, half of them flipped.
+    Every image is answered on its own. Views are the image and crops of 8 to 100 % of its area, half of them flipped,
+    as in official code, which does not use AugMix.
     """
 
     Config = ZeroConfig

@@ -9,10 +9,12 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from tests.data.pictures import picture
 from vlmadapt.data import transforms
+from vlmadapt.data.augmentations import AugMix, RandAugment
 from vlmadapt.data.images import read_image
 
 CONFIG = {
@@ -80,3 +82,24 @@ def test_crop_scale_bounds_the_area() -> None:
     torch.manual_seed(0)
     assert extent((0.08, 0.1)) < 0.5
     assert extent((0.9, 1.0)) > 0.8
+
+
+def test_randaugment_changes_the_whole_image_in_the_place_of_crop_and_flip(image: Image.Image) -> None:
+    torch.manual_seed(0)
+    found = transforms.train_transform(CONFIG, (0.1, 0.2), 1.0, "randaugment")(image)
+    torch.manual_seed(0)
+    expected = RandAugment()(F.resize(image, [16, 16], F.InterpolationMode.BICUBIC))
+    torch.testing.assert_close(as_pixels(found), F.to_tensor(expected))
+
+
+def test_views_of_a_test_image_are_the_image_and_crops_of_it(image: Image.Image) -> None:
+    crop = Compose([RandomResizedCrop(16), RandomHorizontalFlip()])
+    torch.manual_seed(0)
+    views = transforms.test_transform(CONFIG, 3)(image)
+    mixed = transforms.test_transform(CONFIG, 2, "augmix")(image)
+    assert torch.equal(views[0], transforms.test_transform(CONFIG)(image))
+    assert torch.equal(mixed[0], views[0])
+    torch.manual_seed(0)
+    for view in views[1:]:
+        torch.testing.assert_close(as_pixels(view), F.to_tensor(crop(image)))
+    torch.testing.assert_close(as_pixels(mixed[1]), AugMix(crop, F.to_tensor)(image))

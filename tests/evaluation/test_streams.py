@@ -178,3 +178,9 @@ def test_a_method_gets_the_views_it_asks_for(small_clip: Backbone, group: ClassG
     views = torch.cat(rows).unflatten(0, (-1, 3))
     assert views.shape == (13, 3, 3, 16, 16)
     assert torch.equal(views[:, 0], torch.cat(plain)), "the first view is the image itself"
+    rows.clear()
+    Views.test_augmentation = "augmix"  # type: ignore[assignment, method-assign]
+    predicted(classifier(small_clip, Views), group)
+    mixed = torch.cat(rows).unflatten(0, (-1, 3))
+    assert torch.equal(mixed[:, 0], views[:, 0])
+    assert not torch.allclose(mixed[:, 1:], views[:, 1:])

@@ -27,6 +27,7 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.method import Method, Task
 from vlmadapt.core.plan import Optimizations
 from vlmadapt.core.templates import Template
+from vlmadapt.core.trained_copy import TrainedCopy, decay_copies_to_zero
 from vlmadapt.roles import SEEN, UNSEEN, Role
 
 ORACLES = oracles()
@@ -111,8 +112,9 @@ class Run:
         for name in self.settings.get("never_trained", {}):
             parameters[name] = method.get_parameter(self.official.name(name))
         assert parameters.keys() == values.keys()
+        frozen = frozen_parts(method)
         for name, parameter in parameters.items():
-            parameter.copy_(values[name])
+            parameter.copy_(values[name] - frozen.get(parameter, 0))
 
     def forward(
         self, method: Method, classes: str | list[str], images: Tensor, labels: Tensor | None = None
@@ -198,7 +200,10 @@ class Run:
     def optimizer(self) -> torch.optim.Optimizer:
         given = {k: v for k, v in self.settings["optimizer"].items() if k not in ("name", "schedule")}
         given |= {} if self.official.lr is None else {"lr": self.official.lr}
-        return getattr(torch.optim, self.settings["optimizer"]["name"])(self.method.parameters(), **given)
+        kind = getattr(torch.optim, self.settings["optimizer"]["name"])
+        optimizer: torch.optim.Optimizer = kind(self.method.parameters(), **given)
+        decay_copies_to_zero(optimizer, self.method.modules())
+        return optimizer
 
 
 @pytest.fixture
@@ -304,8 +309,15 @@ def train(run: Run) -> None:
     run.evaluate("eval5")
 
 
+def frozen_parts(method: nn.Module) -> dict[Tensor, Tensor]:
+    """What official parameters have in addition to this library's, by this library's."""
+    return {part.difference: part.frozen for part in method.modules() if isinstance(part, TrainedCopy)}
+
+
 def compare_parameters(run: Run, stage: str) -> None:
-    for name, parameter in run.parameters(run.method).items():
+    frozen = frozen_parts(run.method)
+    for name, trained in run.parameters(run.method).items():
+        parameter = trained + frozen.get(trained, 0)
         group = name if name in run.settings["tolerance"] else "final"
         theirs = run.oracle.arrays.get(f"{stage}/{name}")
         if theirs is not None or parameter.numel() <= 1024:  # some oracles leave large final tensors out

@@ -16,9 +16,9 @@ def fitted(wraps: str, alpha: float) -> torch.Tensor:
 
 
 def test_parameters_are_the_weighted_mean_of_start_and_trained() -> None:
-    start = MethodUnderTest("prolip").build().projection
-    trained = MethodUnderTest("prolip").fit().method.projection
-    averaged = MethodUnderTest("wise-ft", {"alpha": 0.25}).fit().method.inner.projection
+    start = MethodUnderTest("prolip").build().projection.difference
+    trained = MethodUnderTest("prolip").fit().method.projection.difference
+    averaged = MethodUnderTest("wise-ft", {"alpha": 0.25}).fit().method.inner.projection.difference
     torch.testing.assert_close(averaged, 0.75 * start + 0.25 * trained)
 
 
@@ -28,6 +28,13 @@ def test_alpha_1_is_the_method_itself_and_alpha_0_zero_shot_clip(wraps: str) -> 
     torch.testing.assert_close(fitted(wraps, 1.0), alone.scores(alone.fit()))
     zero_shot = MethodUnderTest("clip")
     torch.testing.assert_close(fitted(wraps, 0.0), zero_shot.scores(zero_shot.fit()), rtol=1e-4, atol=1e-4)
+
+
+def test_a_method_that_sees_two_views_of_an_image_is_wrapped() -> None:
+    options = {"tokens": 2, "depth": 2}
+    alone = MethodUnderTest("coprompt", options)
+    wrapped = MethodUnderTest("wise-ft", {"wraps": "coprompt", "alpha": 1.0, "options": options})
+    torch.testing.assert_close(wrapped.scores(wrapped.fit()), alone.scores(alone.fit()))
 
 
 def test_another_alpha_is_tried_with_a_trained_run() -> None:

@@ -35,6 +35,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"shots": "few"}, "shots is 'few'; it has to be a whole number."),
     ({"plan": "fast"}, "unknown value of plan 'fast'."),
     ({"protocol": "few-shots"}, "unknown value of protocol 'few-shots'. Did you mean 'few-shot'?"),
+    (
+        {"augment": "device", "train": {"augmentation": "randaugment"}},
+        "or give up 'randaugment' by --train.augmentation",
+    ),
     ({"class_chunk": -1}, "class_chunk is -1, it cannot be below 0."),
 ]
 

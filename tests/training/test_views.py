@@ -65,6 +65,7 @@ def test_each_view_has_its_features_and_those_of_the_first_are_the_passes_own(ba
 @pytest.mark.parametrize("augment", ["host", "device"])
 def test_fit_gives_a_step_its_views(world: World, tmp_path: Path, augment: str) -> None:
     options = {"tokens": 2, "depth": 2}
-    given = {"options": options, "descriptions": str(world.descriptions), "augment": augment, "train": {"epochs": 1}}
+    train = {"epochs": 1, **({"augmentation": "crop"} if augment == "device" else {})}
+    given = {"options": options, "descriptions": str(world.descriptions), "augment": augment, "train": train}
     found = world.fit(tmp_path / "run", "coprompt", **given)
     assert found.numbers["steps"] > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_backbone, new_parser, parse
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.runs.run import Run
 
@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=7860, help="port to listen at")
-    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    add_backbone(parser)
     given = parse(parser, arguments)
     source = Run.open(given.run)
     if find_spec("gradio") is None:

@@ -8,7 +8,17 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from vlmadapt.cli.method_options import add_method_options
-from vlmadapt.cli.parsing import add_config, add_data_root, add_precision, add_reading, new_parser, parse, take_config
+from vlmadapt.cli.parsing import (
+    add_backbone,
+    add_config,
+    add_data_root,
+    add_descriptions,
+    add_precision,
+    add_reading,
+    new_parser,
+    parse,
+    take_config,
+)
 from vlmadapt.cli.prechecks import check_data_exists, check_resumable
 
 DESCRIPTION = """Test a finished run again, on its own classes or on other data. `RUN --help` shows the options of its
@@ -51,12 +61,7 @@ def _parser(folder: str | None) -> ArgumentParser:
     add_config(parser)
     parser.add_argument("--data", type=str | None, default=None, help="other data, named as for fit")
     parser.add_argument("--classes", type=str | None, default=None, help="file with readable class names for a folder")
-    parser.add_argument(
-        "--descriptions",
-        type=str | None,
-        default=None,
-        help="file with sentences for each class, by default those of the run",
-    )
+    add_descriptions(parser)
     add_reading(parser)
     add_data_root(parser)
     parser.add_argument(
@@ -71,7 +76,7 @@ def _parser(folder: str | None) -> ArgumentParser:
         default=None,
         help="test as this protocol does; it has to train on the same classes: all-classes after base-to-novel",
     )
-    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    add_backbone(parser)
     add_precision(parser)
     parser.add_argument(
         "--by",

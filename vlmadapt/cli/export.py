@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_backbone, new_parser, parse
 from vlmadapt.cli.predict import _classes
 from vlmadapt.runs.run import Run
 
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
     )
-    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    add_backbone(parser)
     given = parse(parser, arguments)
     source = Run.open(given.run)
     out = Path(given.out or source.folder / f"model{ENDINGS[given.to]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlmadapt.cli.parsing import new_parser, parse
+from vlmadapt.cli.parsing import add_backbone, new_parser, parse
 from vlmadapt.runs.run import Run
 
 DESCRIPTION = """Write an open_clip checkpoint with a run's adapter in its weights, for use without vlmadapt. Possible
@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> None:
     parser = new_parser("merge", DESCRIPTION)
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("--out", type=str, required=True, help="checkpoint to write, NAME.safetensors")
-    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+    add_backbone(parser)
     given = parse(parser, arguments)
     Run.open(Path(given.run))  # raises before torch is imported
     from vlmadapt.evaluation.merge import merge

@@ -37,6 +37,21 @@ def add_config(parser: ArgumentParser) -> None:
     )
 
 
+def add_backbone(parser: ArgumentParser) -> None:
+    """Add `--backbone` of a run."""
+    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+
+
+def add_descriptions(parser: ArgumentParser) -> None:
+    """Add `--descriptions` in the place of a run's own."""
+    parser.add_argument(
+        "--descriptions",
+        type=str | None,
+        default=None,
+        help="file with sentences for each class, by default those of the run",
+    )
+
+
 def add_precision(parser: ArgumentParser) -> None:
     """Add `--precision`."""
     parser.add_argument(

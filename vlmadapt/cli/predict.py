@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vlmadapt.cli.parsing import add_precision, new_parser, parse
+from vlmadapt.cli.parsing import add_backbone, add_descriptions, add_precision, new_parser, parse
 from vlmadapt.errors import DataError
 from vlmadapt.files import exists
 from vlmadapt.runs.run import Run
@@ -109,13 +109,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
     )
-    parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
-    parser.add_argument(
-        "--descriptions",
-        type=str | None,
-        default=None,
-        help="file with sentences for each class, by default those of the run",
-    )
+    add_backbone(parser)
+    add_descriptions(parser)
     add_precision(parser)
     parser.add_argument("--out", type=Path | None, default=None, metavar="FILE", help="write a .csv or .jsonl file")
     parser.add_argument(

@@ -1,14 +1,16 @@
 """Write a method's hooks into the weights of a copy of an open_clip model, where weights can say the same.
 
-A block adapter becomes part of the linear map or norm it stands next to or after. It is affine, which is found by
-applying it: with rows as vectors, branch(x) = x A + c, c = branch(0) and A = branch(I) - c. A head with a projection
-replaces CLIP's own. Everything else (injected tokens, branches in parallel with a whole block or MLP) is refused.
+A trained norm or MLP replaces the frozen one. Any other block adapter becomes part of the linear map or norm it stands
+next to or after. It is affine, which is found by applying it: with rows as vectors, branch(x) = x A + c, c = branch(0)
+and A = branch(I) - c. A head with a projection replaces CLIP's own. Everything else (injected tokens, branches in
+parallel with a whole block or MLP) is refused.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from vlmadapt.core.hooks import (
     AFTER_MLP,
     ATTENTION,
     KEY,
+    MLP,
     NEXT_TO_NORM1,
     NEXT_TO_NORM2,
     NORM1,
@@ -35,10 +38,12 @@ from vlmadapt.core.plan import Plan
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import AdapterError
 
-ORDER = (NEXT_TO_NORM1, NORM1, QUERY, KEY, VALUE, ATTENTION, AFTER_ATTENTION, NEXT_TO_NORM2, NORM2, AFTER_MLP)
+ORDER = (NEXT_TO_NORM1, NORM1, QUERY, KEY, VALUE, ATTENTION, AFTER_ATTENTION, NEXT_TO_NORM2, NORM2, MLP, AFTER_MLP)
 """Sites that weights can represent, in the order in which they act."""
+REPLACED = {NEXT_TO_NORM1: "ln_1", NEXT_TO_NORM2: "ln_2", MLP: "mlp"}
+"""Modules of a block in whose places trained ones stand, by site."""
 ROUNDING = 1e-4
-"""Largest distance of a branch from an affine map, relative to its largest value."""
+"""Largest distance of a branch from what takes its place, relative to its largest value."""
 
 
 @torch.no_grad()
@@ -67,10 +72,10 @@ def _text(model: Any) -> Any:
 def _merge_block(block: Any, adapters: Iterable[BlockAdapter]) -> None:
     for adapter in adapters:
         if adapter.site not in ORDER:
-            raise AdapterError(f"it has a branch at the site '{adapter.site}' of a block, which no weight can replace.")
+            raise _no_weight(adapter)
     for adapter in sorted(adapters, key=lambda a: ORDER.index(a.site)):  # stable: in the order they are declared
-        if adapter.site in (NEXT_TO_NORM1, NEXT_TO_NORM2):
-            _replace_norm(block.ln_1 if adapter.site is NEXT_TO_NORM1 else block.ln_2, adapter)
+        if adapter.site in REPLACED:
+            _replace_module(getattr(block, REPLACED[adapter.site]), adapter, block.attn.embed_dim)
         elif adapter.site in (NORM1, NORM2):
             _scale_norm(block.ln_1 if adapter.site is NORM1 else block.ln_2, adapter)
         elif adapter.site in (QUERY, KEY, VALUE):
@@ -82,12 +87,20 @@ def _merge_block(block: Any, adapters: Iterable[BlockAdapter]) -> None:
             _change_output(last, adapter)
 
 
-def _replace_norm(norm: nn.LayerNorm, adapter: BlockAdapter) -> None:
-    trained = adapter.branch
-    if not adapter.replace or not isinstance(trained, nn.LayerNorm) or trained.eps != norm.eps:
-        raise AdapterError("it has a branch next to a norm that is no norm in its place.")
-    norm.weight.copy_(trained.weight)
-    norm.bias.copy_(trained.bias)
+def _no_weight(adapter: BlockAdapter) -> AdapterError:
+    return AdapterError(f"it has a branch at the site '{adapter.site}' of a block, which no weight can replace.")
+
+
+def _replace_module(module: nn.Module, adapter: BlockAdapter, width: int) -> None:
+    """Give a norm or an MLP (..., width) the tensors of the trained one in its place."""
+    if not adapter.replace:
+        raise _no_weight(adapter)
+    try:
+        for name, parameter in module.named_parameters():
+            parameter.copy_(attrgetter(name)(adapter.branch))
+    except (AttributeError, RuntimeError) as error:  # other tensors, or tensors of other shapes
+        raise _no_weight(adapter) from error
+    _check_equal(adapter.branch, module, width, next(module.parameters()), _no_weight(adapter))
 
 
 def _scale_norm(norm: nn.LayerNorm, adapter: BlockAdapter) -> None:
@@ -139,11 +152,19 @@ def affine(function: Callable[[Tensor], Tensor], width: int, like: Tensor) -> tu
     """
     shift = function(torch.zeros(1, width).to(like))[0]
     matrix = function(torch.eye(width).to(like)) - shift
-    x = torch.randn(8, width, generator=torch.Generator().manual_seed(0)).to(like)
-    expected, found = function(x), x @ matrix + shift
-    if not float((expected - found).abs().max()) <= ROUNDING * max(float(expected.abs().max()), 1e-6):
-        raise AdapterError("it has a branch that is not linear, which no weight can represent.")
+    error = AdapterError("it has a branch that is not linear, which no weight can represent.")
+    _check_equal(function, lambda x: x @ matrix + shift, width, like, error)
     return matrix, shift
+
+
+def _check_equal(
+    function: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], width: int, like: Tensor, error: Exception
+) -> None:
+    """Raise an error unless two functions of rows (..., width) agree up to rounding."""
+    x = torch.randn(8, width, generator=torch.Generator().manual_seed(0)).to(like)
+    expected, found = function(x), other(x)
+    if not float((expected - found).abs().max()) <= ROUNDING * max(float(expected.abs().max()), 1e-6):
+        raise error
 
 
 def _merge_heads(side: Side, parts: Any, heads: Iterable[Head]) -> None:

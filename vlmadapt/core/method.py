@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -140,6 +140,11 @@ class Method(nn.Module):
         With n views a pass of `route` has n rows for each image, one after another; it returns one row for each image.
         """
         return 1
+
+    @property
+    def test_augmentation(self) -> Literal["crop", "augmix"]:
+        """How views of test images differ: random crops and flips, or these mixed by AugMix with changed copies."""
+        return "crop"
 
     @property
     def reads_descriptions(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -63,29 +63,6 @@ def zero_based(layers: Sequence[int]) -> list[int]:
 def clone_linear(module: nn.Linear, n: int) -> nn.ModuleList:
     """A list of n copies of a linear map, trained separately."""
     return nn.ModuleList(copy.deepcopy(module) for _ in range(n))
-
-
-class TrainedCopy(nn.Module):
-    """A trained copy of a frozen tensor: what is trained, counted and saved is its difference, which starts at zero.
-
-        self.projection = TrainedCopy(lambda: backbone.image.projection)
-        head(IMAGE, "pooled", project=self.projection())
-
-    Weight decay pulls it to the frozen tensor, not to zero. Without weight decay its training is that of a copy.
-
-    Args:
-        frozen: gives the frozen tensor; it is called at every use, so that its device and precision are the current
-            ones.
-    """
-
-    def __init__(self, frozen: Callable[[], Tensor]):
-        super().__init__()
-        self._frozen = frozen
-        self.difference = nn.Parameter(torch.zeros_like(frozen(), dtype=torch.float32))
-
-    def forward(self) -> Tensor:
-        """The frozen tensor plus the trained difference, in float32."""
-        return self._frozen().float() + self.difference
 
 
 class LowRank(nn.Module):

@@ -70,6 +70,8 @@ class Recipe:
             stages; a list gives the share of the epochs that each cycle takes.
         warmup_epochs: epochs at the constant rate `warmup_lr` before the schedule.
         warmup_lr: learning rate during the warm-up.
+        augmentation: 'crop' for random crops and flips, or 'randaugment' for two random operations of RandAugment on
+            the whole image.
         crop_scale: smallest and largest part of an image's area that a random crop takes.
         flip: probability of a horizontal flip.
         views: random views of each training image; epoch e shows view e modulo `views`. 0 draws a new view in every
@@ -91,6 +93,7 @@ class Recipe:
     cycles: int | tuple[float, ...] = 1
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
+    augmentation: Literal["crop", "randaugment"] = "crop"
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: float = 0.5
     views: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -94,6 +94,11 @@ class Wrapper(Method):
     def reads_descriptions(self) -> bool:
         """Whether the inner method uses sentences that describe the classes."""
         return self.inner.reads_descriptions
+
+    @property
+    def test_augmentation(self) -> Literal["crop", "augmix"]:
+        """How the inner method's views of test images differ."""
+        return self.inner.test_augmentation
 
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""

@@ -4,43 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 from torch import Tensor, stack
-from torchvision.transforms import Compose, RandomHorizontalFlip
+from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, Resize, ToTensor
+from torchvision.transforms.functional import InterpolationMode
+
+from vlmadapt.data.augmentations import AugMix, RandAugment
 
 Transform = Callable[[Image.Image], Tensor]
 """Transform of an RGB image to a normalised tensor (3, H, W)."""
 
 
-def test_transform(preprocess: Mapping[str, Any], views: int = 1) -> Transform:
+def test_transform(
+    preprocess: Mapping[str, Any], views: int = 1, augmentation: Literal["crop", "augmix"] = "crop"
+) -> Transform:
     """open_clip's own test transform.
 
     Args:
         preprocess: the model's `preprocess_cfg`: size, mean, std, interpolation, resize_mode, fill_color.
         views: if more than 1, the transform gives views (views, 3, H, W) of an image: the image itself, then random
-            crops of 8 to 100 % of its area, half of them flipped.
+            crops of 8 to 100 % of its area, resized (bilinear), half of them flipped.
+        augmentation: 'augmix' mixes each crop with changed copies of it, see `AugMix`.
     """
     plain: Transform = image_transform_v2(_config(preprocess), is_train=False)
     if views == 1:
         return plain
-    return _Views(plain, train_transform(preprocess, crop_scale=(0.08, 1.0), flip=0.5), views)
+    crop = Compose([RandomResizedCrop(_size(preprocess)), RandomHorizontalFlip()])
+    finish = _finish(preprocess)
+    random: Transform = AugMix(crop, finish) if augmentation == "augmix" else Compose([crop, finish])
+    return _Views(plain, random, views)
 
 
 @dataclass(frozen=True)
 class _Views:
     plain: Transform
-    crop: Transform
+    random: Transform
     views: int
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return torch.stack([self.plain(image), *(self.crop(image) for _ in range(self.views - 1))])
+        return torch.stack([self.plain(image), *(self.random(image) for _ in range(self.views - 1))])
 
 
-def train_transform(preprocess: Mapping[str, Any], crop_scale: tuple[float, float], flip: float) -> Transform:
+def train_transform(
+    preprocess: Mapping[str, Any],
+    crop_scale: tuple[float, float],
+    flip: float,
+    augmentation: Literal["crop", "randaugment"] = "crop",
+) -> Transform:
     """A random flip and open_clip's own training transform: a random crop, resized (bicubic), and normalised.
 
     The published code flips after the crop; a mirrored image has mirrored crops with the same probability, so the order
@@ -50,10 +64,16 @@ def train_transform(preprocess: Mapping[str, Any], crop_scale: tuple[float, floa
         preprocess: the model's `preprocess_cfg`; size, mean and std are taken from it.
         crop_scale: smallest and largest part of the image's area that a crop takes.
         flip: probability of a horizontal flip.
+        augmentation: 'randaugment' resizes the whole image (bicubic, whatever its shape) and changes it by
+            `RandAugment`, in the place of crop and flip.
     """
-    augmentation = AugmentationCfg(scale=crop_scale)
-    crop = image_transform_v2(_config(preprocess), is_train=True, aug_cfg=augmentation)
-    transform: Transform = Compose([RandomHorizontalFlip(flip), crop])
+    transform: Transform
+    if augmentation == "randaugment":
+        resize = Resize(_size(preprocess), InterpolationMode.BICUBIC)
+        transform = Compose([resize, RandAugment(), _finish(preprocess)])
+    else:
+        crop = image_transform_v2(_config(preprocess), is_train=True, aug_cfg=AugmentationCfg(scale=crop_scale))
+        transform = Compose([RandomHorizontalFlip(flip), crop])
     return transform
 
 
@@ -72,6 +92,19 @@ class Views:
     def __call__(self, image: Image.Image) -> Tensor:
         """All views of an image."""
         return stack([self.transform(image) for _ in range(self.number)])
+
+
+def _size(preprocess: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width."""
+    size = _config(preprocess).size
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _finish(preprocess: Mapping[str, Any]) -> Transform:
+    """Image to normalised tensor."""
+    config = _config(preprocess)
+    finish: Transform = Compose([ToTensor(), Normalize(config.mean, config.std)])
+    return finish
 
 
 def _config(preprocess: Mapping[str, Any]) -> PreprocessCfg:

@@ -190,7 +190,7 @@ def _batches(classifier: Classifier, group: ClassGroup, session: Session, seed: 
         rank, world = 0, 1
         order = torch.randperm(len(order), generator=torch.Generator().manual_seed(derived_seed(seed))).tolist()
     examples = [group.examples[i] for i in order]
-    transform = test_transform(classifier.backbone.preprocess_config, method.test_views)
+    transform = test_transform(classifier.backbone.preprocess_config, method.test_views, method.test_augmentation)
     size = max(BATCH // method.test_views, 1) * world
     for batch in eval_batches(examples, transform, size, rank, world, session.workers, seed=seed):
         yield batch._replace(indices=torch.tensor(order)[batch.indices])

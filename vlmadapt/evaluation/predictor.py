@@ -103,7 +103,10 @@ class Predictor:
         self.classes = tuple(classes)
         self.role = role
         self.calibration = calibration if role is SEEN and set(classes) == set(self._trained) else None
-        self._transform = test_transform(classifier.backbone.preprocess_config, classifier.method.test_views)
+        method = classifier.method
+        self._transform = test_transform(
+            classifier.backbone.preprocess_config, method.test_views, method.test_augmentation
+        )
         self._seen = 0
         classifier.start_stream(self.classes, role)
 

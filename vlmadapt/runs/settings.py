@@ -13,6 +13,7 @@ from vlmadapt.core.recipe import Recipe
 from vlmadapt.data.load import is_registered, short_name
 from vlmadapt.data.registered import find_source
 from vlmadapt.data.splits import TRANSFER, Protocol
+from vlmadapt.errors import SettingError
 from vlmadapt.validation import check_range, validate, validated
 
 LARGEST = 2**63 - 1
@@ -113,6 +114,11 @@ class FitSettings:
             PluginError: the method is unknown or broken.
             SettingError: an option of the method or a training setting has a value that it cannot have.
         """
+        if self.augment == "device" and self.recipe.augmentation != "crop":
+            raise SettingError(
+                f"--augment device makes crops and flips alone; leave it out, or give up '{self.recipe.augmentation}' "
+                "by --train.augmentation crop."
+            )
         return replace(self.with_names(), options=self.spec.options, train=asdict(self.recipe))
 
     def with_names(self) -> FitSettings:

@@ -21,6 +21,7 @@ OVERRIDES = {
     "route": "inference router",
     "stream_start": "a stream of test images",
     "test_views": "views of test images",
+    "test_augmentation": "augmentation of test images",
     "prepare": "prepare",
     "training_step": "training_step",
     "cycle_start": "cycle_start",

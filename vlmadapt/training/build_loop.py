@@ -35,13 +35,14 @@ def training_loop(job: FitJob, checkpoints: Checkpoints) -> TrainingLoop:
 def _batches(job: FitJob, trainer: StepTrainer) -> TrainBatches:
     """Batches of images, decoded and augmented while training runs."""
     settings, recipe = job.settings, job.settings.recipe
-    drawn = job.classifier.backbone.preprocess_config, recipe.crop_scale, recipe.flip
+    preprocess = job.classifier.backbone.preprocess_config
     views = job.classifier.method.views_per_step
     transform: AnyTransform
     if settings.augment == "device":
-        transform = DeviceAugment(*drawn, views)
+        transform = DeviceAugment(preprocess, recipe.crop_scale, recipe.flip, views)
     else:
-        transform = train_transform(*drawn) if views == 1 else Views(train_transform(*drawn), views)
+        view = train_transform(preprocess, recipe.crop_scale, recipe.flip, recipe.augmentation)
+        transform = view if views == 1 else Views(view, views)
     return TrainBatches(
         job.splits.train,
         transform,

@@ -48,7 +48,7 @@ class SupportSet:
         self._settings = settings
         config, recipe = classifier.backbone.preprocess_config, settings.recipe
         self._plain = test_transform(config)
-        self._augmented = train_transform(config, recipe.crop_scale, recipe.flip)
+        self._augmented = train_transform(config, recipe.crop_scale, recipe.flip, recipe.augmentation)
         once = classifier.encodes_images_once and classifier.method.views_per_step == 1
         self.views = recipe.views if once else 0
         self._encoded: dict[int, Tensor] = {}
@@ -124,7 +124,7 @@ class SupportSet:
         if self._shared is None:
             return encode()
         recipe, seed = self._settings.recipe, self._settings.seed
-        drawn = (seed, epoch, recipe.crop_scale, recipe.flip) if augmented else ()
+        drawn = (seed, epoch, recipe.augmentation, recipe.crop_scale, recipe.flip) if augmented else ()
         paths = tuple(example.path for example in examples)
         return self._shared.encoded(("support", id(self._classifier.backbone), paths, drawn), encode)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from vlmadapt.core.backbone.precision import DTYPES, autocast
 from vlmadapt.core.method import Method
 from vlmadapt.core.recipe import Recipe
+from vlmadapt.core.trained_copy import decay_copies_to_zero
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import TrainingError
 from vlmadapt.training.loss_scale import LossScale
@@ -43,6 +44,7 @@ class StepTrainer:
         self._device = device = accelerator.device
         self.lr = torch.full((), recipe.lr, device=device)
         self.optimizer = make_optimizer(recipe, method.parameters(), self.lr)
+        decay_copies_to_zero(self.optimizer, method.modules())
         self._parameters = [p for p in method.parameters() if p.requires_grad]
         self._whole_batch = method.whole_batch
         self.precision = DTYPES.get(recipe.precision)

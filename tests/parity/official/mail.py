@@ -49,8 +49,8 @@ def official() -> Official:
         options=options,
         names=(
             *agents,
-            (r"text_encoder\.text_projection", "projections.text"),
-            (r"image_encoder\.proj", "projections.image"),
+            (r"text_encoder\.text_projection", "projections.text.difference"),
+            (r"image_encoder\.proj", "projections.image.difference"),
         ),
         terms={name: name for name in ("ce", "image", "text", "logits")},
         weighted=True,

@@ -19,7 +19,7 @@ def official() -> Official:
     return Official(
         method="prolip",
         options=options,
-        names=(("vit_proj", "projection"),),
+        names=(("vit_proj", "projection.difference"),),
         terms={"ce": "ce", "mse": "distance"},
         routed=("logits",),
         outputs={"clip_weights": lambda method, x: x.zero_shot.text.T},

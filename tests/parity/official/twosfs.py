@@ -21,7 +21,10 @@ def official() -> Official:
         }
 
     norms = [
-        (rf"{theirs}transformer\.resblocks\.(\d+)\.ln_{number}\.(weight|bias)", rf"{ours}.\1.{number - 1}.\2")
+        (
+            rf"{theirs}transformer\.resblocks\.(\d+)\.ln_{number}\.(weight|bias)",
+            rf"{ours}.\1.{number - 1}.copies.\2.difference",
+        )
         for theirs, ours in (("", "text"), (r"visual\.", "image"))
         for number in (1, 2)
     ]

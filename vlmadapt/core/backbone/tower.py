@@ -6,10 +6,9 @@ its features, so methods that do not work inside it run on it unchanged.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from open_clip.timm_model import TimmModel
@@ -20,12 +19,16 @@ from vlmadapt.core.backbone.half_parts import HalfParts
 from vlmadapt.core.backbone.image_transformers import ImageTransformer, image_transformer, timm_joint_width
 from vlmadapt.core.backbone.projection import LinearProjection
 from vlmadapt.core.backbone.text_transformers import TextTransformer, text_transformer
+from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.core.token_map import WORDS
+from vlmadapt.core.trained_copy import trained_copy_of
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import BackboneError
 
+Transformer = TypeVar("Transformer", ImageTransformer, TextTransformer)
 
-class _Tower:
+
+class _Tower(Generic[Transformer]):
     """What both towers have in common.
 
     Attributes:
@@ -43,6 +46,8 @@ class _Tower:
     pooled: tuple[str, ...] = ()
     family: str
     _held: torch.dtype | None = None
+    _side: ClassVar[Side]
+    _transformer: Transformer | None
 
     def hold_blocks_in(self, dtype: torch.dtype) -> None:
         """Store the blocks in half precision and run them in it."""
@@ -58,8 +63,14 @@ class _Tower:
         """Number of blocks."""
         return len(self.blocks)
 
-    def norm_copies(self, layer: int) -> tuple[nn.Module, nn.Module]:
-        """Trainable copies of the two norms of block `layer`, counted from 0; each maps (..., width).
+    def norm_copies(self, layer: int, decay_to_zero: bool = False) -> tuple[nn.Module, nn.Module]:
+        """Trained copies of the two norms of block `layer`, counted from 0; each maps (..., width).
+
+        Their parameters are differences from the frozen norms.
+
+        Args:
+            layer: the block.
+            decay_to_zero: as in `TrainedCopy`.
 
         Raises:
             BackboneError: the block has no norms before attention and MLP.
@@ -69,19 +80,52 @@ class _Tower:
                 f"the blocks of this backbone's {self.family} have no norms before attention and MLP to train; choose "
                 "one such as ViT-B-16:openai."
             )
-        norm1, norm2 = (copy.deepcopy(norm).requires_grad_() for norm in self.blocks[layer].norms)
+        # Read from the current blocks: others take their place in half precision.
+        norm1 = trained_copy_of(lambda: self.blocks[layer].norms[0], decay_to_zero)
+        norm2 = trained_copy_of(lambda: self.blocks[layer].norms[1], decay_to_zero)
         return norm1, norm2
 
-    def _linear(self, side: str, projection: LinearProjection | None) -> LinearProjection:
+    @property
+    def projection(self) -> Tensor:
+        """The frozen projection as a matrix (width, joint).
+
+        Raises:
+            BackboneError: the projection is more than one linear map; `project` does all of it.
+        """
+        return self._linear.matrix
+
+    @property
+    def projection_bias(self) -> Tensor | None:
+        """What the frozen projection adds after its matrix, (joint,); None where it adds nothing.
+
+        Raises:
+            BackboneError: as for `projection`.
+        """
+        return self._linear.bias
+
+    @property
+    def _linear(self) -> LinearProjection:
+        projection = self._opened.linear
         if projection is None:
             raise BackboneError(
-                f"the {side} tower of this backbone ({self.family}) ends in no projection matrix; choose a backbone "
-                "with one such as ViT-B-16:openai."
+                f"the {self._side} tower of this backbone ({self.family}) ends in no projection matrix; choose a "
+                "backbone with one such as ViT-B-16:openai."
             )
         return projection
 
+    @property
+    def _opened(self) -> Transformer:
+        """The transformer inside.
 
-class ImageTower(_Tower):
+        Raises:
+            BackboneError: the tower is of an architecture whose inside cannot be used.
+        """
+        if self._transformer is None:
+            raise BackboneError(f"only the output of the {self._side} tower ({self.family}) can be used.")
+        return self._transformer
+
+
+class ImageTower(_Tower[ImageTransformer]):
     """The image side of an open_clip model.
 
     Attributes:
@@ -90,6 +134,8 @@ class ImageTower(_Tower):
         sequence_length: number of tokens of an image without injected ones, the leading ones included.
         pooled: spans of its own tokens that it pools together; empty if it pools its first token.
     """
+
+    _side = IMAGE
 
     def __init__(self, model: Any):
         self._visual = model.visual
@@ -143,30 +189,6 @@ class ImageTower(_Tower):
         """Embedding (width,) of CLS, without position; without CLS the query that pools, for an average zero."""
         return self._opened.reader.detach().clone()
 
-    @property
-    def projection(self) -> Tensor:
-        """The frozen projection as a matrix (width, joint).
-
-        Raises:
-            BackboneError: the projection is more than one linear map; `project` does all of it.
-        """
-        return self._linear("image", self._opened.linear).matrix
-
-    @property
-    def projection_bias(self) -> Tensor | None:
-        """What the frozen projection adds after its matrix, (joint,); None where it adds nothing.
-
-        Raises:
-            BackboneError: as for `projection`.
-        """
-        return self._linear("image", self._opened.linear).bias
-
-    @property
-    def _opened(self) -> ImageTransformer:
-        if self._transformer is None:
-            raise BackboneError(f"only the output of the image tower ({self.family}) can be used.")
-        return self._transformer
-
 
 def _family(visual: Any) -> str:
     """Class of an image tower; of timm's the class of the model, which open_clip wraps."""
@@ -183,13 +205,15 @@ def _joint_width(model: Any) -> int:
     return timm_joint_width(model.visual) if isinstance(model.visual, TimmModel) else int(model.visual.output_dim)
 
 
-class TextTower(_Tower):
+class TextTower(_Tower[TextTransformer]):
     """The text side of a backbone, with its tokenizer.
 
     Attributes:
         context: longest text, in tokens.
         pooled: spans of its own tokens that it pools together; empty if it pools one token.
     """
+
+    _side = TEXT
 
     def __init__(self, model: Any, tokenizer: Any):
         # A native CLIP of open_clip keeps the parts of its text tower on the model itself.
@@ -294,24 +318,6 @@ class TextTower(_Tower):
         return self.project(tokens[..., 0, :])
 
     @property
-    def projection(self) -> Tensor:
-        """The frozen projection as a matrix (width, joint).
-
-        Raises:
-            BackboneError: the projection is more than one linear map; `project` does all of it.
-        """
-        return self._linear("text", self._opened.linear).matrix
-
-    @property
-    def projection_bias(self) -> Tensor | None:
-        """What the frozen projection adds after its matrix, (joint,); None where it adds nothing.
-
-        Raises:
-            BackboneError: as for `projection`.
-        """
-        return self._linear("text", self._opened.linear).bias
-
-    @property
     def end_token(self) -> Tensor:
         """Embedding (width,) of the end-of-text token, without position."""
         ids = self.tokenize([""])[0]
@@ -325,9 +331,3 @@ class TextTower(_Tower):
     def _words(self, ids: Tensor) -> Tensor:
         """Token embeddings of ids, to be trained."""
         return self._opened.words(ids.to(self.device)).detach().clone()
-
-    @property
-    def _opened(self) -> TextTransformer:
-        if self._transformer is None:
-            raise BackboneError(f"only the output of the text tower ({self.family}) can be used.")
-        return self._transformer
