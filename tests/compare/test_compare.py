@@ -68,6 +68,16 @@ def test_other_settings_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFix
     assert not (tmp_path / "compared").exists()
 
 
+def test_a_preview_counts_apart_what_lacks_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World.make(tmp_path)
+    both = ["--data", f"{world.pictures},dtd", "--data_root", str(tmp_path), "--seeds", "1,2", "--dry_run"]
+    main(arguments(world, tmp_path / "compared", "clip,coop", *both))
+    said = capsys.readouterr().out
+    assert "3 of 3 runs remain to be done" in said, "clip once for both seeds"
+    assert "4 rows cannot be run without the missing data" in said
+    assert "The time of 3 runs is unknown" in said
+
+
 def test_a_comparison_has_one_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World.make(tmp_path)
     with exclusive(tmp_path / "compared"), pytest.raises(SystemExit) as stopped:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -264,6 +264,28 @@ class Drifts(Good):
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         self.seen += len(fwd.image())
         return fwd.logits() * (1 + self.seen)
+
+
+class Still(Method):
+    """It says that it is a stream, but an image counts only if it is surer than the random CLIP ever is."""
+
+    Config = Strong
+    recipe = Recipe(epochs=0)
+    touches = ()
+    api_version = 2
+    streams = True
+
+    seen: Tensor
+
+    def stream_start(self, names: Sequence[str], role: Role) -> None:
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        scores = []
+        for logits in fwd.zero_shot.logits:
+            self.seen += logits.softmax(dim=-1).amax() > self.config.strength
+            scores.append(logits * (1 + self.seen))
+        return torch.stack(scores)
 
 
 class Remembers(Good):

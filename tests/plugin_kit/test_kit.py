@@ -30,6 +30,7 @@ from tests.plugin_kit.faulty import (
     OneHook,
     Remembers,
     Speechless,
+    Still,
     Strong,
     Unseeded,
     Untouched,
@@ -113,6 +114,7 @@ def test_a_good_method_fails_nothing() -> None:
         (WideToken, {"fits": "the tokens 'injected' at layer 1 are 7 wide; tokens of the image tower are 64"}),
         (Untouched, {"card": "says that it works inside the text tower and does not"}),
         (Drifts, {"image-counts": "seven images, together and apart"}),
+        (Still, {"card": "stands in the track 'few-shot'", "streams": "no answer depends on the images before it"}),
         (Waits, {"no-host-waits": "_local_scalar_dense at faulty.py:"}),
         (Varies, {"no-host-waits": "takes other shapes or numbers"}),
     ],
@@ -154,6 +156,11 @@ def test_two_processes_answer_otherwise_where_answers_depend_on_earlier_images()
         shares = [tested.answers(tested.classifier(tested.build()), rank, 2) for rank in range(2)]
         with nullcontext() if agrees else pytest.raises(CheckFailed, match=r"one process and of two.*streams = True"):
             _answers_as_one_process(tested, tested.build().state_dict(), shares)
+
+
+def test_a_stream_is_checked_with_options_that_let_images_in() -> None:
+    (check,) = [check for check in checks() if check.name == "streams"]
+    check(MethodUnderTest(Still, {"strength": 0.0}, shallow()))
 
 
 def test_a_dynamic_step_may_wait() -> None:

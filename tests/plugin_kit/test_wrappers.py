@@ -6,11 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from vlmadapt.plugin import Backbone, ForwardPass, Hook, LossTerm, Method, Role, Task, method_class
-from vlmadapt.roles import SEEN
+from vlmadapt.errors import PluginError
+from vlmadapt.plugin import (
+    SEEN,
+    Backbone,
+    ForwardPass,
+    Hook,
+    LossTerm,
+    Method,
+    Role,
+    Task,
+    Wrapper,
+    WrapperConfig,
+    method_class,
+)
 from vlmadapt.testing import MethodUnderTest, run_checks
 
 LAYERS = {"layers": [11, 12], "tokens": 2}
@@ -75,3 +88,53 @@ def test_a_wrapper_trains_what_it_wraps_and_adds_its_own_scores() -> None:
 def test_a_subclass_shares_what_it_does_not_override() -> None:
     louder, coop = MethodUnderTest(Louder, {"tokens": 2}), MethodUnderTest("coop", {"tokens": 2})
     torch.testing.assert_close(louder.scores(louder.fit()), 2 * coop.scores(coop.fit()), rtol=1e-4, atol=1e-4)
+
+
+@dataclass
+class PulledConfig(WrapperConfig):
+    """Options of a wrapper.
+
+    Args:
+        wraps: registered name of the method inside.
+        options: options of that method.
+    """
+
+    wraps: str = "coop"
+
+
+class Pulled(Wrapper):
+    """Any method with its scores pulled towards frozen CLIP's, in training and in prediction."""
+
+    Config = PulledConfig
+    api_version = 2
+
+    def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
+        yield from super().losses(fwd)
+        yield LossTerm("pull", 1.0, (super().route(fwd, SEEN) - fwd.zero_shot.logits).square().mean())
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return (super().route(fwd, role) + fwd.zero_shot.logits[:: self.test_views]) / 2
+
+
+def test_a_wrapper_takes_over_what_the_inner_method_needs_of_a_run() -> None:
+    outer = MethodUnderTest(Pulled, {"wraps": "coprompt"})
+    method = outer.build()
+    assert (method.views_per_step, method.reads_descriptions) == (2, True)
+    assert "pull" in outer.trace.terms[0]
+    voting = MethodUnderTest(Pulled, {"wraps": "zero", "options": {"views": 4}})
+    assert voting.scores(voting.fit()).shape == (4, 5)
+
+
+def test_losses_of_a_wrapper_around_a_wrapper_are_used_if_the_innermost_method_uses_losses() -> None:
+    around = {"wraps": "wise-ft", "options": {"wraps": "coop", "options": {"tokens": 2}}}
+    assert "pull" in MethodUnderTest(Pulled, around).trace.terms[0]
+    around["options"] = {"wraps": "prograd"}
+    with pytest.raises(PluginError, match="'wise-ft', which has a training step of its own"):
+        MethodUnderTest(Pulled, around).build()
+
+
+def test_a_wrapper_hands_on_every_hook_that_a_method_can_define() -> None:
+    """A hook added to `Method` and forgotten here would give the method inside another behaviour, without a word."""
+    hooks = {name for name, value in vars(Method).items() if callable(value) or isinstance(value, property)}
+    own = {"build", "__init__"}
+    assert hooks - own <= vars(Wrapper).keys()

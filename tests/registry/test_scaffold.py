@@ -28,6 +28,7 @@ def test_the_package_installs_passes_its_tests_and_fits(tmp_path: Path, world: W
         ".gitignore",
         "vlmadapt_my_method/__init__.py",
         "vlmadapt_my_method/method.py",
+        "vlmadapt_my_method/py.typed",
         "vlmadapt_my_method/recipes/__init__.py",
         "vlmadapt_my_method/recipes/uniform.yaml",
         "tests/test_my_method.py",

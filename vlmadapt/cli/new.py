@@ -19,7 +19,7 @@ NEXT = {
 
 def run(arguments: list[str]) -> None:
     """Parse, write, print the next steps."""
-    from vlmadapt.registry.scaffold import METHOD_KINDS, new_backbone, new_dataset, new_method
+    from vlmadapt.registry.scaffold import FIT_OPTIONS, METHOD_KINDS, new_backbone, new_dataset, new_method
 
     parser = new_parser("new", DESCRIPTION)
     parser.add_argument("what", type=str, help=f"one of {', '.join(NEXT)}")
@@ -40,5 +40,5 @@ def run(arguments: list[str]) -> None:
     else:
         folder, *files = (new_dataset if given.what == "dataset" else new_backbone)(given.name, out)
     print("\n".join(str(file) for file in files if file.suffix != ".png"))
-    then = NEXT[given.what].format(name=given.name)
+    then = NEXT[given.what].format(name=given.name) + FIT_OPTIONS.get(given.kind, "")
     print(f"\nnext: pip install -e {folder} && vlmadapt plugins check {given.name} && {then}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,11 +40,13 @@ class Wrapper(Method):
 
     Attributes:
         inner: the method inside.
+        inner_steps: whether the inner method has a training step of its own.
     """
 
     Config = WrapperConfig
     touches = ()  # the inner method refuses a backbone for itself
     inner: Method
+    inner_steps: bool
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Build the inner method.
@@ -56,7 +58,8 @@ class Wrapper(Method):
         """
         inner = method_class(self.config.wraps)
         own_losses = type(self).losses is not Wrapper.losses and type(self).training_step is Wrapper.training_step
-        if own_losses and inner.training_step is not Method.training_step:
+        self.inner_steps = has_own_step(inner, self.config.options)
+        if own_losses and self.inner_steps:
             raise PluginError(
                 f"{type(self).__name__} changes the losses of '{self.config.wraps}', which has a training step of its "
                 "own that does not use them; wrap another method."
@@ -68,7 +71,7 @@ class Wrapper(Method):
         self.inner = inner(make_config(inner, self.config.options), backbone, task)
         for name in ("touches", "whole_batch", "dynamic_step", "streams", "plain_view"):
             setattr(self, name, getattr(type(self), name) or getattr(self.inner, name))
-        self.views_per_step = max(type(self).views_per_step, self.inner.views_per_step)
+        setattr(self, "views_per_step", max(type(self).views_per_step, self.inner.views_per_step))  # noqa: B010
 
     @classmethod
     def recipe_for(cls, config: Any) -> Recipe:
@@ -93,14 +96,14 @@ class Wrapper(Method):
         return self.inner.test_views
 
     @property
+    def reads_descriptions(self) -> bool:
+        """Whether the inner method uses sentences that describe the classes."""
+        return self.inner.reads_descriptions
+
+    @property
     def test_augmentation(self) -> Literal["crop", "augmix"]:
         """How the inner method's views of test images differ."""
         return self.inner.test_augmentation
-
-    @property
-    def reads_descriptions(self) -> bool:
-        """Whether the inner method uses class descriptions."""
-        return self.inner.reads_descriptions
 
     @property
     def teachers(self) -> Sequence[Teacher]:
@@ -146,9 +149,9 @@ class Wrapper(Method):
 
     def training_step(self, fwd: ForwardPass, trainer: Trainer) -> list[LossTerm]:
         """The inner method's own step if it has one, otherwise a step with this method's losses."""
-        if type(self.inner).training_step is Method.training_step:
-            return super().training_step(fwd, trainer)
-        return self.inner.training_step(fwd, trainer)
+        if self.inner_steps:
+            return self.inner.training_step(fwd, trainer)
+        return super().training_step(fwd, trainer)
 
     def epoch_end(self, epoch: int, epochs: int) -> None:
         """End an epoch of the inner method."""
@@ -157,3 +160,11 @@ class Wrapper(Method):
     def finish(self, support: Support) -> None:
         """Finish the inner method."""
         self.inner.finish(support)
+
+
+def has_own_step(method: type[Method], options: Mapping[str, Any]) -> bool:
+    """Whether a method, or the one inside it, does something else in a training step than minimise its `losses`."""
+    if issubclass(method, Wrapper) and method.training_step is Wrapper.training_step:
+        config = make_config(method, options)
+        return has_own_step(method_class(config.wraps), config.options)
+    return method.training_step is not Method.training_step

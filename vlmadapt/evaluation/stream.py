@@ -14,7 +14,7 @@ from vlmadapt.errors import AdapterError, VlmadaptError
 from vlmadapt.files import write_tensors
 from vlmadapt.roles import Role
 from vlmadapt.shapes import check_shape
-from vlmadapt.text import first_line
+from vlmadapt.text import first_few, first_line
 
 FORMAT = 1
 
@@ -61,7 +61,10 @@ def continue_stream(path: Path, classifier: Classifier, classes: Sequence[str], 
     if header["format"] != FORMAT:
         raise VlmadaptError(f"'{path}' has format {header['format']}; this version reads format {FORMAT}.")
     if (header["classes"], header["role"]) != (list(classes), role.value):
-        raise VlmadaptError(f"'{path}' holds a stream of other classes; continue it with its own: --classes.")
+        raise VlmadaptError(
+            f"'{path}' holds a stream of other classes: {first_few(header['classes'], 3)}. Give all of them in their "
+            "order, one a line, with --classes FILE; data.json of its run lists them for each tested group."
+        )
     try:
         classifier.continue_stream(tensors, classes, role)
     except AdapterError as error:

@@ -19,15 +19,21 @@ METHOD_KINDS = {
     "tokens": "learned tokens in the image tower",
     "branch": "a branch in the blocks of the image tower",
     "head": "a map of the image feature, trained on cached features",
+    "classes": "a vector for each training class, trained on cached features",
     "stream": "prototypes of the test images, nothing trained",
+    "wrapper": "another method, with a loss term and a way of scoring of its own",
 }
 """What the method of each scaffold does; the first is the default."""
+FIT_OPTIONS = {"classes": " --protocol few-shot"}
+"""What `vlmadapt fit` needs for a kind of method on data that is split into base and novel classes."""
 METHOD, DATASET, BACKBONE = "method", "dataset", "backbone"
 COMMON = {
     "pyproject.toml.tmpl": "pyproject.toml",
     "README.md.tmpl": "README.md",
     "init.py.tmpl": "$package/__init__.py",
 }
+UNNAMED = {"gitignore.tmpl": ".gitignore", "py.typed.tmpl": "$package/py.typed"}
+"""Files that are the same whatever is written."""
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (30, 30, 200), "yellow": (220, 200, 30)}
 """Classes of the scaffold of a data set."""
 
@@ -52,7 +58,8 @@ def new_method(name: str, folder: Path | None = None, kind: str = "tokens") -> l
         "recipes.py.tmpl": "$package/recipes/__init__.py",
         "test.py.tmpl": "tests/test_$module.py",
     }
-    return _write(METHOD, _words(name, METHOD, registry.METHODS), folder, own)
+    words = {**_words(name, METHOD, registry.METHODS), "fit_options": FIT_OPTIONS.get(kind, "")}
+    return _write(METHOD, words, folder, own)
 
 
 def new_dataset(name: str, folder: Path | None = None) -> list[Path]:
@@ -76,7 +83,7 @@ def _write(what: str, words: dict[str, str], folder: Path | None, own: dict[str,
     templates = files("vlmadapt.registry") / "templates"
     sources = {f"{what}/{source}": place for source, place in {**COMMON, **own}.items()}
     written = [target]
-    for source, place in {**sources, "gitignore.tmpl": ".gitignore"}.items():
+    for source, place in {**sources, **UNNAMED}.items():
         path = target / Template(place).substitute(words)
         write_text(path, Template((templates / source).read_text(encoding="utf-8")).substitute(words))
         written.append(path)

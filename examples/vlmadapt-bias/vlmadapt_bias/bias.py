@@ -45,6 +45,7 @@ class Bias(Method):
     """A trained vector is added to the MLP output of each upper block, in both towers."""
 
     Config = BiasConfig
+    config: BiasConfig
     recipe = Recipe(optimizer="adamw", lr=1e-3, epochs=5, batch_size=16)
     paper = "after Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning, ACL 2022"
     api_version = 2

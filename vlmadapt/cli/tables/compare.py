@@ -38,12 +38,12 @@ def show_plan(planned: Sequence[PlannedRun], folder: Path, jobs: int) -> None:
     table = RichTable()
     for heading in ("method", "data", "shots", "seed", "recipe", "state", "epochs", "time", "memory"):
         table.add_column(heading)
-    unknown = 0
+    unknown: set[Path] = set()
     left: dict[Path, float] = {}
     for p, cost in zip(planned, costs(planned, folder), strict=True):
-        s, open_ = p.spec.settings, p.state is not State.DONE
+        s, open_ = p.spec.settings, p.state not in (State.DONE, State.IMPOSSIBLE)
         if open_ and cost.run is None:
-            unknown += 1
+            unknown.add(p.folder)
         elif open_ and cost.run is not None:
             left[p.folder] = cost.run.seconds
         recipe = ", ".join(p.spec.recipe) or "defaults"
@@ -58,10 +58,13 @@ def show_plan(planned: Sequence[PlannedRun], folder: Path, jobs: int) -> None:
     out.print(table)
     for error in dict.fromkeys(p.error for p in planned if p.error):
         out.print(error, soft_wrap=True)
-    open_runs = {p.folder for p in planned if p.state is not State.DONE}
-    out.print(f"{len(open_runs)} of {len({p.folder for p in planned})} runs remain to be done{_end(left, jobs)}.")
+    possible = [p for p in planned if p.state is not State.IMPOSSIBLE]
+    open_runs = {p.folder for p in possible if p.state is not State.DONE}
+    out.print(f"{len(open_runs)} of {len({p.folder for p in possible})} runs remain to be done{_end(left, jobs)}.")
+    if lacking := len(planned) - len(possible):
+        out.print(f"{counted(lacking, 'row')} cannot be run without the missing data.")
     if unknown:
-        out.print(f"The time of {counted(unknown, 'run')} is unknown; --measure does a few steps of each kind.")
+        out.print(f"The time of {counted(len(unknown), 'run')} is unknown; --measure does a few steps of each kind.")
 
 
 def _end(left: Mapping[Path, float], jobs: int) -> str:

@@ -34,7 +34,12 @@ BATCH_HINT = (
 CLASSES_HINT = "keep nothing that derives from class names: read them from the pass (`fwd.names`, `fwd.text()`)."
 
 CHECKS = (
-    Check(FITS, fits, "run `build`, `losses` and `route` in a debugger; every other check builds on this one."),
+    Check(
+        FITS,
+        fits,
+        "change what the message names; if it names nothing of yours, run `build`, `losses` and `route` in a debugger. "
+        "Every other check builds on this one.",
+    ),
     Check("config", config, "make `Config` a dataclass of plain, documented values with defaults."),
     Check("card", card, "write `touches`, `paper`, `limitations` and `api_version` as plain values in the class."),
     Check("hook-names", hook_names, "rename it; or, if it is no hook, call it something else."),

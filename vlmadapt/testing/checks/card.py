@@ -5,6 +5,7 @@ from __future__ import annotations
 from vlmadapt.core.method import Method
 from vlmadapt.core.plan import POOLED, TowerPlan
 from vlmadapt.core.side import IMAGE, TEXT
+from vlmadapt.core.wrapper import Wrapper
 from vlmadapt.errors import PluginError
 from vlmadapt.registry import API_VERSION
 from vlmadapt.registry.source_info import SourceInfo, read_source_info
@@ -13,7 +14,7 @@ from vlmadapt.testing.under_test import MethodUnderTest
 
 
 def card(tested: MethodUnderTest) -> None:
-    """Its source states what listings show: summary, plugin API version, and every tower it works inside."""
+    """Its source states what listings show: summary, plugin API version, track, and every tower it works inside."""
     cls = tested.cls
     info = _stated(cls)
     if info is None:
@@ -39,13 +40,21 @@ def card(tested: MethodUnderTest) -> None:
             f"it works inside the {side} tower and does not say so.",
             f"put {side.upper()} into `touches`: a backbone without access to that tower is then refused at once.",
         )
-
     for side in sorted(set(cls.touches) - _touched(tested)):
         if not tested.options and tested.trained.method.touches is cls.touches:
             raise CheckFailed(
                 f"it says that it works inside the {side} tower and does not.",
                 f"leave {side.upper()} out of `touches`: backbones are refused for it without need.",
             )
+    if cls.track == "few-shot" and not issubclass(cls, Wrapper) and _uses_test_images(tested.trained.method):
+        raise CheckFailed(
+            "it uses test images, or views of them, and stands in the track 'few-shot'.",
+            'write `track = "test-time"`: tables of comparisons keep it apart from methods that use none.',
+        )
+
+
+def _uses_test_images(method: Method) -> bool:
+    return method.streams or method.test_views > 1
 
 
 def _stated(cls: type[Method]) -> SourceInfo | None:

@@ -18,10 +18,16 @@ def same(what: str, a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
     """
     if a.shape != b.shape:
         raise CheckFailed(f"{what}: shapes {tuple(a.shape)} and {tuple(b.shape)}.")
-    scale = float(a.abs().max()) if a.numel() else 0.0
-    difference = float((a - b).abs().max()) if a.numel() else 0.0
-    if not difference <= tolerance * max(scale, 1e-6):
+    if not agree(a, b, tolerance):
+        scale, difference = float(a.abs().max()), float((a - b).abs().max())
         raise CheckFailed(f"{what}: they differ by {difference:.2g} where the largest value is {scale:.2g}.")
+
+
+def agree(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Whether two tensors of one shape are the same up to rounding."""
+    if not a.numel():
+        return True
+    return float((a - b).abs().max()) <= tolerance * max(float(a.abs().max()), 1e-6)
 
 
 def scores_of(images: int, classes: int, scores: Tensor) -> None:

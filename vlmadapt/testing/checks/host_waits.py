@@ -28,7 +28,7 @@ STATIC = (
 
 def no_host_waits(tested: MethodUnderTest) -> None:
     """A training step makes the host wait for no value, and no two steps compute differently."""
-    if tested.cls.dynamic_step:
+    if tested.trained.method.dynamic_step:
         raise NotApplicable("its step differs between steps (`dynamic_step`)")
     if not trainable_count(tested.trained.method) or not tested.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
