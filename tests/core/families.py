@@ -107,6 +107,14 @@ FAMILIES: dict[str, tuple[Make, Make | None]] = {
         ),
         None,
     ),
+    "relative positions": (lambda: with_timm("vit_relpos_medium_patch16_cls_224", "token", "linear", {}), None),
+    "relative positions in a table": (
+        lambda: with_timm("vit_relpos_base_patch16_clsgap_224", "avg", None, {}, rel_pos_type="bias"), None
+    ),
+    "relative positions for all blocks": (lambda: with_timm("vit_srelpos_small_patch16_224", "avg", None, {}), None),
+    "relative positions, norms after": (
+        lambda: with_timm("vit_relpos_small_patch16_rpn_224", "avg", "linear", {}), None
+    ),
     "EVA-01": (lambda: with_timm("eva_giant_patch14_224", "token", None, {}), None),
     "EVA-02": (lambda: with_timm("eva02_base_patch16_clip_224", "token", None, {}), None),
     "EVA-02 with norms after": (lambda: with_timm("eva02_enormous_patch14_clip_224", "token", None, {}), None),
@@ -134,7 +142,9 @@ def backbone(family: str) -> Backbone:
     for name, parameter in made.named_parameters():
         if parameter.ndim < 2 and "logit" not in name:
             parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
-        elif any(part in name for part in ("positional", "pos_embed", "token", "latent", "embeddings", "probe")):
+        elif any(
+            part in name for part in ("positional", "pos_embed", "token", "latent", "embeddings", "probe", "bias_table")
+        ):
             parameter.data = 0.3 * torch.randn_like(parameter)
     tokens = tokenizer() if tokenizer else open_clip.SimpleTokenizer(context_length=CONTEXT)
     found = Backbone(family, made, tokens)

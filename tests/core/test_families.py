@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
 from tests import small
 from tests.core import families, hook_shapes
@@ -58,7 +59,7 @@ TEMPLATES = ("a photo of a {}.",)
 SLOW = pytest.mark.slow
 
 
-ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R")
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R", "relative positions", "mT5")
 """One of each kind for the ordinary suite; the others differ from them in details."""
 
 
@@ -183,6 +184,8 @@ def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: 
     """The features with tokens entered before block 1, by timm's own blocks: new tokens have no rotary position."""
     trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
     leading, patches = trunk.num_prefix_tokens, trunk.patch_embed.num_patches
+    if isinstance(trunk, VisionTransformerRelPos):
+        return by_timm_with_relative_positions(backbone, pixels, tokens, leading if at is FIRST else leading + patches)
     embedded = trunk._pos_embed(trunk.patch_embed(pixels))
     x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
     n, where = len(tokens), leading if at is FIRST else leading + patches
@@ -202,6 +205,29 @@ def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: 
                 x = block(x, rope=rope)
     own = torch.cat([x[:, :where], x[:, where + n :]], dim=1)
     return backbone.model.visual.head(trunk.forward_head(trunk.norm(own)))  # type: ignore[union-attr, operator]
+
+
+def by_timm_with_relative_positions(
+    backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, where: int
+) -> torch.Tensor:
+    """The same for `VisionTransformerRelPos`: nothing is added to scores from or to new tokens, the others keep theirs."""
+    trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
+    x, n = trunk.patch_embed(pixels), len(tokens)
+    if trunk.cls_token is not None:
+        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], dim=1)
+    own = [t for t in range(x.shape[1] + n) if not where <= t < where + n]
+    for layer, block in enumerate(trunk.blocks):
+        bias = (block.attn.rel_pos or trunk.shared_rel_pos).get_bias()
+        if layer:
+            if layer == 1:
+                x = torch.cat([x[:, :where], tokens.expand(len(x), -1, -1), x[:, where:]], dim=1)
+            wider = bias.new_zeros(1, bias.shape[1], x.shape[1], x.shape[1])
+            for query, t in enumerate(own):
+                wider[:, :, t, own] = bias[:, :, query]
+            bias = wider
+        with mock.patch.object(block.attn, "rel_pos", None):
+            x = block(x, shared_rel_pos=bias)
+    return backbone.model.visual.head(trunk.forward_head(trunk.norm(x[:, own])))  # type: ignore[union-attr, operator]
 
 
 TIMM = [name for name, (make, _) in FAMILIES.items() if "with_timm" in make.__code__.co_names]

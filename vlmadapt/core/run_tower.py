@@ -5,7 +5,7 @@ sequences -> [inject tokens -> block with its adapters] x depth -> tokens read -
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -25,7 +25,8 @@ class ReadOut(NamedTuple):
     """The tokens that heads read.
 
     Attributes:
-        tokens: (G, N, n, width) of the last block's output, by what is read.
+        tokens: (G, N, n, width) of the last block's output, by what is read; of a text tower that averages its words,
+            their mean after the final norm.
         inner: (G, N, n, width) of inner blocks' outputs, by the name of the head.
     """
 
@@ -50,6 +51,7 @@ def run_tower(
 ) -> ReadOut:
     """From sequences before block `start` to the tokens that heads read."""
     inner: dict[str, Tensor] = {}
+    tokens: Mapping[Read | str, Tensor] = {}
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
             if layer in injection.layers:
@@ -57,19 +59,21 @@ def run_tower(
         if layer == EMBEDDING:
             continue
         packing, adapters = _packing(tower, x, optimizations), plan.adapters.get(layer, ())
-        heads = plan.inner_heads(layer)
-        if layer == tower.depth - 1 and optimizations.read_tokens:
-            reads = tuple(dict.fromkeys((*plan.reads, *(head.read for head in heads))))
+        heads, last = plan.inner_heads(layer), layer == tower.depth - 1
+        reads = tuple(dict.fromkeys((*(plan.reads if last else ()), *(head.read for head in heads))))
+        if last and optimizations.read_tokens:
             tokens = run_last_block(tower.blocks[layer], x, packing, adapters, reads)
-            return ReadOut(tokens, inner | {head.name: tokens[head.read] for head in heads})
-        x = run_block(tower.blocks[layer], x, packing, adapters)
-        inner |= {head.name: read_tokens(x, (head.read,))[head.read] for head in heads}
-    return ReadOut(read_tokens(x, plan.reads), inner)
+        else:
+            x = run_block(tower.blocks[layer], x, packing, adapters)
+            tokens = read_tokens(x, reads)
+        inner |= {head.name: _mean_of_words(x, head.read, tokens[head.read]) for head in heads}
+    return ReadOut({read: _mean_of_words(x, read, tokens[read], tower.norm) for read in plan.reads}, inner)
 
 
 def head_features(tower: Tower, plan: TowerPlan, read: ReadOut) -> dict[str, Tensor]:
     """Features (G, N, [n,] joint) of all heads from the tokens they read: final norm, mean, projection."""
-    normed = {what: tower.norm(read.tokens[what]) for what in plan.reads}
+    averaged = {Read.POOLED} if tower.averages else set()
+    normed = {what: read.tokens[what] if what in averaged else tower.norm(read.tokens[what]) for what in plan.reads}
     return {
         name: read.inner[name] if head.after is not None else _project(head, normed[head.read], tower)
         for name, head in plan.heads.items()
@@ -84,6 +88,21 @@ def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:
     if head.project is None:
         return tower.project(pooled)
     return pooled @ head.project if isinstance(head.project, Tensor) else head.project(pooled)
+
+
+def _mean_of_words(
+    x: Sequences, read: Read | str, tokens: Tensor, norm: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """The tokens read; of a text tower that averages its words, in their place the mean (G, N, 1, width), normed before.
+
+    Texts of different lengths then give the same number of tokens.
+    """
+    weights = x.map.weights
+    if read is not Read.POOLED or weights is None:
+        return tokens
+    tokens = tokens if norm is None else norm(tokens)
+    here = x.map.index("weights", tokens.device, lambda: weights).to(tokens.dtype)
+    return (tokens * here[:, :, None]).sum(dim=2, keepdim=True)
 
 
 def _packing(tower: Tower, x: Sequences, optimizations: Optimizations) -> Packing:

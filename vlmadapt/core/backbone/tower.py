@@ -34,6 +34,7 @@ class _Tower:
         joint: width of the joint image-text space.
         causal: True if tokens attend only to earlier ones.
         pooled: spans of its own tokens that it pools together; empty if it pools one token.
+        averages: True in a text tower that pools the mean of its words, each after the final norm.
     """
 
     blocks: tuple[BlockParts, ...] = ()
@@ -41,6 +42,7 @@ class _Tower:
     joint: int
     causal: bool = False
     pooled: tuple[str, ...] = ()
+    averages: bool = False
     family: str
     _held: torch.dtype | None = None
 
@@ -209,7 +211,8 @@ class TextTower(_Tower):
             self.width, self.joint = self._transformer.width, self._transformer.joint
             self.causal = self._transformer.causal
             self._pool, self._eos = self._transformer.pool, self._transformer.eos
-            self.pooled = (WORDS,) if self._pool == "mean" else ()
+            self.averages = self._pool == "mean"
+            self.pooled = (WORDS,) if self.averages else ()
             contexts.append(self._transformer.context)
         self.context = min((int(context) for context in contexts if context), default=0)
 
