@@ -134,6 +134,10 @@ if find_spec("transformers") is not None:
     FAMILIES |= TRANSFORMERS
 
 
+DRAWN = ("positional", "pos_embed", "token", "latent", "embeddings", "probe", "bias_table")
+"""Parts of the names of embeddings, which libraries start near zero."""
+
+
 def backbone(family: str) -> Backbone:
     """A backbone of a family, every tensor drawn so that nothing is zero or one by chance."""
     make, tokenizer = FAMILIES[family]
@@ -142,9 +146,7 @@ def backbone(family: str) -> Backbone:
     for name, parameter in made.named_parameters():
         if parameter.ndim < 2 and "logit" not in name:
             parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
-        elif any(
-            part in name for part in ("positional", "pos_embed", "token", "latent", "embeddings", "probe", "bias_table")
-        ):
+        elif any(part in name for part in DRAWN):
             parameter.data = 0.3 * torch.randn_like(parameter)
     tokens = tokenizer() if tokenizer else open_clip.SimpleTokenizer(context_length=CONTEXT)
     found = Backbone(family, made, tokens)

@@ -210,7 +210,7 @@ def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: 
 def by_timm_with_relative_positions(
     backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, where: int
 ) -> torch.Tensor:
-    """The same for `VisionTransformerRelPos`: nothing is added to scores from or to new tokens, the others keep theirs."""
+    """The same where positions are relative: nothing is added to scores from or to new tokens, others keep theirs."""
     trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
     x, n = trunk.patch_embed(pixels), len(tokens)
     if trunk.cls_token is not None:
@@ -244,7 +244,7 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "SigLIP of transformers")
+HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "SigLIP of transformers", "relative positions")
 
 
 @pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])
@@ -265,6 +265,21 @@ def test_a_family_runs_in_half_precision(family: str, dtype: torch.dtype) -> Non
     torch.testing.assert_close(found.logits("representation").float(), logits[1], rtol=0, atol=0.03 * scale)
     total(list(method.losses(found))).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+
+@pytest.mark.skipif("mT5" not in FAMILIES, reason="needs transformers")
+def test_mt5_runs_in_bfloat16_and_is_refused_in_float16() -> None:
+    backbone = families.backbone("mT5")
+    backbone.model.float()
+    names, template = small.NAMES, Template.parse(TEMPLATES[0])
+    expected = TextEncoder(backbone.text, Optimizations(), 0, FrozenCache()).encode_plain(names, template)
+    with pytest.raises(BackboneError, match="MT5Stack may leave the range of float16; run it in bf16 or fp32"):
+        backbone.hold_weights_in(torch.float16)
+    backbone.hold_weights_in(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = TextEncoder(backbone.text, Optimizations(), 0, FrozenCache()).encode_plain(names, template)
+    similar = torch.cosine_similarity(found.float(), expected)
+    assert similar.min() > 0.999
 
 
 WHERE_PROJECTIONS_TELL = ("SigLIP", "EVA-02", "XLM-R")

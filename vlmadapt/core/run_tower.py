@@ -93,7 +93,7 @@ def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:
 def _mean_of_words(
     x: Sequences, read: Read | str, tokens: Tensor, norm: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    """The tokens read; of a text tower that averages its words, in their place the mean (G, N, 1, width), normed before.
+    """The tokens read; of a text tower that averages its words, the mean (G, N, 1, width), of words that are normed.
 
     Texts of different lengths then give the same number of tokens.
     """

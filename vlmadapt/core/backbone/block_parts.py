@@ -22,6 +22,7 @@ class BlockParts(Protocol):
         scale: factor of the attention scores; None for CLIP's 1 / sqrt(head width).
         norms: the frozen modules of both norms, to be copied where a method trains them.
         post_norm: True if these are the last ones.
+        in_float16: False if activations may leave the range of float16.
     """
 
     module: nn.Module
@@ -29,6 +30,7 @@ class BlockParts(Protocol):
     scale: float | None = None
     norms: tuple[nn.Module, nn.Module]
     post_norm: bool = False
+    in_float16: bool = True
 
     def norm1(self, x: Tensor) -> Tensor:
         """The norm before attention."""

@@ -1,4 +1,4 @@
-"""Views of timm's blocks: `Block` (SigLIP, MobileCLIP, ViTamin), `EvaBlock` and `EvaBlockPostNorm` (EVA, PE), `relpos`."""
+"""Views of timm's blocks: of its ViT (SigLIP, MobileCLIP, ViTamin), of EVA and PE, and with relative positions."""
 
 from __future__ import annotations
 

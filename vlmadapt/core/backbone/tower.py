@@ -47,7 +47,16 @@ class _Tower:
     _held: torch.dtype | None = None
 
     def hold_blocks_in(self, dtype: torch.dtype) -> None:
-        """Store the blocks in half precision and run them in it."""
+        """Store the blocks in half precision and run them in it.
+
+        Raises:
+            BackboneError: their activations may leave the range of float16.
+        """
+        if dtype is torch.float16 and not all(block.in_float16 for block in self.blocks):
+            raise BackboneError(
+                f"activations of this backbone's {self.family} may leave the range of float16; run it in bf16 or fp32 "
+                "(`--train.precision bf16`, after training `--precision bf16`)."
+            )
         self.blocks = tuple(HalfParts(block, dtype) for block in self.blocks)
         self._held = dtype
 

@@ -100,13 +100,14 @@ class BertLayer(SeparateMaps):
 
 
 class MT5Layer(SeparateMaps):
-    """`MT5Block` of an encoder: pre-norm, scores without a scale, relative positions that the first block makes for all.
+    """`MT5Block` of an encoder: pre-norm, scores without a scale, relative positions that the first block has for all.
 
     Attributes:
         positions: the attention that makes them.
     """
 
     scale = 1.0
+    in_float16 = False  # transformers clips them there, which would be another model
 
     def __init__(self, block: Any):
         attention, last = block.layer[0], block.layer[-1]

@@ -1,4 +1,4 @@
-"""Text transformers of the package `transformers`: CLIP's and SigLIP's own, BERT, RoBERTa, XLM-R, NLLB's encoder and mT5's.
+"""Text transformers of the package `transformers`: CLIP's and SigLIP's own, BERT, RoBERTa, XLM-R, NLLB, mT5.
 
 They are the text towers of checkpoints of `transformers`, and those that open_clip wraps in its `HFTextEncoder`.
 """
