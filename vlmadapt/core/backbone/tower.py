@@ -25,6 +25,10 @@ from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import BackboneError
 
 
+FEATURE_MAPS = frozenset({"ModifiedResNet", "ConvNeXt", "FastVit", "SwinTransformer"})
+"""Families of image towers that work on maps, convolved or in windows: no row of tokens goes from block to block."""
+
+
 class _Tower:
     """What both towers have in common.
 
@@ -45,6 +49,11 @@ class _Tower:
     averages: bool = False
     family: str
     _held: torch.dtype | None = None
+
+    @property
+    def on_feature_maps(self) -> bool:
+        """Whether the tower has no tokens that a method could work on, but feature maps."""
+        return self.family in FEATURE_MAPS
 
     def hold_blocks_in(self, dtype: torch.dtype) -> None:
         """Store the blocks in half precision and run them in it.
