@@ -244,7 +244,16 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "SigLIP of transformers", "relative positions")
+HALF = (
+    "SigLIP",
+    "EVA-02",
+    "PE",
+    "CoCa",
+    "timm ViT with registers",
+    "XLM-R",
+    "SigLIP of transformers",
+    "relative positions",
+)
 
 
 @pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,12 +20,13 @@ from safetensors.torch import save_file
 
 from tests import small
 from tests.data.pictures import class_folder
-from vlmadapt import FitSettings, VlmadaptError, evaluate, fit, load, load_backbone
+from vlmadapt import FitSettings, evaluate, fit, load, load_backbone
 from vlmadapt.core.backbone.tower import FEATURE_MAPS
 from vlmadapt.core.build import build_method
-from vlmadapt.core.loading.catalog import methods_without
+from vlmadapt.core.loading.catalog import list_architectures, methods_without
 from vlmadapt.core.method import Task
 from vlmadapt.core.side import IMAGE
+from vlmadapt.errors import BackboneError
 
 ARCHITECTURES = (
     "convnext_base", "convnext_base_w", "convnext_base_w_320", "convnext_large", "convnext_large_d",
@@ -34,6 +36,7 @@ ARCHITECTURES = (
     "RN50x64-quickgelu", "RN101", "RN101-quickgelu", "swin_base_patch4_window7_224",
 )  # fmt: skip
 ONE_OF_EACH = ("RN50", "convnext_large_d", "MobileCLIP2-S3", "swin_base_patch4_window7_224")
+WITHOUT_EPOCHS = ("clip",)
 CLASSES = ("axolotl", "jack-o'-lantern", "tabby cat")
 OPTIONS: dict[str, dict[str, Any]] = {
     "proda": {"prompts": 4, "batch": 2, "tokens": 2},
@@ -89,36 +92,76 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def fits_saves_loads_and_predicts(folder: Path, method: str, pictures: Path, out: Path) -> None:
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one backbone of each family."""
+    root = tmp_path_factory.mktemp("backbones")
+    for name in ONE_OF_EACH:
+        saved(name, root / name)
+    return root
+
+
+def fits_saves_loads_and_predicts(name: str, folder: Path, method: str, pictures: Path, out: Path) -> None:
     settings = FitSettings(
         method=method,
         options=OPTIONS.get(method, {}),
-        train={},
-        shots=2,
+        train={} if method in WITHOUT_EPOCHS else {"epochs": 1},
+        shots=1,
         workers=0,
         data=str(pictures),
         backbone=str(folder),
         out=str(out),
     )
-    done = fit(settings)
-    assert evaluate(done.folder)
-    found = list(load(done.folder).predict(sorted((pictures / CLASSES[0]).iterdir()), top=3))
-    assert all({name for name, _ in best} == set(CLASSES) for best in found)
+    with narrow(name):
+        done = fit(settings)
+        assert evaluate(done.folder)
+        found = list(load(done.folder).predict(sorted((pictures / CLASSES[0]).iterdir()), top=3))
+    assert all({label for label, _ in best} == set(CLASSES) for best in found)
+    assert all(isfinite(score) for best in found for _, score in best)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), list(zip(ONE_OF_EACH, ("coop", "clip-adapter", "tip-adapter-f", "taskres"), strict=True))
+)
+def test_text_and_feature_methods_fit_save_load_and_predict(
+    name: str, method: str, backbones: Path, pictures: Path, tmp_path: Path
+) -> None:
+    fits_saves_loads_and_predicts(name, backbones / name, method, pictures, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted(methods_without([IMAGE])))
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_method_outside_the_image_tower_runs(
+    name: str, method: str, backbones: Path, pictures: Path, tmp_path: Path
+) -> None:
+    fits_saves_loads_and_predicts(name, backbones / name, method, pictures, tmp_path / "run")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_x(name, pictures, tmp_path):
-    import time
-    t=time.time()
+def test_every_architecture_on_feature_maps_runs_methods_of_each_kind(
+    name: str, pictures: Path, tmp_path: Path
+) -> None:
     folder = saved(name, tmp_path / "backbone")
-    print(name, time.time()-t)
+    for method in ("clip", "coop", "tcp", "clip-adapter", "tip-adapter-f", "taskres", "linear-probe"):
+        fits_saves_loads_and_predicts(name, folder, method, pictures, tmp_path / method)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_methods_inside_the_image_tower_are_refused_with_the_methods_that_run(name: str, backbones: Path) -> None:
     with narrow(name):
-        b=load_backbone(str(folder))
-        print(b.image.family, b.text.depth, sum(p.numel() for p in b.parameters()))
-        x=torch.randn(3,3,*b.image.size)
-        print(b.image.encode(x).std(0).mean(), b.image.encode(x).std())
-        for m in ("coop","tip-adapter-f"):
-            t=time.time()
-            fits_saves_loads_and_predicts(folder, m, pictures, tmp_path/m)
-            print(m, time.time()-t)
+        backbone = load_backbone(str(backbones / name))
+    assert backbone.image.family in FEATURE_MAPS
+    with pytest.raises(BackboneError) as refused:
+        build_method("mmrl", backbone, Task(small.NAMES, ("a photo of a {}.",)))
+    sentence = str(refused.value)
+    assert f"but this backbone's is a {backbone.image.family}, which has feature maps instead of tokens" in sentence
+    named = re.search(r"outside it \(([^)]*)\)", sentence)
+    assert named is not None
+    assert named[1].split(", ") == list(methods_without([IMAGE]))
+
+
+@pytest.mark.slow
+def test_the_architectures_here_are_those_on_feature_maps() -> None:
+    assert {info.name for info in list_architectures() if info.image.on_feature_maps} == set(ARCHITECTURES)
