@@ -142,6 +142,12 @@ def siglip() -> nn.Module:
     return dual(transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=VISION)))
 
 
+def naflex() -> nn.Module:
+    text = {**SHAPE, "vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "projection_size": WIDTH}
+    vision = {**SHAPE, "patch_size": 8, "num_patches": (SIZE // 8) ** 2}
+    return dual(transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision)))
+
+
 def altclip() -> nn.Module:
     config = AltCLIPConfig(text_config={**ROBERTA, "project_dim": 48}, vision_config=VISION, projection_dim=32)
     return dual(transformers.AltCLIPModel(config))
@@ -162,6 +168,7 @@ FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "CLIP of transformers": (clip, as_clip),
     "CLIP of transformers, older": (old_clip, as_clip),
     "SigLIP of transformers": (siglip, as_siglip),
+    "SigLIP 2 NaFlex": (naflex, as_siglip),
     "AltCLIP": (altclip, as_roberta),
     "Chinese-CLIP": (chinese_clip, as_bert),
 }

@@ -24,7 +24,6 @@ from vlmadapt.core.token_map import WORDS
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.errors import BackboneError
 
-
 FEATURE_MAPS = frozenset({"ModifiedResNet", "ConvNeXt", "FastVit", "SwinTransformer"})
 """Families of image towers that work on maps, convolved or in windows: no row of tokens goes from block to block."""
 

@@ -138,6 +138,7 @@ class MT5Layer(SeparateMaps):
 VIEWS: dict[str, Callable[[Any], BlockParts]] = {
     "CLIPEncoderLayer": ClipLayer,
     "SiglipEncoderLayer": ClipLayer,
+    "Siglip2EncoderLayer": ClipLayer,
     "AltCLIPEncoderLayer": ClipLayer,
     "ChineseCLIPVisionLayer": ClipLayer,
     "M2M100EncoderLayer": M2M100Layer,
