@@ -16,7 +16,7 @@ class CompiledParts:
 
     def __init__(self, parts: BlockParts):
         self.module, self.heads, self.scale = parts.module, parts.heads, parts.scale
-        self.norms, self.post_norm = parts.norms, parts.post_norm
+        self.norms, self.post_norm, self.in_float16 = parts.norms, parts.post_norm, parts.in_float16
         self.norm1 = torch.compile(parts.norm1, dynamic=True)
         self.query = torch.compile(parts.query, dynamic=True)
         self.key_value = torch.compile(parts.key_value, dynamic=True)
