@@ -115,6 +115,10 @@ FAMILIES: dict[str, tuple[Make, Make | None]] = {
     "relative positions, norms after": (
         lambda: with_timm("vit_relpos_small_patch16_rpn_224", "avg", "linear", {}), None
     ),
+    "NaFlex": (
+        lambda: with_timm("naflexvit_base_patch16_siglip", "map", "none", SIGLIP_TEXT, pos_embed_grid_size=(3, 3)),
+        Pieces2,
+    ),
     "EVA-01": (lambda: with_timm("eva_giant_patch14_224", "token", None, {}), None),
     "EVA-02": (lambda: with_timm("eva02_base_patch16_clip_224", "token", None, {}), None),
     "EVA-02 with norms after": (lambda: with_timm("eva02_enormous_patch14_clip_224", "token", None, {}), None),

@@ -184,10 +184,10 @@ WITHOUT_BIAS = ("metaprompt", "plot", "plot++", "proda", "rpo")
 def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: Slot) -> torch.Tensor:
     """The features with tokens entered before block 1, by timm's own blocks: new tokens have no rotary position."""
     trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
-    leading, patches = trunk.num_prefix_tokens, trunk.patch_embed.num_patches
+    leading, patches = trunk.num_prefix_tokens, (families.SIZE // 8) ** 2
     if isinstance(trunk, VisionTransformerRelPos):
         return by_timm_with_relative_positions(backbone, pixels, tokens, leading if at is FIRST else leading + patches)
-    embedded = trunk._pos_embed(trunk.patch_embed(pixels))
+    embedded = trunk.embeds(pixels)[0] if hasattr(trunk, "embeds") else trunk._pos_embed(trunk.patch_embed(pixels))
     x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
     n, where = len(tokens), leading if at is FIRST else leading + patches
     before = (lambda layer: leading + n if layer and at is FIRST else leading) if rope is not None else None

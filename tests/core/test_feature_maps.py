@@ -36,6 +36,7 @@ ARCHITECTURES = (
     "RN50x64-quickgelu", "RN101", "RN101-quickgelu", "swin_base_patch4_window7_224",
 )  # fmt: skip
 ONE_OF_EACH = ("RN50", "convnext_large_d", "MobileCLIP2-S3", "swin_base_patch4_window7_224")
+WITH_DESCRIPTIONS = ("cupl", "dclip", "timo")
 WITHOUT_EPOCHS = ("clip",)
 CLASSES = ("axolotl", "jack-o'-lantern", "tabby cat")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -44,7 +45,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "clap": {"passes": 2},
     "gda-unseen": {"passes": 2, "alpha": 10.0, "search": False},
     "waffle": {"pairs": 2},
-    "wise-ft": {"method": "coop"},
+    "wise-ft": {"wraps": "coop"},
 }
 """What keeps methods short that go through many passes, prompts or texts."""
 SHRUNK: dict[str, dict[str, Any]] = {
@@ -76,6 +77,7 @@ def saved(name: str, folder: Path) -> Path:
     config["text_cfg"] |= {"width": 64, "heads": 1, "layers": 9, "context_length": 40}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    (folder / "descriptions.json").write_text(json.dumps({name: [f"a {name}.", "a thing."] for name in CLASSES}))
     torch.manual_seed(0)
     with narrow(name):
         model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
@@ -110,6 +112,7 @@ def fits_saves_loads_and_predicts(name: str, folder: Path, method: str, pictures
         workers=0,
         data=str(pictures),
         backbone=str(folder),
+        descriptions=str(folder / "descriptions.json") if method in WITH_DESCRIPTIONS else None,
         out=str(out),
     )
     with narrow(name):

@@ -16,6 +16,7 @@ import torch
 from open_clip.timm_model import TimmModel
 from timm.layers.attention_pool import AttentionPoolLatent
 from timm.models.eva import Eva
+from timm.models.naflexvit import NaFlexVit
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ class TimmTransformer:
         self.width = int(trunk.embed_dim)
         self.joint = timm_joint_width(visual)
         self.leading = int(trunk.num_prefix_tokens)
-        self.length = int(trunk.patch_embed.num_patches) + self.leading
+        self.length = self._patches() + self.leading
         self.pooled = self._pooled_spans()
         if getattr(trunk, "rope", None) is not None:
             for block in blocks:
@@ -187,6 +188,10 @@ class TimmTransformer:
         projected: Tensor = self._visual.head(self._trunk.head(self._trunk.fc_norm(pooled)))
         return projected
 
+    def _patches(self) -> int:
+        """Number of patches."""
+        return int(self._trunk.patch_embed.num_patches)
+
     @property
     def _query(self) -> Tensor | None:
         """The latent query (width,) that pools."""
@@ -221,10 +226,23 @@ class RelativeTransformer(TimmTransformer):
         return tokens
 
 
+class NaflexTransformer(TimmTransformer):
+    """timm's `NaFlexVit`, given images of one size: it then resizes its positions to their patches and masks none."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        tokens, _ = self._trunk.embeds(images)
+        return self.first_norm(tokens)
+
+    def _patches(self) -> int:
+        rows, columns = self._trunk.embeds.dynamic_feat_size(self._visual.image_size)
+        return int(rows * columns)
+
+
 TIMM: dict[type[nn.Module], type[TimmTransformer]] = {
     VisionTransformer: TimmTransformer,
     Eva: TimmTransformer,
     VisionTransformerRelPos: RelativeTransformer,
+    NaFlexVit: NaflexTransformer,
 }
 """By the class of the trunk."""
 
@@ -254,6 +272,8 @@ def _projections(visual: Any) -> tuple[nn.Module, nn.Module]:
 def _timm_pools(visual: TimmModel) -> bool:
     """Whether a timm tower pools in one of the ways above, and has no positions of another kind."""
     trunk: Any = visual.trunk
+    if isinstance(trunk, NaFlexVit) and trunk.rope is not None:
+        return False
     latent = getattr(trunk, "attn_pool", None)
     pools = trunk.global_pool in ("token", "avg") if latent is None else type(latent) is AttentionPoolLatent
     return pools and getattr(latent, "pos_embed", None) is None and not getattr(trunk, "rope_mixed", False)
