@@ -84,10 +84,10 @@ def test_logits_are_those_of_transformers(saved: Path, kind: str) -> None:
 
 def naflex_inputs(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Square images as the processor of SigLIP 2 NaFlex gives them to its model."""
-    from transformers.models.siglip2.image_processing_siglip2 import convert_image_to_patches
-
     side = families.SIZE // 8
-    patches = torch.stack([convert_image_to_patches(image, 8) for image in pixels])
+    corners = [(8 * row, 8 * column) for row in range(side) for column in range(side)]
+    cut = [pixels[:, :, top : top + 8, left : left + 8].permute(0, 2, 3, 1).flatten(1) for top, left in corners]
+    patches = torch.stack(cut, dim=1)
     shapes = torch.tensor([[side, side]] * len(pixels))
     return {"pixel_values": patches, "pixel_attention_mask": torch.ones(patches.shape[:2]), "spatial_shapes": shapes}
 
