@@ -107,6 +107,18 @@ FAMILIES: dict[str, tuple[Make, Make | None]] = {
         ),
         None,
     ),
+    "relative positions": (lambda: with_timm("vit_relpos_medium_patch16_cls_224", "token", "linear", {}), None),
+    "relative positions in a table": (
+        lambda: with_timm("vit_relpos_base_patch16_clsgap_224", "avg", None, {}, rel_pos_type="bias"), None
+    ),
+    "relative positions for all blocks": (lambda: with_timm("vit_srelpos_small_patch16_224", "avg", None, {}), None),
+    "relative positions, norms after": (
+        lambda: with_timm("vit_relpos_small_patch16_rpn_224", "avg", "linear", {}), None
+    ),
+    "NaFlex": (
+        lambda: with_timm("naflexvit_base_patch16_siglip", "map", "none", SIGLIP_TEXT, pos_embed_grid_size=(3, 3)),
+        Pieces2,
+    ),
     "EVA-01": (lambda: with_timm("eva_giant_patch14_224", "token", None, {}), None),
     "EVA-02": (lambda: with_timm("eva02_base_patch16_clip_224", "token", None, {}), None),
     "EVA-02 with norms after": (lambda: with_timm("eva02_enormous_patch14_clip_224", "token", None, {}), None),
@@ -126,6 +138,10 @@ if find_spec("transformers") is not None:
     FAMILIES |= TRANSFORMERS
 
 
+DRAWN = ("positional", "pos_embed", "token", "latent", "embeddings", "probe", "bias_table")
+"""Parts of the names of embeddings, which libraries start near zero."""
+
+
 def backbone(family: str) -> Backbone:
     """A backbone of a family, every tensor drawn so that nothing is zero or one by chance."""
     make, tokenizer = FAMILIES[family]
@@ -134,7 +150,7 @@ def backbone(family: str) -> Backbone:
     for name, parameter in made.named_parameters():
         if parameter.ndim < 2 and "logit" not in name:
             parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
-        elif any(part in name for part in ("positional", "pos_embed", "token", "latent", "embeddings", "probe")):
+        elif any(part in name for part in DRAWN):
             parameter.data = 0.3 * torch.randn_like(parameter)
     tokens = tokenizer() if tokenizer else open_clip.SimpleTokenizer(context_length=CONTEXT)
     found = Backbone(family, made, tokens)

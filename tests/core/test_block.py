@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -80,6 +80,17 @@ class Parts(BlockParts):
 PARTS = Parts()
 
 
+class RelativeParts(Parts):
+    """The same with relative positions and another scale of the scores."""
+
+    scale = 0.3
+
+    def position_bias(self, length: int) -> Tensor:
+        places = torch.arange(length, dtype=torch.float64)
+        distances = places[None] - places[:, None]
+        return torch.stack([torch.sin(distances), torch.cos(2 * distances) * distances])
+
+
 def branch(site: Site, seed: int, replace: bool = False) -> BlockAdapter:
     return BlockAdapter(TEXT, 0, lambda x: torch.sin(x @ matrix(seed)), site, replace)
 
@@ -98,7 +109,17 @@ def after(out: Tensor, adapters: Sequence[BlockAdapter], site: Site) -> Tensor:
     return out
 
 
-def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter] = ()) -> Tensor:
+def no_bias(head: int, query: int, key: int) -> float:
+    return 0.0
+
+
+def by_hand(
+    row: Tensor,
+    seen: list[list[int]],
+    adapters: Sequence[BlockAdapter] = (),
+    scale: float = (WIDTH // HEADS) ** -0.5,
+    bias: Callable[[int, int, int], float] = no_bias,
+) -> Tensor:
     """One sequence (T, width) through the block; `seen[t]` are the tokens that token t attends to."""
     normed = after(with_branches(torch.tanh(row), adapters, NEXT_TO_NORM1, row), adapters, NORM1)
     query = with_branches(normed @ matrix(1), adapters, QUERY, normed)
@@ -109,7 +130,7 @@ def by_hand(row: Tensor, seen: list[list[int]], adapters: Sequence[BlockAdapter]
     for t, others in enumerate(seen):
         for head in range(HEADS):
             part = slice(head * size, (head + 1) * size)
-            scores = [math.exp(float(query[t, part] @ key[o, part]) / math.sqrt(size)) for o in others]
+            scores = [math.exp(float(query[t, part] @ key[o, part]) * scale + bias(head, t, o)) for o in others]
             for score, other in zip(scores, others, strict=True):
                 attended[t, part] += score / sum(scores) * value[other, part]
     attention = with_branches(attended @ matrix(4) + 1, adapters, ATTENTION, attended)
@@ -222,6 +243,53 @@ def test_tokens_appended_to_a_text_see_no_padding(by_length: bool, hidden: tuple
             seen.append([*range(end + 1), *appended])
         kept = [*range(end + 1), LENGTH, LENGTH + 1]
         torch.testing.assert_close(out[0, row, kept], by_hand(x.whole()[0, row], seen)[kept])
+
+
+def distance_bias(own: Sequence[int]) -> Callable[[int, int, int], float]:
+    """What `RelativeParts` adds where the tower's own tokens are those at `own`."""
+
+    def bias(head: int, query: int, key: int) -> float:
+        if query not in own or key not in own:
+            return 0.0
+        distance = own.index(key) - own.index(query)
+        return math.cos(2 * distance) * distance if head else math.sin(distance)
+
+    return bias
+
+
+def test_relative_positions_are_added_between_words_and_not_for_inserted_tokens(by_length: bool) -> None:
+    """Texts with a mask for padding, two tokens before the third word, and one appended."""
+    padding = torch.arange(LENGTH) > torch.tensor(POOL)[:, None]
+    token_map = TokenMap(ROWS, 0, LENGTH, pool=torch.tensor(POOL), padding=padding)
+    x = Sequences.of(tokens(2), token_map).insert(2, tokens(1, 1, 2), "new").append(tokens(1, 1, 1), "last")
+    parts, packed = RelativeParts(), packing(x, by_length, causal=False)
+    out = run_block(parts, x, packed, ())
+    own = [0, 1, 4, 5, 6, 7]
+    for row, end in enumerate(POOL):
+        kept = [*range(end + 3), 8]
+        expected = by_hand(x.whole()[1, row], [kept] * 9, scale=0.3, bias=distance_bias(own))
+        torch.testing.assert_close(out.whole()[1, row, kept], expected[kept])
+    reads = (Read.POOLED, "new", "last")
+    found = run_last_block(parts, x, packed, (), reads)
+    for read in reads:
+        torch.testing.assert_close(found[read], read_tokens(out, reads)[read].expand_as(found[read]))
+
+
+def test_passes_of_an_image_that_share_a_tile_have_relative_positions_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(cost.QUERIES_PER_TILE, "cpu", 64)
+    x = Sequences.of(tokens(2, 2, 5), image_map(5).with_rows(2)).append(tokens(1, 1, 2), "hidden", hidden=(EVERYONE,))
+    packed = packing(x, True, causal=False)
+    assert packed.buckets[0].together == 2
+    out = run_block(RelativeParts(), x, packed, ())
+    for row in range(2):
+        seen = [list(range(5))] * 7
+        expected = by_hand(x.whole()[0, row], seen, scale=0.3, bias=distance_bias(range(5)))
+        torch.testing.assert_close(out.whole()[0, row], expected)
+    found = run_last_block(RelativeParts(), x, packed, (), (Read.POOLED, "hidden"))
+    torch.testing.assert_close(found["hidden"], out.whole()[:, :, 5:])
+    torch.testing.assert_close(found[Read.POOLED], out.whole()[:, :, :1])
 
 
 READS: list[tuple[Read | str, ...]] = [

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
 from tests import small
 from tests.core import families, hook_shapes
@@ -60,7 +61,7 @@ TEMPLATES = ("a photo of a {}.",)
 SLOW = pytest.mark.slow
 
 
-ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R")
+ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R", "relative positions", "mT5")
 """One of each kind for the ordinary suite; the others differ from them in details."""
 
 
@@ -91,8 +92,9 @@ def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None
     untouched = TowerPlan.untouched(backbone.image)
     found = ImageEncoder(backbone.image, optimizations).encode_zero_shot(FrozenImages(pixels), untouched)
     expected = backbone.model.encode_image(pixels, normalize=False)
-    # The oldest release of transformers takes the softmax of these two in single precision.
-    rtol, atol = (1e-4, 1e-6) if family in ("AltCLIP", "Chinese-CLIP") else (1e-9, 1e-9)
+    # Releases of transformers take the softmax of the first two, and positions of the last, in single precision.
+    single = ("AltCLIP", "Chinese-CLIP", "SigLIP 2 NaFlex")
+    rtol, atol = (1e-4, 1e-6) if family in single else (1e-9, 1e-9)
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
     ids = Template.parse(TEMPLATES[0]).write(small.NAMES, backbone.text).ids
     encoder = TextEncoder(backbone.text, optimizations, 2, FrozenCache())
@@ -193,8 +195,10 @@ WITHOUT_BIAS = ("metaprompt", "plot", "plot++", "proda", "rpo")
 def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: Slot) -> torch.Tensor:
     """The features with tokens entered before block 1, by timm's own blocks: new tokens have no rotary position."""
     trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
-    leading, patches = trunk.num_prefix_tokens, trunk.patch_embed.num_patches
-    embedded = trunk._pos_embed(trunk.patch_embed(pixels))
+    leading, patches = trunk.num_prefix_tokens, (families.SIZE // 8) ** 2
+    if isinstance(trunk, VisionTransformerRelPos):
+        return by_timm_with_relative_positions(backbone, pixels, tokens, leading if at is FIRST else leading + patches)
+    embedded = trunk.embeds(pixels)[0] if hasattr(trunk, "embeds") else trunk._pos_embed(trunk.patch_embed(pixels))
     x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
     n, where = len(tokens), leading if at is FIRST else leading + patches
     before = (lambda layer: leading + n if layer and at is FIRST else leading) if rope is not None else None
@@ -215,6 +219,29 @@ def by_timm(backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, at: 
     return backbone.model.visual.head(trunk.forward_head(trunk.norm(own)))  # type: ignore[union-attr, operator]
 
 
+def by_timm_with_relative_positions(
+    backbone: Backbone, pixels: torch.Tensor, tokens: torch.Tensor, where: int
+) -> torch.Tensor:
+    """The same where positions are relative: nothing is added to scores from or to new tokens, others keep theirs."""
+    trunk: Any = backbone.model.visual.trunk  # type: ignore[union-attr]
+    x, n = trunk.patch_embed(pixels), len(tokens)
+    if trunk.cls_token is not None:
+        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], dim=1)
+    own = [t for t in range(x.shape[1] + n) if not where <= t < where + n]
+    for layer, block in enumerate(trunk.blocks):
+        bias = (block.attn.rel_pos or trunk.shared_rel_pos).get_bias()
+        if layer:
+            if layer == 1:
+                x = torch.cat([x[:, :where], tokens.expand(len(x), -1, -1), x[:, where:]], dim=1)
+            wider = bias.new_zeros(1, bias.shape[1], x.shape[1], x.shape[1])
+            for query, t in enumerate(own):
+                wider[:, :, t, own] = bias[:, :, query]
+            bias = wider
+        with mock.patch.object(block.attn, "rel_pos", None):
+            x = block(x, shared_rel_pos=bias)
+    return backbone.model.visual.head(trunk.forward_head(trunk.norm(x[:, own])))  # type: ignore[union-attr, operator]
+
+
 TIMM = [name for name, (make, _) in FAMILIES.items() if "with_timm" in make.__code__.co_names]
 
 
@@ -229,7 +256,16 @@ def test_inserted_tokens_have_no_position_and_are_not_pooled(family: str, at: Sl
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-HALF = ("SigLIP", "EVA-02", "PE", "CoCa", "timm ViT with registers", "XLM-R", "SigLIP of transformers")
+HALF = (
+    "SigLIP",
+    "EVA-02",
+    "PE",
+    "CoCa",
+    "timm ViT with registers",
+    "XLM-R",
+    "SigLIP of transformers",
+    "relative positions",
+)
 
 
 @pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])
@@ -250,6 +286,21 @@ def test_a_family_runs_in_half_precision(family: str, dtype: torch.dtype) -> Non
     torch.testing.assert_close(found.logits("representation").float(), logits[1], rtol=0, atol=0.03 * scale)
     total(list(method.losses(found))).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+
+@pytest.mark.skipif("mT5" not in FAMILIES, reason="needs transformers")
+def test_mt5_runs_in_bfloat16_and_is_refused_in_float16() -> None:
+    backbone = families.backbone("mT5")
+    backbone.model.float()
+    names, template = small.NAMES, Template.parse(TEMPLATES[0])
+    expected = TextEncoder(backbone.text, Optimizations(), 0, FrozenCache()).encode_plain(names, template)
+    with pytest.raises(BackboneError, match="MT5Stack may leave the range of float16; run it in bf16 or fp32"):
+        backbone.hold_weights_in(torch.float16)
+    backbone.hold_weights_in(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = TextEncoder(backbone.text, Optimizations(), 0, FrozenCache()).encode_plain(names, template)
+    similar = torch.cosine_similarity(found.float(), expected)
+    assert similar.min() > 0.999
 
 
 WHERE_PROJECTIONS_TELL = ("SigLIP", "EVA-02", "XLM-R")

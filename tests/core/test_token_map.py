@@ -49,6 +49,13 @@ def test_positions_that_differ_by_row_move_row_by_row() -> None:
     assert Span(3, 2).select(1, 2).start == 3
 
 
+def test_own_tokens_keep_their_places_and_inserted_ones_have_none() -> None:
+    found = texts().insert(1, 2, "new", hidden=(), shared=True, rows=2).append(1, "last", hidden=("everyone",), rows=2)
+    assert found.places.tolist() == [1, 0, 0, 2, 3, 4, 5, 6, 7, 8, 0]
+    assert found.own_length == 8
+    assert texts().alias("learned", "context").places.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_appended_tokens_come_after_the_padding_and_remember_where_it_ended() -> None:
     once = texts().append(2, "a", hidden=(), rows=2)
     twice = once.append(3, "b", hidden=(EVERYONE,), rows=2)

@@ -27,7 +27,7 @@ from vlmadapt.core.classifier import Classifier  # noqa: E402
 from vlmadapt.core.loading import transformers_checkpoint, untrained  # noqa: E402
 from vlmadapt.core.method import Task  # noqa: E402
 from vlmadapt.data.transforms import test_transform as transform_for_tests  # noqa: E402
-from vlmadapt.errors import BackboneError  # noqa: E402
+from vlmadapt.errors import BackboneError, VlmadaptWarning  # noqa: E402
 
 TEMPLATES = ("a photo of a {}.",)
 
@@ -73,12 +73,23 @@ def test_logits_are_those_of_transformers(saved: Path, kind: str) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(saved / kind)
     texts = [TEMPLATES[0].format(name.replace("_", " ")) for name in small.NAMES]
     given = tokenizer(texts, padding="max_length", return_tensors="pt")
-    mask = None if kind == "siglip" else given["attention_mask"]
+    mask = None if kind.startswith("siglip") else given["attention_mask"]
+    pixels = naflex_inputs(images()) if kind == "siglip2" else {"pixel_values": images()}
     with torch.no_grad():
-        expected = model(input_ids=given["input_ids"], attention_mask=mask, pixel_values=images()).logits_per_image
+        expected = model(input_ids=given["input_ids"], attention_mask=mask, **pixels).logits_per_image
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 1e-3, "images and classes differ"
-    assert (backbone.bias is not None) == (kind == "siglip")
+    assert (backbone.bias is not None) == kind.startswith("siglip")
+
+
+def naflex_inputs(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Square images as the processor of SigLIP 2 NaFlex gives them to its model."""
+    side = families.SIZE // 8
+    corners = [(8 * row, 8 * column) for row in range(side) for column in range(side)]
+    cut = [pixels[:, :, top : top + 8, left : left + 8].permute(0, 2, 3, 1).flatten(1) for top, left in corners]
+    patches = torch.stack(cut, dim=1)
+    shapes = torch.tensor([[side, side]] * len(pixels))
+    return {"pixel_values": patches, "pixel_attention_mask": torch.ones(patches.shape[:2]), "spatial_shapes": shapes}
 
 
 @pytest.mark.parametrize("kind", folders.KINDS)
@@ -86,12 +97,14 @@ def test_images_are_prepared_as_the_checkpoint_says(saved: Path, kind: str) -> N
     found = transform_for_tests(load_backbone(str(saved / kind)).preprocess_config)
     expected = transformers.AutoImageProcessor.from_pretrained(saved / kind)
     noise = np.random.default_rng(0).integers(0, 255, (families.SIZE, families.SIZE, 3), np.uint8)
-    smooth = np.linspace(0, 255, 30 * 40 * 3).reshape(30, 40, 3).astype(np.uint8)
+    height = 40 if kind == "siglip2" else 30  # it would make other patches of an image that is not square
+    smooth = np.linspace(0, 255, height * 40 * 3).reshape(height, 40, 3).astype(np.uint8)
     # Both resize with an antialiased filter, one of them on bytes: up to two steps of 255.
     for pixels, steps in ((noise, 1e-3), (smooth, 2.0)):
         image = Image.fromarray(pixels)
         tensor = torch.as_tensor(np.asarray(expected(image)["pixel_values"][0]))
-        torch.testing.assert_close(found(image), tensor, rtol=0, atol=steps / 255 / 0.25)
+        ours = naflex_inputs(found(image)[None])["pixel_values"][0] if kind == "siglip2" else found(image)
+        torch.testing.assert_close(ours, tensor, rtol=0, atol=steps / 255 / 0.25)
 
 
 def test_a_checkpoint_of_the_hub_is_one_in_a_folder(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,14 +122,20 @@ def test_a_checkpoint_of_the_hub_is_one_in_a_folder(saved: Path, monkeypatch: py
     assert backbone.fingerprint() == load_backbone(str(saved / "siglip")).fingerprint()
 
 
-@pytest.mark.parametrize(("kind", "said"), [
-    ("blip", "is a checkpoint of type 'blip', which cannot be loaded; those that can are clip, siglip, altclip"),
-    ("siglip2", "SigLIP 2 for images of any shape (NaFlex), which is not supported; choose one of a fixed resolution"),
-])  # fmt: skip
-def test_another_kind_is_refused_before_its_weights_are_downloaded(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
+def test_naflex_says_that_images_become_squares_and_refuses_other_numbers_of_patches(
+    saved: Path, tmp_path: Path
 ) -> None:
-    rewrite(clip / "config.json", model_type=kind)
+    with pytest.warns(VlmadaptWarning, match=r"takes images of any shape \(NaFlex\); here all are resized to 16 x 16"):
+        load_backbone(str(saved / "siglip2"))
+    folder = Path(shutil.copytree(saved / "siglip2", tmp_path / "siglip2"))
+    for changes in ({"max_num_patches": 9}, {"patch_size": 4}):
+        rewrite(folder / "preprocessor_config.json", **{"patch_size": 8, "max_num_patches": 4, **changes})
+        assert "takes 16 x 16 pixels in a way that is not supported: patch_size " in refusal(folder)
+
+
+def test_another_kind_is_refused_before_its_weights_are_downloaded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "is a checkpoint of type 'blip', which cannot be loaded; those that can are clip, siglip, siglip2, altclip"
+    rewrite(clip / "config.json", model_type="blip")
     assert said in refusal(clip)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: clip / file)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("weights were downloaded"))

@@ -68,7 +68,36 @@ def test_tokens_entered_into_xlm_r_are_seen_and_not_averaged(plan: str, at: Slot
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("family", ["XLM-R", "BERT with its own pooler", "NLLB"])
+@pytest.mark.parametrize("at", [FIRST, END])
+def test_tokens_entered_into_mt5_have_no_position_and_words_keep_their_distances(plan: str, at: Slot) -> None:
+    backbone = families.backbone("mT5")
+    found, tokens = features(backbone, plan, TEXT, 1, at)
+    stack, ids = encoder(backbone).transformer, TEMPLATE.write(small.NAMES, backbone.text).ids
+    seen, length = ids.ne(0), ids.shape[1]
+    bias = stack.block[0].layer[0].SelfAttention.compute_bias(length, length)
+    x = stack.embed_tokens(ids)
+    x = stack.block[0](x, lowest(seen), bias)[0]
+    where = 0 if at is FIRST else length
+    own = [t for t in range(length + 2) if not where <= t < where + 2]
+    x = torch.cat([x[:, :where], tokens.expand(len(x), -1, -1), x[:, where:]], dim=1)
+    wider, also = bias.new_zeros(1, bias.shape[1], length + 2, length + 2), torch.ones(len(x), length + 2).bool()
+    for query, t in enumerate(own):
+        wider[:, :, t, own] = bias[:, :, query]
+    also[:, own] = seen
+    for block in stack.block[1:]:
+        x = block(x, lowest(also), wider)[0]
+    normed = stack.final_layer_norm(x[:, own])
+    mean = torch.stack([row[mask].mean(0) for row, mask in zip(normed, seen, strict=True)])
+    torch.testing.assert_close(found, encoder(backbone).proj(mean), rtol=1e-9, atol=1e-9)
+
+
+def lowest(seen: Tensor) -> Tensor:
+    """What mT5 adds to scores of tokens that may not be seen (N, T), for (N, heads, query, key)."""
+    return torch.zeros(seen.shape, dtype=torch.float64).masked_fill(~seen, float("-inf"))[:, None, None]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("family", ["XLM-R", "BERT with its own pooler", "NLLB", "mT5"])
 def test_learned_words_get_what_words_get(family: str, plan: str) -> None:
     """The position, the type of the text and the norm of the embedding: as if they stood in the table of words."""
     backbone = families.backbone(family)
@@ -76,8 +105,9 @@ def test_learned_words_get_what_words_get(family: str, plan: str) -> None:
     text = encoder(backbone)
     table = text.transformer.get_input_embeddings().weight
     ids = Template.parse("X X {}.").write(small.NAMES, backbone.text).ids
-    assert (ids[:, 1] == ids[:, 2]).all()
-    ids[:, 1], ids[:, 2] = made.VOCABULARY - 1, made.VOCABULARY - 2
+    first = backbone.text.leading
+    assert (ids[:, first] == ids[:, first + 1]).all()
+    ids[:, first], ids[:, first + 1] = made.VOCABULARY - 1, made.VOCABULARY - 2
     scale = getattr(text.transformer.get_input_embeddings(), "embed_scale", 1.0)
     with torch.no_grad():
         table[made.VOCABULARY - 1], table[made.VOCABULARY - 2] = tokens / scale

@@ -64,7 +64,11 @@ def as_siglip() -> Tokens:
     return Tokens(start=None, end=1, padding=1)
 
 
-def wrapped(config: Any, pooler: str, projection: str | None) -> nn.Module:
+def as_mt5() -> Tokens:
+    return Tokens(start=None, end=1, padding=0)
+
+
+def wrapped(config: Any, pooler: str, projection: str | None) -> Any:
     """An open_clip model whose text tower is a model of transformers."""
     made = open_clip.CustomTextCLIP(32, OPEN_CLIP_VISION, {"layers": 1, "width": WIDTH, "heads": 2, "vocab_size": 8})
     made.text = HFTextEncoder("", 32, config=config, pooler_type=pooler, proj_type=projection)
@@ -96,10 +100,23 @@ def nllb() -> nn.Module:
     return with_encoder(config)
 
 
-def with_encoder(config: Any) -> nn.Module:
+def with_encoder(config: Any, pooler: str = "cls_pooler") -> Any:
     """The same with the encoder of an encoder-decoder, which open_clip takes where it knows the model by name."""
-    made = wrapped(transformers.BertConfig(**{**BERT, "hidden_size": config.d_model}), "cls_pooler", "linear")
-    made.text.transformer, made.text.config = transformers.M2M100Model(config).encoder, config
+    made = wrapped(transformers.BertConfig(**{**BERT, "hidden_size": config.d_model}), pooler, "linear")
+    made.text.transformer, made.text.config = transformers.AutoModel.from_config(config).encoder, config
+    return made
+
+
+def mt5() -> nn.Module:
+    config = transformers.MT5Config(
+        d_model=WIDTH, d_kv=WIDTH // 2, num_heads=2, num_layers=DEPTH, num_decoder_layers=1, d_ff=96,
+        vocab_size=VOCABULARY, relative_attention_num_buckets=8, relative_attention_max_distance=12, pad_token_id=0,
+    )  # fmt: skip
+    made = with_encoder(config, "mean_pooler")
+    for layer in made.text.transformer.modules():
+        for name, child in layer.named_children():
+            if type(child).__name__ == "MT5LayerNorm":  # takes the variance in float32, whatever the model's precision
+                setattr(layer, name, nn.RMSNorm(WIDTH, eps=child.variance_epsilon))
     return made
 
 
@@ -125,6 +142,12 @@ def siglip() -> nn.Module:
     return dual(transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=VISION)))
 
 
+def naflex() -> nn.Module:
+    text = {**SHAPE, "vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "projection_size": WIDTH}
+    vision = {**SHAPE, "patch_size": 8, "num_patches": (SIZE // 8) ** 2}
+    return dual(transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision)))
+
+
 def altclip() -> nn.Module:
     config = AltCLIPConfig(text_config={**ROBERTA, "project_dim": 48}, vision_config=VISION, projection_dim=32)
     return dual(transformers.AltCLIPModel(config))
@@ -141,9 +164,11 @@ FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "BERT with its own pooler": (bert, as_bert),
     "BiomedCLIP": (biomed, as_bert),
     "NLLB": (nllb, as_roberta),
+    "mT5": (mt5, as_mt5),
     "CLIP of transformers": (clip, as_clip),
     "CLIP of transformers, older": (old_clip, as_clip),
     "SigLIP of transformers": (siglip, as_siglip),
+    "SigLIP 2 NaFlex": (naflex, as_siglip),
     "AltCLIP": (altclip, as_roberta),
     "Chinese-CLIP": (chinese_clip, as_bert),
 }

@@ -28,7 +28,12 @@ def tokenizer(start: str | None, end: str, padding: str, first: list[str]) -> An
     special = [(token, vocabulary[token]) for token in (start, end) if token]
     made.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="[UNK]", pad_token=padding, eos_token=end, model_max_length=families.CONTEXT
+        tokenizer_object=made,
+        unk_token="[UNK]",
+        pad_token=padding,
+        eos_token=end,
+        model_max_length=families.CONTEXT,
+        padding_side="right",
     )
 
 
@@ -46,6 +51,13 @@ KINDS: dict[str, tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]]
             resample=2,
             image_mean=[0.5] * 3,
             image_std=[0.4] * 3,
+        ),
+    ),
+    "siglip2": (
+        families.naflex,
+        lambda: tokenizer(None, "</s>", "<pad>", ["<pad>", "</s>"]),
+        lambda: transformers.Siglip2ImageProcessor(
+            patch_size=8, max_num_patches=(families.SIZE // 8) ** 2, image_mean=[0.5] * 3, image_std=[0.4] * 3
         ),
     ),
     "altclip": (
@@ -73,7 +85,7 @@ def save(kind: str, folder: Path) -> Path:
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2 and "logit" not in name:
             parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
-    if kind == "siglip":
+    if kind.startswith("siglip"):
         model.logit_scale.data.fill_(2.0)
         model.logit_bias.data.fill_(-10.0)
     model.save_pretrained(folder)

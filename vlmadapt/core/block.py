@@ -31,6 +31,7 @@ from vlmadapt.core.hooks import (
     Site,
 )
 from vlmadapt.core.packing import CAUSAL, Bucket, Mask, Packing
+from vlmadapt.core.position_bias import bucket_biases, read_biases
 from vlmadapt.core.sequences import PackedSuffix, Sequences, cut
 from vlmadapt.errors import PluginError
 
@@ -50,9 +51,10 @@ def run_block(block: BlockParts, x: Sequences, packing: Packing, adapters: Seque
     parts = [_by_bucket(part, prefix_len, packing) for part in _query_key_value(block, normed, adapters)]
     (query, *queries), (key, *keys), (value, *values) = parts
     angles = _angles(block, packing.patches(tokens.device)) if block.rotary() is not None else None
+    masks, biases = packing.masks(value.dtype), bucket_biases(block, packing, value)
     attended = [
-        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), mask, (angles, angles)).flatten(1, 2)
-        for q, k, v, mask in zip(queries, keys, values, packing.masks(value.dtype), strict=True)
+        _attend(block, q, _after_prefix(key, k), _after_prefix(value, v), mask, (angles, angles), bias).flatten(1, 2)
+        for q, k, v, mask, bias in zip(queries, keys, values, masks, biases, strict=True)
     ]
     if prefix_len:
         attended.insert(0, _attend(block, query, key, value, packing.prefix_mask))
@@ -85,18 +87,18 @@ def run_last_block(
     if block.rotary() is not None:
         read, every = packing.read_patches(reads, tokens.device), packing.patches(tokens.device)
         angles = _angles(block, read), _angles(block, every)
-    masks = packing.read_masks(reads, value.dtype)
+    masks, biases = packing.read_masks(reads, value.dtype), read_biases(block, packing, reads, value)
     attended = [
         bucket.untile(
-            _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask, angles)
+            _attend(block, _rows_of(bucket, query), _after_prefix(key, k), _after_prefix(value, v), mask, angles, bias)
         )
-        for k, v, bucket, mask in zip(keys, values, packing.buckets, masks, strict=True)
+        for k, v, bucket, mask, bias in zip(keys, values, packing.buckets, masks, biases, strict=True)
     ]
     joined = _joined(attended)
     in_order = joined if packing.row_order is None else joined.index_select(1, packing.row_order)
     out = _residuals(block, tokens, normed, in_order, adapters)
     tokens_read = out.split([t.shape[2] for t in wanted.values()], dim=2)
-    return {read: _weighted(x, read, t) for read, t in zip(wanted, tokens_read, strict=True)}
+    return dict(zip(wanted, tokens_read, strict=True))
 
 
 def run_local(block: BlockParts, x: Sequences, adapters: Sequence[BlockAdapter]) -> Tensor:
@@ -115,25 +117,13 @@ def run_local(block: BlockParts, x: Sequences, adapters: Sequence[BlockAdapter])
 
 def read_tokens(x: Sequences, reads: Sequence[Read | str]) -> dict[Read | str, Tensor]:
     """The tokens (G, N|1, n, width) that heads read of a block's output."""
-    return {read: _weighted(x, read, _read(x, read)) for read in reads}
+    return {read: _read(x, read) for read in reads}
 
 
 def _read(x: Sequences, read: Read | str) -> Tensor:
     if read is Read.POOLED:
         return x.read_pooled()
     return x.whole() if read is Read.ALL else x.read(read)
-
-
-def _weighted(x: Sequences, read: Read | str, tokens: Tensor) -> Tensor:
-    """The tokens read, in place of a text's pooled tokens their weighted mean (G, N, 1, width) where they have weights.
-
-    Texts of different lengths then give the same number of tokens.
-    """
-    weights = x.map.weights
-    if read is not Read.POOLED or weights is None:
-        return tokens
-    here = x.map.index("weights", tokens.device, lambda: weights).to(tokens.dtype)
-    return (tokens * here[:, :, None]).sum(dim=2, keepdim=True)
 
 
 def _by_bucket(x: Tensor, prefix_len: int, packing: Packing) -> list[Tensor]:
@@ -291,7 +281,13 @@ def _kernels(mask: Mask, device: torch.device) -> AbstractContextManager[None]:
 
 
 def _attend(
-    block: BlockParts, query: Tensor, key: Tensor, value: Tensor, mask: Mask, angles: Angles = (None, None)
+    block: BlockParts,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask,
+    angles: Angles = (None, None),
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Multi-head attention of queries (G, [N,] Tq, width) over keys and values (G, [N,] Tk, width)."""
     batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
@@ -303,10 +299,26 @@ def _attend(
     def turned(x: Tensor, at: Tensor | None) -> Tensor:
         return x.to(value.dtype) if at is None else block.rotate(x, at).to(value.dtype)
 
+    def by_sequence(x: Tensor) -> Tensor:
+        """What scores get, (n|1, heads|1, Tq, Tk), for all sequences in the batch."""
+        return x if len(x) == 1 else x.expand(*batch, *x.shape[1:]).reshape(-1, *x.shape[1:])
+
     seen = mask if isinstance(mask, Tensor) else None
     if seen is not None and seen.ndim == 3:
-        seen = seen.expand(*batch, *seen.shape[-2:]).reshape(-1, 1, *seen.shape[-2:])
+        seen = by_sequence(seen[:, None])
+    if bias is not None:
+        assert mask is not CAUSAL
+        seen = _biased(by_sequence(bias), seen)
     queries, keys = turned(block.query_norm(heads(query)), angles[0]), turned(block.key_norm(heads(key)), angles[1])
     with _kernels(mask, query.device):
-        out = F.scaled_dot_product_attention(queries, keys, heads(value), attn_mask=seen, is_causal=mask is CAUSAL)
+        out = F.scaled_dot_product_attention(
+            queries, keys, heads(value), attn_mask=seen, is_causal=mask is CAUSAL, scale=block.scale
+        )
     return out.transpose(1, 2).flatten(2).unflatten(0, batch)
+
+
+def _biased(bias: Tensor, mask: Tensor | None) -> Tensor:
+    """What is added to scores: the bias, and -inf where a mask, of either form, forbids to attend."""
+    if mask is None:
+        return bias
+    return bias.masked_fill(~mask, float("-inf")) if mask.dtype is torch.bool else bias + mask

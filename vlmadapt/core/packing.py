@@ -72,6 +72,12 @@ class Bucket:
         """The inverse of `tile`."""
         return x if self.together == 1 else x.unflatten(2, (self.together, -1)).flatten(1, 2)
 
+    def select_rows(self, x: Tensor) -> Tensor:
+        """The bucket's rows of what (N|1, r) the tokens of each sequence have, as they attend."""
+        if len(x) > 1 and self.rows is not None:
+            x = x.index_select(0, self.rows)
+        return x.repeat(1, self.together) if len(x) == 1 else x.reshape(-1, self.together * x.shape[1])
+
     def select_mask(self, mask: Tensor | None) -> Tensor | None:
         """The bucket's rows and keys of a mask (N|1, r, T) over whole sequences, for queries in tiles."""
         if mask is None:
@@ -111,12 +117,17 @@ class Packing:
     def read_patches(self, reads: Iterable[Read | str], device: torch.device) -> Tensor:
         """The same for the tokens that are read, in their order."""
         key = tuple(reads)
-
-        def make() -> Tensor:
-            positions = torch.cat([_positions(self.map, read) for read in key], dim=1)
-            return self.map.patch_index(positions[0])
-
+        make = lambda: self.map.patch_index(_read_positions(self.map, key)[0])  # noqa: E731
         return self.map.index(("read patch numbers", key), device, make)
+
+    def places(self, device: torch.device) -> Tensor:
+        """(T,) 1 + the number of each token among the tower's own, 0 for inserted tokens."""
+        return self.map.index("places", device, lambda: self.map.places)
+
+    def read_places(self, reads: Iterable[Read | str], device: torch.device) -> Tensor:
+        """The same (N|1, r) for the tokens that are read, in their order."""
+        key = tuple(reads)
+        return self.map.index(("read places", key), device, lambda: self.map.places[_read_positions(self.map, key)])
 
     def masks(self, dtype: torch.dtype) -> list[Mask]:
         """Mask of each bucket, for scores of a dtype."""
@@ -289,6 +300,13 @@ def _mask_lines(token_map: TokenMap, mask: Tensor, reads: tuple[Read | str, ...]
         picked.append(lines.expand(index.shape[0], -1, -1).gather(1, index))
     rows = max(len(lines) for lines in picked)
     return torch.cat([lines.expand(rows, -1, -1) for lines in picked], dim=1)
+
+
+def _read_positions(token_map: TokenMap, reads: tuple[Read | str, ...]) -> Tensor:
+    """Positions (N|1, n) of all tokens that are read, one kind after another."""
+    found = [_positions(token_map, read) for read in reads]
+    rows = max(len(positions) for positions in found)
+    return torch.cat([positions.expand(rows, -1) for positions in found], dim=1)
 
 
 def _positions(token_map: TokenMap, read: Read | str) -> Tensor:

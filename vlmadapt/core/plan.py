@@ -287,8 +287,9 @@ def _check_contexts(plan: Plan) -> None:
 def untouchable(side: Side, tower: TextTower | ImageTower) -> str:
     """Message that a tower cannot be touched, and what to do."""
     outside = [plugin.name for plugin in list_plugins("method") if works_outside(plugin, side)]
+    why = "which has feature maps instead of tokens, so that" if tower.on_feature_maps else "of which"
     return (
-        f"this method works inside the {side.value} tower, but this backbone's is a {tower.family}, of which only the "
+        f"this method works inside the {side.value} tower, but this backbone's is a {tower.family}, {why} only the "
         f"output can be used; run a method that works outside it ({', '.join(outside) or 'none is installed'}), or "
         "choose a backbone with a plain transformer there, such as ViT-B-16:openai."
     )

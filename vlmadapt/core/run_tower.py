@@ -5,7 +5,7 @@ sequences -> [inject tokens -> block with its adapters] x depth -> tokens read -
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -26,7 +26,8 @@ class ReadOut(NamedTuple):
     """The tokens that heads read.
 
     Attributes:
-        tokens: (G, N, n, width) of the last block's output, by what is read.
+        tokens: (G, N, n, width) of the last block's output, by what is read; of a text tower that averages its words,
+            their mean after the final norm.
         inner: (G, N, n, width) of inner blocks' outputs, by the name of the head.
     """
 
@@ -52,8 +53,7 @@ def run_tower(
     """From sequences before block `start` to the tokens that heads read."""
     optimizations = optimizations.exact_for(plan)
     inner: dict[str, Tensor] = {}
-    mixed = tuple(read for read in plan.reads if read is not Read.LOCAL)
-    local: dict[Read | str, Tensor] = {}
+    tokens: dict[Read | str, Tensor] = {}
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
             if layer in injection.layers:
@@ -62,22 +62,24 @@ def run_tower(
             continue
         block, packing = tower.blocks[layer], _packing(tower, x, optimizations)
         adapters = over_all_tokens(plan.adapters.get(layer, ()), x, tower)
-        heads = plan.inner_heads(layer)
-        last = layer == tower.depth - 1
-        if last and Read.LOCAL in plan.reads:
-            local[Read.LOCAL] = run_local(block, x, adapters)
+        heads, last = plan.inner_heads(layer), layer == tower.depth - 1
+        reads = tuple(dict.fromkeys((*(plan.reads if last else ()), *(head.read for head in heads))))
+        local = run_local(block, x, adapters) if Read.LOCAL in reads else None
+        mixed = tuple(read for read in reads if read is not Read.LOCAL)
         if last and optimizations.read_tokens:
-            reads = tuple(dict.fromkeys((*mixed, *(head.read for head in heads))))
-            tokens = run_last_block(block, x, packing, adapters, reads)
-            return ReadOut({**tokens, **local}, inner | {head.name: tokens[head.read] for head in heads})
-        x = run_block(block, x, packing, adapters)
-        inner |= {head.name: read_tokens(x, (head.read,))[head.read] for head in heads}
-    return ReadOut({**read_tokens(x, mixed), **local}, inner)
+            tokens = run_last_block(block, x, packing, adapters, mixed)
+        else:
+            x = run_block(block, x, packing, adapters)
+            tokens = read_tokens(x, mixed)
+        tokens |= {} if local is None else {Read.LOCAL: local}
+        inner |= {head.name: _mean_of_words(x, head.read, tokens[head.read]) for head in heads}
+    return ReadOut({read: _mean_of_words(x, read, tokens[read], tower.norm) for read in plan.reads}, inner)
 
 
 def head_features(tower: Tower, plan: TowerPlan, read: ReadOut) -> dict[str, Tensor]:
     """Features (G, N, [n,] joint) of all heads from the tokens they read: final norm, mean, projection."""
-    normed = {what: tower.norm(read.tokens[what]) for what in plan.reads}
+    averaged = {Read.POOLED} if tower.averages else set()
+    normed = {what: read.tokens[what] if what in averaged else tower.norm(read.tokens[what]) for what in plan.reads}
     return {
         name: read.inner[name] if head.after is not None else _project(head, normed[head.read], tower)
         for name, head in plan.heads.items()
@@ -92,6 +94,21 @@ def _project(head: Head, normed: Tensor, tower: Tower) -> Tensor:
     if head.project is None:
         return tower.project(pooled)
     return pooled @ head.project if isinstance(head.project, Tensor) else head.project(pooled)
+
+
+def _mean_of_words(
+    x: Sequences, read: Read | str, tokens: Tensor, norm: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """The tokens read; of a text tower that averages its words, the mean (G, N, 1, width), of words that are normed.
+
+    Texts of different lengths then give the same number of tokens.
+    """
+    weights = x.map.weights
+    if read is not Read.POOLED or weights is None:
+        return tokens
+    tokens = tokens if norm is None else norm(tokens)
+    here = x.map.index("weights", tokens.device, lambda: weights).to(tokens.dtype)
+    return (tokens * here[:, :, None]).sum(dim=2, keepdim=True)
 
 
 def _packing(tower: Tower, x: Sequences, optimizations: Optimizations) -> Packing:

@@ -76,6 +76,7 @@ class TokenMap:
         pool: (N,) position of the token that the tower pools, on the CPU; None in a tower that pools its first token.
         spans: named groups of tokens.
         hidden: for spans that some tokens may not attend to, the names of the spans of these tokens, or `EVERYONE`.
+        inserted: names of spans that were inserted or appended; all other tokens are the tower's own.
         appended: position of the first token appended after the padding, None if there is none.
         pooled: names of the spans that the tower pools together; empty if it pools one token.
         weights: (N, n) weight of each token that the tower pools together, on the CPU; None where they count alike.
@@ -88,6 +89,7 @@ class TokenMap:
     pool: Tensor | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
     hidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    inserted: frozenset[str] = frozenset()
     appended: int | None = None
     pooled: tuple[str, ...] = ()
     weights: Tensor | None = None
@@ -118,6 +120,7 @@ class TokenMap:
                 pool=None if self.pool is None else torch.where(self.pool >= at, self.pool + n, self.pool),
                 spans=spans,
                 hidden={**self.hidden, name: hidden} if hidden else self.hidden,
+                inserted=self.inserted | {name},
                 appended=self.appended if self.appended is None or self.appended < at else self.appended + n,
                 padding=self._padding_with(at, n),
             )
@@ -134,6 +137,7 @@ class TokenMap:
                 length=self.length + n,
                 spans={**self.spans, name: Span(self.length, n)},
                 hidden={**self.hidden, name: hidden} if hidden else self.hidden,
+                inserted=self.inserted | {name},
                 appended=self.length if self.appended is None else self.appended,
                 padding=self._padding_with(self.length, n),
             )
@@ -184,6 +188,20 @@ class TokenMap:
             return None
         entered = self.padding.new_zeros(len(self.padding), n)
         return torch.cat([self.padding[:, :at], entered, self.padding[:, at:]], dim=1)
+
+    @property
+    def own_length(self) -> int:
+        """Number of the tower's own tokens."""
+        return self.length - sum(self.spans[name].length for name in self.inserted)
+
+    @property
+    def places(self) -> Tensor:
+        """(T,) 1 + the number of each token among the tower's own, 0 for inserted tokens."""
+        own = torch.ones(self.length, dtype=torch.long)
+        for name in self.inserted:
+            span = self.spans[name]
+            own[span.start : span.start + span.length] = 0
+        return own.cumsum(0) * own
 
     def patch_index(self, positions: Tensor) -> Tensor:
         """1 + the number of the patch at each position, 0 where another token stands."""

@@ -28,7 +28,7 @@ def backbones_table(found: Sequence[ArchitectureInfo]) -> None:
 
 def backbones_json(found: Sequence[ArchitectureInfo]) -> None:
     """Print everything known about each architecture."""
-    print(json.dumps([{**asdict(info), "opens": info.opens} for info in found]))
+    print(json.dumps([{**asdict(info), "opens": info.opens, "complete": info.complete} for info in found]))
 
 
 def backbones_markdown(found: Sequence[ArchitectureInfo]) -> None:
@@ -40,12 +40,15 @@ def backbones_markdown(found: Sequence[ArchitectureInfo]) -> None:
 
 
 def summary(found: Sequence[ArchitectureInfo]) -> str:
-    """How many of the architectures open."""
+    """How many of the architectures open, and on how many all methods run that can."""
     image, text = (sum(bool(tower.depth) for tower in towers) for towers in zip(*map(_towers, found), strict=True))
     both = sum(info.opens for info in found)
+    maps, complete = sum(info.image.on_feature_maps for info in found), sum(info.complete for info in found)
     return (
         f"Of {len(found)} architectures, {both} open in both towers, so that methods can work inside them; the image "
-        f"tower opens in {image}, the text tower in {text}."
+        f"tower opens in {image}, the text tower in {text}. In {maps} the image tower has feature maps instead of "
+        f"tokens: no method can work inside it, and all that work outside it run. {complete} of {len(found)} thus work "
+        "with every method that their towers have tokens for."
     )
 
 
@@ -58,7 +61,9 @@ def _row(info: ArchitectureInfo) -> tuple[str, ...]:
 
 
 def _tower(tower: TowerInfo) -> str:
-    return f"{tower.family}, {tower.depth} x {tower.width}" if tower.depth else f"{tower.family}, output only"
+    if tower.depth:
+        return f"{tower.family}, {tower.depth} x {tower.width}"
+    return f"{tower.family}, {'feature maps' if tower.on_feature_maps else 'output only'}"
 
 
 def _methods(info: ArchitectureInfo) -> str:

@@ -29,19 +29,23 @@ class BlockParts(Protocol):
         x = post_norm2(x + mlp(norm2(x)))
 
     In a pre-norm block (CLIP) the last norms do nothing, in a post-norm block (BERT) the first ones. Queries and keys
-    of single heads, and the heads' joined output, have parts of their own, which do nothing in CLIP.
+    of single heads, scores and the heads' joined output have parts of their own, which do nothing in CLIP.
 
     Attributes:
         module: the block itself.
         heads: number of attention heads.
+        scale: factor of the attention scores; None for CLIP's 1 / sqrt(head width).
         norms: the frozen modules of both norms, to be copied where a method trains them.
         post_norm: True if these are the last ones.
+        in_float16: False if activations may leave the range of float16.
     """
 
     module: nn.Module
     heads: int
+    scale: float | None = None
     norms: tuple[nn.Module, nn.Module]
     post_norm: bool = False
+    in_float16: bool = True
 
     def norm1(self, x: Tensor) -> Tensor:
         """The norm before attention."""
@@ -70,6 +74,13 @@ class BlockParts(Protocol):
     def rotate(self, x: Tensor, angles: Tensor) -> Tensor:
         """Queries or keys (..., tokens, head width), turned by the sines and cosines (..., tokens, 2 * head width)."""
         return x
+
+    def position_bias(self, length: int) -> Tensor | None:
+        """What attention adds to its scores, (heads, query, key), for `length` tokens of the tower; None for nothing.
+
+        The tokens are the tower's own, leading ones included, in their order.
+        """
+        return None
 
     def inner_norm(self, x: Tensor) -> Tensor:
         """The norm of the heads' joined output."""

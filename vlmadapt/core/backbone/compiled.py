@@ -15,14 +15,15 @@ class CompiledParts:
     """
 
     def __init__(self, parts: BlockParts):
-        self.module, self.heads = parts.module, parts.heads
-        self.norms, self.post_norm = parts.norms, parts.post_norm
+        self.module, self.heads, self.scale = parts.module, parts.heads, parts.scale
+        self.norms, self.post_norm, self.in_float16 = parts.norms, parts.post_norm, parts.in_float16
         self.norm1 = torch.compile(parts.norm1, dynamic=True)
         self.query = torch.compile(parts.query, dynamic=True)
         self.key_value = torch.compile(parts.key_value, dynamic=True)
         self.query_key_value = torch.compile(parts.query_key_value, dynamic=True)
         self.query_norm, self.key_norm = parts.query_norm, parts.key_norm
         self.rotary, self.rotate = parts.rotary, parts.rotate
+        self.position_bias = parts.position_bias
         self.inner_norm = torch.compile(parts.inner_norm, dynamic=True)
         self.output = torch.compile(parts.output, dynamic=True)
         self.post_norm1 = torch.compile(parts.post_norm1, dynamic=True)

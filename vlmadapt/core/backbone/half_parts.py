@@ -34,6 +34,7 @@ class HalfParts(BlockParts):
     def __init__(self, parts: BlockParts, dtype: torch.dtype):
         self._parts, self._dtype = parts, dtype
         self.heads, self.module, self.post_norm = parts.heads, parts.module, parts.post_norm
+        self.scale = parts.scale
         norm1, norm2 = (copy.deepcopy(norm) for norm in parts.norms)
         self.norms = norm1, norm2
         parts.module.to(dtype)
@@ -61,6 +62,9 @@ class HalfParts(BlockParts):
 
     def rotate(self, x: Tensor, angles: Tensor) -> Tensor:
         return self._parts.rotate(x, angles)
+
+    def position_bias(self, length: int) -> Tensor | None:
+        return self._parts.position_bias(length)
 
     def inner_norm(self, x: Tensor) -> Tensor:
         return self._run(self._parts.inner_norm, x)

@@ -16,13 +16,15 @@ import torch
 from open_clip.timm_model import TimmModel
 from timm.layers.attention_pool import AttentionPoolLatent
 from timm.models.eva import Eva
+from timm.models.naflexvit import NaFlexVit
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.backbone.blocks import views
 from vlmadapt.core.backbone.projection import LinearProjection, joint_width, linear_projection
-from vlmadapt.core.backbone.timm_blocks import TimmAttentionParts
+from vlmadapt.core.backbone.timm_blocks import RelativeParts, TimmAttentionParts
 from vlmadapt.core.backbone.transformers_image import TransformersImage
 from vlmadapt.core.token_map import LEADING, PATCHES
 
@@ -75,9 +77,10 @@ def image_transformer(visual: Any) -> ImageTransformer | None:
         blocks = views(visual.transformer.resblocks)
         pools = visual.pool_type in ("tok", "avg") and getattr(visual, "attn_pool_contrastive", None) is None
         return OpenClipTransformer(visual, blocks) if blocks and pools else None
-    if isinstance(visual, TimmModel) and type(visual.trunk) in (VisionTransformer, Eva) and _timm_pools(visual):
+    kind = TIMM.get(type(visual.trunk)) if isinstance(visual, TimmModel) else None
+    if kind is not None and _timm_pools(visual):
         blocks = views(visual.trunk.blocks)
-        return TimmTransformer(visual, blocks) if blocks else None
+        return kind(visual, blocks) if blocks else None
     return None
 
 
@@ -138,11 +141,12 @@ class TimmTransformer:
     def __init__(self, visual: Any, blocks: tuple[BlockParts, ...]):
         self._visual = visual
         self._trunk = trunk = visual.trunk
+        self._attention = getattr(trunk, "attn_pool", None)  # pools with a latent query
         self.blocks = blocks
         self.width = int(trunk.embed_dim)
         self.joint = timm_joint_width(visual)
         self.leading = int(trunk.num_prefix_tokens)
-        self.length = int(trunk.patch_embed.num_patches) + self.leading
+        self.length = self._patches() + self.leading
         self.pooled = self._pooled_spans()
         if getattr(trunk, "rope", None) is not None:
             for block in blocks:
@@ -158,7 +162,7 @@ class TimmTransformer:
 
     @property
     def linear(self) -> LinearProjection | None:
-        if self._trunk.attn_pool is not None or not isinstance(self._trunk.fc_norm, nn.Identity):
+        if self._attention is not None or not isinstance(self._trunk.fc_norm, nn.Identity):
             return None
         like = next(self._trunk.parameters()).new_zeros(self.width)
         return linear_projection(like, *_projections(self._visual))
@@ -177,27 +181,70 @@ class TimmTransformer:
         return normed
 
     def pool(self, tokens: Tensor) -> Tensor:
-        attention = self._trunk.attn_pool
-        if attention is None:
+        if self._attention is None:
             pooled = average(tokens)
         else:
-            pooled = attention(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
+            pooled = self._attention(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
         projected: Tensor = self._visual.head(self._trunk.head(self._trunk.fc_norm(pooled)))
         return projected
+
+    def _patches(self) -> int:
+        """Number of patches."""
+        return int(self._trunk.patch_embed.num_patches)
 
     @property
     def _query(self) -> Tensor | None:
         """The latent query (width,) that pools."""
-        pool = self._trunk.attn_pool
-        return None if pool is None else pool.latent[0, 0]
+        return None if self._attention is None else self._attention.latent[0, 0]
 
     def _pooled_spans(self) -> tuple[str, ...]:
-        if self._trunk.attn_pool is None and self._trunk.global_pool == "token":
+        if self._attention is None and self._trunk.global_pool == "token":
             return ()
         every = getattr(self._trunk, "pool_include_prefix", False)
         if isinstance(self._trunk, Eva):
-            every = self._trunk.attn_pool is not None
+            every = self._attention is not None
         return (LEADING, PATCHES) if every and self.leading else (PATCHES,)
+
+
+class RelativeTransformer(TimmTransformer):
+    """timm's `VisionTransformerRelPos`: no positions but those that attention adds to its scores, and no first norm."""
+
+    def __init__(self, visual: Any, blocks: tuple[BlockParts, ...]):
+        super().__init__(visual, blocks)
+        if self._trunk.shared_rel_pos is not None:
+            for block in blocks:
+                assert isinstance(block, RelativeParts)
+                block.set_shared_positions(self._trunk.shared_rel_pos)
+
+    def embed(self, images: Tensor) -> Tensor:
+        patches: Tensor = self._trunk.patch_embed(images)
+        if self._trunk.cls_token is None:
+            return patches
+        return torch.cat([self._trunk.cls_token.to(patches.dtype).expand(len(patches), -1, -1), patches], dim=1)
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+
+class NaflexTransformer(TimmTransformer):
+    """timm's `NaFlexVit`, given images of one size: it then resizes its positions to their patches and masks none."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        tokens, _ = self._trunk.embeds(images)
+        return self.first_norm(tokens)
+
+    def _patches(self) -> int:
+        rows, columns = self._trunk.embeds.dynamic_feat_size(self._visual.image_size)
+        return int(rows * columns)
+
+
+TIMM: dict[type[nn.Module], type[TimmTransformer]] = {
+    VisionTransformer: TimmTransformer,
+    Eva: TimmTransformer,
+    VisionTransformerRelPos: RelativeTransformer,
+    NaFlexVit: NaflexTransformer,
+}
+"""By the class of the trunk."""
 
 
 def average(tokens: Tensor) -> Tensor:
@@ -225,6 +272,8 @@ def _projections(visual: Any) -> tuple[nn.Module, nn.Module]:
 def _timm_pools(visual: TimmModel) -> bool:
     """Whether a timm tower pools in one of the ways above, and has no positions of another kind."""
     trunk: Any = visual.trunk
-    latent = trunk.attn_pool
+    if isinstance(trunk, NaFlexVit) and trunk.rope is not None:
+        return False
+    latent = getattr(trunk, "attn_pool", None)
     pools = trunk.global_pool in ("token", "avg") if latent is None else type(latent) is AttentionPoolLatent
     return pools and getattr(latent, "pos_embed", None) is None and not getattr(trunk, "rope_mixed", False)

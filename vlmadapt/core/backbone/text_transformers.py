@@ -27,7 +27,7 @@ class TextTransformer(Protocol):
         width: width of its tokens.
         joint: width of the joint space.
         causal: True if tokens attend only to earlier ones.
-        context: longest text that it has positions for.
+        context: longest text that it has positions for; 0 where these are relative and all lengths have them.
         pool: the token that it pools: the largest id (`argmax`), the first `eos`, `first`, `last`, `cls` for one that
             it appends itself, or `mean` for the mean of all that is no padding.
         eos: id of the token that ends a text, where it pools that.

@@ -1,4 +1,4 @@
-"""Views of timm's blocks: `Block` (SigLIP, MobileCLIP, ViTamin), `EvaBlock` and `EvaBlockPostNorm` (EVA, PE)."""
+"""Views of timm's blocks: of its ViT (SigLIP, MobileCLIP, ViTamin), of EVA and PE, and with relative positions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from timm.layers.mlp import Mlp
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block
+from timm.models.vision_transformer_relpos import RelPosAttention, RelPosBlock, ResPostRelPosBlock
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
@@ -118,8 +119,8 @@ class TimmEvaBlock(TimmAttentionParts):
         return _scaled(x, self._block.gamma_2)
 
 
-class TimmEvaBlockPostNorm(TimmAttentionParts):
-    """`EvaBlockPostNorm`: `x += norm1(attention(x)); x += norm2(mlp(x))`, so both norms belong to what is added."""
+class TimmPostNormBlock(TimmAttentionParts):
+    """`x += norm1(attention(x)); x += norm2(mlp(x))`, so both norms belong to what is added (`EvaBlockPostNorm`)."""
 
     def __init__(self, block: Any):
         super().__init__(block)
@@ -139,10 +140,37 @@ class TimmEvaBlockPostNorm(TimmAttentionParts):
         return normed
 
 
+class RelativeParts(TimmAttentionParts):
+    """Attention with relative positions, of the block's own or shared by all blocks of the tower."""
+
+    _shared: nn.Module | None = None
+
+    def set_shared_positions(self, positions: nn.Module) -> None:
+        """Take relative positions from the tower."""
+        self._shared = positions
+
+    def position_bias(self, length: int) -> Tensor | None:
+        positions: Any = self._attention.rel_pos or self._shared
+        return None if positions is None else positions.get_bias()[0]
+
+    def inner_norm(self, x: Tensor) -> Tensor:
+        return x
+
+
+class TimmRelPosBlock(RelativeParts, TimmBlock):
+    """`RelPosBlock`."""
+
+
+class TimmResPostRelPosBlock(RelativeParts, TimmPostNormBlock):
+    """`ResPostRelPosBlock`."""
+
+
 VIEWS: dict[type[nn.Module], type[TimmAttentionParts]] = {
     Block: TimmBlock,
     EvaBlock: TimmEvaBlock,
-    EvaBlockPostNorm: TimmEvaBlockPostNorm,
+    EvaBlockPostNorm: TimmPostNormBlock,
+    RelPosBlock: TimmRelPosBlock,
+    ResPostRelPosBlock: TimmResPostRelPosBlock,
 }
 
 
@@ -155,7 +183,7 @@ def timm_view(block: nn.Module) -> BlockParts | None:
 def _is_plain(attention: Any) -> bool:
     """Whether every head has its own keys and values, no gate, and together the heads are as wide as the tower."""
     return (
-        type(attention) in (Attention, AttentionRope, EvaAttention)
+        type(attention) in (Attention, AttentionRope, EvaAttention, RelPosAttention)
         and getattr(attention, "gate", None) is None
         and getattr(attention, "num_kv_heads", attention.num_heads) == attention.num_heads
         and attention.proj.in_features == attention.proj.out_features

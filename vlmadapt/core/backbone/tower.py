@@ -27,6 +27,9 @@ from vlmadapt.errors import BackboneError
 
 Transformer = TypeVar("Transformer", ImageTransformer, TextTransformer)
 
+FEATURE_MAPS = frozenset({"ModifiedResNet", "ConvNeXt", "FastVit", "SwinTransformer"})
+"""Families of image towers that work on maps, convolved or in windows: no row of tokens goes from block to block."""
+
 
 class _Tower(Generic[Transformer]):
     """What both towers have in common.
@@ -37,6 +40,7 @@ class _Tower(Generic[Transformer]):
         joint: width of the joint image-text space.
         causal: True if tokens attend only to earlier ones.
         pooled: spans of its own tokens that it pools together; empty if it pools one token.
+        averages: True in a text tower that pools the mean of its words, each after the final norm.
     """
 
     blocks: tuple[BlockParts, ...] = ()
@@ -44,13 +48,28 @@ class _Tower(Generic[Transformer]):
     joint: int
     causal: bool = False
     pooled: tuple[str, ...] = ()
+    averages: bool = False
     family: str
     _held: torch.dtype | None = None
     _side: ClassVar[Side]
     _transformer: Transformer | None
 
+    @property
+    def on_feature_maps(self) -> bool:
+        """Whether the tower has no tokens that a method could work on, but feature maps."""
+        return self.family in FEATURE_MAPS
+
     def hold_blocks_in(self, dtype: torch.dtype) -> None:
-        """Store the blocks in half precision and run them in it."""
+        """Store the blocks in half precision and run them in it.
+
+        Raises:
+            BackboneError: their activations may leave the range of float16.
+        """
+        if dtype is torch.float16 and not all(block.in_float16 for block in self.blocks):
+            raise BackboneError(
+                f"activations of this backbone's {self.family} may leave the range of float16; run it in bf16 or fp32 "
+                "(`--train.precision bf16`, after training `--precision bf16`)."
+            )
         self.blocks = tuple(HalfParts(block, dtype) for block in self.blocks)
         self._held = dtype
 
@@ -267,7 +286,8 @@ class TextTower(_Tower[TextTransformer]):
             self.width, self.joint = self._transformer.width, self._transformer.joint
             self.causal = self._transformer.causal
             self._pool, self._eos = self._transformer.pool, self._transformer.eos
-            self.pooled = (WORDS,) if self._pool == "mean" else ()
+            self.averages = self._pool == "mean"
+            self.pooled = (WORDS,) if self.averages else ()
             contexts.append(self._transformer.context)
         self.context = min((int(context) for context in contexts if context), default=0)
 

@@ -1,4 +1,4 @@
-"""Views of blocks of the package `transformers`: CLIP's and SigLIP's, BERT's and RoBERTa's, M2M-100's.
+"""Views of blocks of the package `transformers`: CLIP's and SigLIP's, BERT's and RoBERTa's, M2M-100's, mT5's.
 
 The package is not imported here: a block that comes from it is recognised by the name of its class.
 """
@@ -111,12 +111,50 @@ class BertLayer(SeparateMaps):
         return self.norms[1](x)
 
 
+class MT5Layer(SeparateMaps):
+    """`MT5Block` of an encoder: pre-norm, scores without a scale, relative positions that the first block has for all.
+
+    Attributes:
+        positions: the attention that makes them.
+    """
+
+    scale = 1.0
+    in_float16 = False  # transformers clips them there, which would be another model
+
+    def __init__(self, block: Any):
+        attention, last = block.layer[0], block.layer[-1]
+        self._attention = self.positions = attention.SelfAttention
+        self._mlp = last.DenseReluDense
+        self.module = block
+        self.maps = self._attention.q, self._attention.k, self._attention.v
+        self.heads: int = self._attention.n_heads
+        self.norms: tuple[nn.Module, nn.Module] = (attention.layer_norm, last.layer_norm)
+
+    def position_bias(self, length: int) -> Tensor | None:
+        bias: Tensor = self.positions.compute_bias(length, length)[0]
+        return bias
+
+    def norm1(self, x: Tensor) -> Tensor:
+        return self.norms[0](x)
+
+    def output(self, x: Tensor) -> Tensor:
+        return self._attention.o(x)
+
+    def norm2(self, x: Tensor) -> Tensor:
+        return self.norms[1](x)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return self._mlp(x)
+
+
 VIEWS: dict[str, Callable[[Any], BlockParts]] = {
     "CLIPEncoderLayer": ClipLayer,
     "SiglipEncoderLayer": ClipLayer,
+    "Siglip2EncoderLayer": ClipLayer,
     "AltCLIPEncoderLayer": ClipLayer,
     "ChineseCLIPVisionLayer": ClipLayer,
     "M2M100EncoderLayer": M2M100Layer,
+    "MT5Block": MT5Layer,
     "BertLayer": BertLayer,
     "RobertaLayer": BertLayer,
     "XLMRobertaLayer": BertLayer,

@@ -1,10 +1,11 @@
-"""Image transformers of the package `transformers`: CLIP's with CLS and SigLIP's with a latent query."""
+"""Image transformers of the package `transformers`: CLIP's with CLS, SigLIP's with a latent query, also NaFlex."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.blocks import views
@@ -35,10 +36,9 @@ class TransformersImage(ABC):
         self._embeddings = trunk.embeddings
         self._projection = projection
         self.blocks = views(trunk.encoder.layers) or ()
-        self.length = int(self._embeddings.num_positions)
+        self.length, self.image_size = self._sizes()
         self.width = int(self._embeddings.embed_dim)
         self.joint = joint_width(self.width, projection)
-        self.image_size = int(self._embeddings.image_size)
 
     @property
     @abstractmethod
@@ -50,6 +50,14 @@ class TransformersImage(ABC):
 
     @abstractmethod
     def pool(self, tokens: Tensor) -> Tensor: ...
+
+    def inputs(self, images: Tensor) -> dict[str, Tensor]:
+        """What the model's own forward is given for images (B, 3, H, W)."""
+        return {"pixel_values": images}
+
+    def _sizes(self) -> tuple[int, int]:
+        """Number of tokens, and height and width of the images."""
+        return int(self._embeddings.num_positions), int(self._embeddings.image_size)
 
     def embed(self, images: Tensor) -> Tensor:
         return self.first_norm(self._embeddings(images))
@@ -99,3 +107,30 @@ class SiglipImage(TransformersImage):
     def pool(self, tokens: Tensor) -> Tensor:
         pooled: Tensor = self.trunk.head(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
         return pooled
+
+
+class NaflexImage(SiglipImage):
+    """SigLIP 2's for images of any shape (NaFlex), here of square images with a patch for each of its positions.
+
+    Its own processor gives such patches for square images; then it resizes no positions and masks no patches.
+    """
+
+    def inputs(self, images: Tensor) -> dict[str, Tensor]:
+        patches, side = self._patches(images), self.image_size // self._embeddings.patch_size
+        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=images.device)
+        shapes = torch.full((len(images), 2), side, device=images.device)
+        return {"pixel_values": patches, "pixel_attention_mask": mask, "spatial_shapes": shapes}
+
+    def embed(self, images: Tensor) -> Tensor:
+        embedded: Tensor = self._embeddings.patch_embedding(self._patches(images))
+        return embedded + self._embeddings.position_embedding.weight
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> the pixels of each patch, (B, patches, patch height * patch width * 3)."""
+        size = self._embeddings.patch_size
+        cut = images.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, 3, rows, height, columns, width)
+        return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+    def _sizes(self) -> tuple[int, int]:
+        side = int(self._embeddings.position_embedding_size)
+        return side * side, side * int(self._embeddings.patch_size)

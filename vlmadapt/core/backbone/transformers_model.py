@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmadapt.core.backbone.transformers_image import ClipImage, SiglipImage, TransformersImage
+from vlmadapt.core.backbone.transformers_image import ClipImage, NaflexImage, SiglipImage, TransformersImage
 from vlmadapt.core.backbone.transformers_text import (
     TransformersText,
     altclip_text,
@@ -35,10 +35,11 @@ class Family(NamedTuple):
 FAMILIES: Mapping[str, Family] = {
     "clip": Family("CLIPModel", clip_text, ClipImage),
     "siglip": Family("SiglipModel", siglip_text, SiglipImage),
+    "siglip2": Family("Siglip2Model", siglip_text, NaflexImage),
     "altclip": Family("AltCLIPModel", altclip_text, ClipImage),
     "chinese_clip": Family("ChineseCLIPModel", chinese_clip_text, ClipImage),
 }
-"""By `model_type` of a checkpoint's configuration. The checkpoints of SigLIP 2 with a fixed resolution say `siglip`."""
+"""By `model_type` of a checkpoint's configuration; SigLIP 2 of a fixed resolution says `siglip`, NaFlex `siglip2`."""
 
 
 class TransformersModel(nn.Module):
@@ -74,7 +75,7 @@ class TransformersModel(nn.Module):
 
     def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
         """Images (B, 3, H, W) -> features (B, joint), by the model's own forward."""
-        return _features(self.model.get_image_features(pixel_values=images), normalize)
+        return _features(self.model.get_image_features(**self.visual.inputs(images)), normalize)
 
     def encode_text(self, ids: Tensor, normalize: bool = False) -> Tensor:
         """Padded ids (N, context) -> features (N, joint), by the model's own forward."""

@@ -1,4 +1,4 @@
-"""Text transformers of the package `transformers`: CLIP's and SigLIP's own, BERT, RoBERTa, XLM-R and NLLB's encoder.
+"""Text transformers of the package `transformers`: CLIP's and SigLIP's own, BERT, RoBERTa, XLM-R, NLLB, mT5.
 
 They are the text towers of checkpoints of `transformers`, and those that open_clip wraps in its `HFTextEncoder`.
 """
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.blocks import views
 from vlmadapt.core.backbone.projection import LinearProjection, joint_width, linear_projection
+from vlmadapt.core.backbone.transformers_blocks import MT5Layer
 
 BERT = {"BertModel", "RobertaModel", "XLMRobertaModel", "AltRobertaModel", "ChineseCLIPTextModel"}
 M2M100 = {"M2M100Encoder"}
+MT5 = {"MT5Stack"}
 
 
 class TransformersText(ABC):
@@ -130,6 +132,28 @@ class M2M100Text(TransformersText):
         return embedded
 
 
+class MT5Text(TransformersText):
+    """The encoder of mT5, whose positions are relative: attention adds them to its scores, words get none."""
+
+    def __init__(self, trunk: Any, *rest: Any):
+        super().__init__(trunk, *rest)
+        for block in self.blocks:
+            assert isinstance(block, MT5Layer)
+            block.positions = trunk.block[0].layer[0].SelfAttention
+        self.context = 0
+
+    @property
+    def _places(self) -> Tensor:
+        return self._trunk.embed_tokens.weight.new_zeros(1, self._trunk.config.d_model)
+
+    def words(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self._trunk.embed_tokens(ids)
+        return embedded
+
+    def positions(self, at: Tensor | slice) -> Tensor:
+        return self._places
+
+
 def wrapped_encoder(text: Any) -> TransformersText | None:
     """The transformer in open_clip's `HFTextEncoder`, or None where its kind or its pooling is not known."""
     trunk, pooler = text.transformer, type(text.pooler).__name__
@@ -143,6 +167,8 @@ def wrapped_encoder(text: Any) -> TransformersText | None:
         return _open(BertText(trunk, _layers(trunk), nn.Identity(), (*head, text.proj), pool, pad))
     if kind in M2M100 and pool == "first":
         return _open(M2M100Text(trunk, trunk.layers, trunk.layer_norm, (text.proj,), pool, pad))
+    if kind in MT5 and _heads_fill_the_width(trunk.config):
+        return _open(MT5Text(trunk, trunk.block, trunk.final_layer_norm, (text.proj,), pool, pad))
     return None
 
 
@@ -174,6 +200,11 @@ def chinese_clip_text(model: Any) -> TransformersText:
     trunk = model.text_model
     projection, pad = (model.text_projection,), trunk.config.pad_token_id
     return BertText(trunk, _layers(trunk), nn.Identity(), projection, "first", pad)
+
+
+def _heads_fill_the_width(config: Any) -> bool:
+    """Whether the heads of an mT5 together are as wide as its tokens, as the queries of a view are."""
+    return bool(config.num_heads * config.d_kv == config.d_model)
 
 
 def _layers(bert: Any) -> Any:

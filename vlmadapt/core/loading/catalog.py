@@ -12,6 +12,7 @@ import torch
 from vlmadapt.core.backbone import ImageTower, TextTower
 from vlmadapt.core.loading.guard import quiet
 from vlmadapt.core.loading.load import shortened
+from vlmadapt.core.loading.model_config import MODEL_KEYS
 from vlmadapt.core.plan import works_outside
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, unknown
@@ -28,16 +29,18 @@ class TowerInfo:
         family: class of the tower.
         depth: number of blocks; 0 where the tower does not open.
         width: width of its tokens; 0 where the tower does not open.
+        on_feature_maps: True where it cannot open: it has feature maps instead of tokens.
     """
 
     family: str
     depth: int
     width: int
+    on_feature_maps: bool = False
 
     @classmethod
     def of(cls, tower: Tower) -> TowerInfo:
         """What a tower says of itself."""
-        return cls(tower.family, tower.depth, tower.width)
+        return cls(tower.family, tower.depth, tower.width, tower.on_feature_maps)
 
 
 HUB_TEXT = {
@@ -46,6 +49,8 @@ HUB_TEXT = {
     "xlm-roberta-large": TowerInfo("XLMRobertaModel", 24, 1024),
     "facebook/nllb-200-distilled-600M": TowerInfo("M2M100Encoder", 12, 1024),
     "facebook/nllb-200-distilled-1.3B": TowerInfo("M2M100Encoder", 24, 1024),
+    "google/mt5-base": TowerInfo("MT5Stack", 12, 768),
+    "google/mt5-xl": TowerInfo("MT5Stack", 24, 2048),
 }
 """Text towers of `transformers` that open, by their name on the Hub, which has their configurations."""
 
@@ -77,6 +82,20 @@ class ArchitectureInfo:
         """Whether both towers open, so that methods can work inside them."""
         return bool(self.image.depth and self.text.depth)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every method runs that its towers have tokens for."""
+        return all(tower.depth or tower.on_feature_maps for tower in (self.image, self.text))
+
+
+def image_text_architectures() -> list[str]:
+    """Names of open_clip's architectures with an image and a text encoder.
+
+    Later releases list others too, for audio, and language models that read images.
+    """
+    configs = {name: set(open_clip.get_model_config(name) or ()) for name in open_clip.list_models()}
+    return [name for name, keys in configs.items() if {"vision_cfg", "text_cfg"} <= keys <= MODEL_KEYS]
+
 
 def list_architectures(parts: Sequence[str] = ()) -> Iterator[ArchitectureInfo]:
     """open_clip's architectures whose names contain one of `parts`, all without any.
@@ -84,7 +103,7 @@ def list_architectures(parts: Sequence[str] = ()) -> Iterator[ArchitectureInfo]:
     Raises:
         BackboneError: no name contains one of them.
     """
-    names = open_clip.list_models()
+    names = image_text_architectures()
     for part in parts:
         if not any(part.lower() in name.lower() for name in names):
             raise BackboneError(shortened(unknown("architecture", part, names)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,12 +16,13 @@ from torch import nn
 from vlmadapt import registry
 from vlmadapt.core.backbone import Backbone
 from vlmadapt.core.backbone.identity import weights_sha256
+from vlmadapt.core.backbone.transformers_image import NaflexImage
 from vlmadapt.core.loading import transformers_checkpoint
 from vlmadapt.core.loading.check import check_towers
 from vlmadapt.core.loading.guard import as_backbone_errors, quiet
 from vlmadapt.core.loading.model_config import CONFIG, read_model_config
 from vlmadapt.core.loading.tag_settings import Checkpoint
-from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, unknown
+from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, VlmadaptWarning, unknown
 from vlmadapt.text import first_line
 
 
@@ -135,6 +137,14 @@ def _from_checkpoint(spec: str, folder: Path, weights: str | None) -> Backbone:
         _check_weights(spec, model, weights)
         backbone = Backbone(spec, model, tokenizer)
     check_towers(backbone)
+    if isinstance(model.visual, NaflexImage):
+        size = model.visual.image_size
+        warnings.warn(
+            f"'{spec}' takes images of any shape (NaFlex); here all are resized to {size} x {size} pixels, as its own "
+            "processor does with square images alone.",
+            VlmadaptWarning,
+            stacklevel=3,
+        )
     return backbone
 
 

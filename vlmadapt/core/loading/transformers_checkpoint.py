@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,11 @@ def load_checkpoint(spec: str, folder: Path) -> tuple[TransformersModel, Checkpo
         transformers = import_module("transformers")
         model = _read_model(spec, folder, getattr(transformers, FAMILIES[family].model), transformers.utils.logging)
         processor = transformers.AutoImageProcessor.from_pretrained(folder, **NO_CODE)
-        preprocess = preprocessing(spec, processor, int(model.config.vision_config.image_size))
+        vision = model.config.vision_config
+        if family == "siglip2":
+            preprocess = naflex_preprocessing(spec, processor, int(vision.patch_size), int(vision.num_patches))
+        else:
+            preprocess = preprocessing(spec, processor, int(vision.image_size))
         loaded = TransformersModel(model, preprocess)
         return loaded, _tokenizer(spec, transformers.AutoTokenizer.from_pretrained(folder, **NO_CODE), loaded)
 
@@ -132,15 +137,10 @@ def read_family(spec: str, config: Path) -> str:
     """
     content = read_json(config)
     family = str(content.get("model_type"))[:60]
-    if family == "siglip2":
-        raise BackboneError(
-            f"'{spec}' is a SigLIP 2 for images of any shape (NaFlex), which is not supported; choose one of a fixed "
-            "resolution, such as hf:google/siglip2-base-patch16-224."
-        )
     if family not in FAMILIES:
         raise BackboneError(
             f"'{spec}' is a checkpoint of type '{family}', which cannot be loaded; those that can are "
-            f"{', '.join(FAMILIES)} (SigLIP 2 of a fixed resolution is a siglip)."
+            f"{', '.join(FAMILIES)} (SigLIP 2 of a fixed resolution is a siglip, NaFlex a siglip2)."
         )
     if "quantization_config" in all_keys(content):
         raise BackboneError(
@@ -164,7 +164,6 @@ def preprocessing(spec: str, processor: Any, image_size: int) -> dict[str, Any]:
     """
     crops = getattr(processor, "do_center_crop", False)
     size, crop = _sides(processor.size), _sides(processor.crop_size) if crops else {}
-    interpolation = INTERPOLATION.get(int(processor.resample))
     square = {"height": image_size, "width": image_size}
     if size == square and crop in ({}, square):
         resize_mode = "squash"
@@ -172,9 +171,37 @@ def preprocessing(spec: str, processor: Any, image_size: int) -> dict[str, Any]:
         resize_mode = "shortest"
     else:
         resize_mode = None
+    return _described(spec, processor, image_size, resize_mode, {"size": size, "crop": crop or None})
+
+
+def naflex_preprocessing(spec: str, processor: Any, patch_size: int, positions: int) -> dict[str, Any]:
+    """The same for images of any shape, of which the processor makes a given number of patches (NaFlex).
+
+    All are resized to the square that it makes of square images.
+
+    Args:
+        spec: name of the checkpoint.
+        processor: its image processor.
+        patch_size: height and width of the model's patches.
+        positions: number of its positions.
+
+    Raises:
+        BackboneError: the processor makes other patches, or of a square image not one for each position.
+    """
+    side = isqrt(positions)
+    found = {"patch_size": processor.patch_size, "max_num_patches": processor.max_num_patches}
+    fits = side * side == positions == processor.max_num_patches and processor.patch_size == patch_size
+    return _described(spec, processor, side * patch_size, "squash" if fits else None, found)
+
+
+def _described(
+    spec: str, processor: Any, image_size: int, resize_mode: str | None, sizes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What all processors do in the same way; `resize_mode` None and other steps than these are refused."""
+    interpolation = INTERPOLATION.get(int(processor.resample))
     scales = processor.do_resize and processor.do_rescale and abs(processor.rescale_factor * 255 - 1) < 1e-6
     if not (resize_mode and interpolation and scales and processor.do_normalize):
-        found = {"size": size, "crop": crop or None, "resample": processor.resample}
+        found = {**sizes, "resample": processor.resample}
         found |= {name: getattr(processor, name) for name in ("do_resize", "do_rescale", "rescale_factor")}
         raise BackboneError(
             f"'{spec}' prepares images for a model that takes {image_size} x {image_size} pixels in a way that is not "
