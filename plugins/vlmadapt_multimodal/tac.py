@@ -44,7 +44,7 @@ class TACConfig:
         words: text before the class name; its first tokens, with end of text and padding, initialise the input context.
         text_depth: number of depths with text contexts: at the input and before blocks 2 to `text_depth` (counted from
             1), at most the number of blocks.
-        image_depth: number of depths with image tokens, counted likewise.
+        image_depth: number of depths with image tokens, counted likewise; 0 for clusters alone, at the input.
         text_weight: weight of the distance between text features and frozen ones.
         image_weight: weight of the distance between image features and frozen ones.
         dropout: dropout of the image features in training.
@@ -129,9 +129,10 @@ class TAC(Method):
         contexts = [torch.cat([texts, context]) for context in self.contexts]
         yield prompt(f"[{c.clusters + c.text_tokens}] {c.words} {{}}.")
         yield inject(TEXT, by_depth(contexts, len(contexts)), at=CONTEXT)
-        depth = len(self.tokens)
+        depth = max(len(self.tokens), 1)
         yield inject(IMAGE, by_depth([clusters] * depth, depth), at=END, hidden_from=PATCHES, name="clusters")
-        yield inject(IMAGE, by_depth(self.tokens, depth), at=END, name="learned")
+        if len(self.tokens):
+            yield inject(IMAGE, by_depth(self.tokens, depth), at=END, name="learned")
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy over the augmented views, and the distances to frozen features."""

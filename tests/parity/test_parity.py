@@ -238,8 +238,14 @@ PLANS: dict[str, Any] = {
     "reference": pytest.mark.slow,
 }
 
-# With 80 texts for each class; the other oracle of this method has larger terms.
-SLOW = {("mmapp", "planned"), ("mmapp", "reference+keep-teacher"), ("mmapp_strong", "reference+keep-teacher")}
+# With 80 texts for each class, or a second oracle of the same method.
+SLOW = {
+    ("mmapp", "planned"),
+    ("mmapp", "reference+keep-teacher"),
+    ("mmapp_strong", "reference+keep-teacher"),
+    ("lweib_strong", "planned"),
+    ("tac_shallow", "planned"),
+}
 
 everywhere = pytest.mark.parametrize(
     "run",
