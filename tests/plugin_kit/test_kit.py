@@ -163,6 +163,18 @@ def test_a_stream_is_checked_with_options_that_let_images_in() -> None:
     check(MethodUnderTest(Still, {"strength": 0.0}, shallow()))
 
 
+def test_a_class_more_is_looked_for_late_in_a_stream_too() -> None:
+    class Late(Still):
+        """From the tenth image on, scores depend on the number of classes."""
+
+        def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+            before = self.seen.clone()
+            self.seen += len(fwd.images)
+            return fwd.zero_shot.logits * (1 + len(fwd.names) * (before + len(fwd.images) > 9))
+
+    assert "with and without one more class" in failures(Late, "added-class")["added-class"]
+
+
 def test_a_dynamic_step_may_wait() -> None:
     (check,) = [check for check in checks() if check.name == "no-host-waits"]
     with pytest.raises(NotApplicable, match="dynamic_step"):
