@@ -133,9 +133,15 @@ FAMILIES: dict[str, tuple[Make, Make | None]] = {
     ),
 }  # fmt: skip
 if find_spec("transformers") is not None:
-    from tests.core.transformers_families import FAMILIES as TRANSFORMERS
+    from tests.core import transformers_families as made
 
-    FAMILIES |= TRANSFORMERS
+    def relative() -> Any:
+        """mT5, with an image tower whose positions are relative too."""
+        model = made.mt5()
+        model.visual = with_timm("vit_relpos_medium_patch16_cls_224", "token", "linear", {}, joint=32).visual
+        return model
+
+    FAMILIES |= made.FAMILIES | {"relative positions in both towers": (relative, made.as_mt5)}
 
 
 DRAWN = ("positional", "pos_embed", "token", "latent", "embeddings", "probe", "bias_table")

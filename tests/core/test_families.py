@@ -61,7 +61,16 @@ TEMPLATES = ("a photo of a {}.",)
 SLOW = pytest.mark.slow
 
 
-ORDINARY = ("CLIPA", "CoCa", "SigLIP", "timm ViT with registers", "EVA-02", "PE", "XLM-R", "relative positions", "mT5")
+ORDINARY = (
+    "CLIPA",
+    "CoCa",
+    "SigLIP",
+    "timm ViT with registers",
+    "EVA-02",
+    "PE",
+    "XLM-R",
+    "relative positions in both towers",
+)
 """One of each kind for the ordinary suite; the others differ from them in details."""
 
 
@@ -101,6 +110,7 @@ def test_without_hooks_a_tower_is_the_models_own(family: str, plan: str) -> None
     texts = encoder.encode_plain(small.NAMES, Template.parse(TEMPLATES[0]))
     expected = backbone.model.encode_text(ids, normalize=False)
     torch.testing.assert_close(texts, expected, rtol=rtol, atol=atol)
+    assert backbone.image.leading_token.shape == (families.WIDTH,)
     assert found.abs().min() > 0
     assert texts.std(dim=0).min() > 1e-6, "different classes have different features"
 

@@ -155,9 +155,8 @@ class TimmTransformer:
 
     @property
     def reader(self) -> Tensor:
-        if self._trunk.cls_token is not None:
-            token: Tensor = self._trunk.cls_token[0, 0]
-            return token
+        if (token := self._cls_token()) is not None:
+            return token[0, 0]
         return next(self._trunk.parameters()).new_zeros(self.width) if self._query is None else self._query
 
     @property
@@ -187,6 +186,11 @@ class TimmTransformer:
             pooled = self._attention(tokens.flatten(0, -3)).unflatten(0, tokens.shape[:-2])
         projected: Tensor = self._visual.head(self._trunk.head(self._trunk.fc_norm(pooled)))
         return projected
+
+    def _cls_token(self) -> Tensor | None:
+        """The embedding (1, 1, width) of CLS."""
+        token: Tensor | None = self._trunk.cls_token
+        return token
 
     def _patches(self) -> int:
         """Number of patches."""
@@ -232,6 +236,10 @@ class NaflexTransformer(TimmTransformer):
     def embed(self, images: Tensor) -> Tensor:
         tokens, _ = self._trunk.embeds(images)
         return self.first_norm(tokens)
+
+    def _cls_token(self) -> Tensor | None:
+        token: Tensor | None = self._trunk.embeds.cls_token
+        return token
 
     def _patches(self) -> int:
         rows, columns = self._trunk.embeds.dynamic_feat_size(self._visual.image_size)
