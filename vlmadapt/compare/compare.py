@@ -22,6 +22,7 @@ from vlmadapt.compare.settings import CompareSettings
 from vlmadapt.compare.statistics import Statistics, statistics
 from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tables import Table, make_tables
+from vlmadapt.compare.tracks import TrackPart, by_track, tracks_note
 from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.files import write_json, write_text
 from vlmadapt.runs.lock import exclusive
@@ -37,9 +38,10 @@ class Results:
         rows: results by method, data set and number of shots.
         tables: the same as tables of text.
         notes: notes below every table.
-        statistics: statistics for each number of shots; None without scipy.
+        statistics: statistics for each number of shots and track; None without scipy.
         quality: calibration, selective accuracy and worst classes.
         quality_tables: the same as tables of text.
+        parts: the methods by track.
     """
 
     rows: list[ResultRow]
@@ -48,6 +50,7 @@ class Results:
     statistics: list[Statistics] | None
     quality: list[Quality]
     quality_tables: list[Table]
+    parts: list[TrackPart]
 
 
 def compare(
@@ -174,14 +177,19 @@ class _Comparing:
 
 def make_results(comparison: Comparison) -> Results:
     """Rows, tables, notes and statistics of the finished runs."""
-    rows = make_rows(comparison)
+    rows, parts = make_rows(comparison), by_track(comparison)
     try:
-        found = [statistics(comparison, rows, shots) for shots in comparison.shots]
+        found = [
+            statistics(part, part.own(rows), shots)
+            for shots in comparison.shots
+            for part in parts
+            if shots in part.comparison.shots
+        ]
     except ImportError:
         found = None
     quality = qualities(comparison)
-    notes = [*make_notes(comparison, rows), *([QUALITY_NOTE] if quality else [])]
-    return Results(rows, make_tables(comparison, rows), notes, found, quality, quality_tables(comparison, quality))
+    notes = [*tracks_note(parts), *make_notes(comparison, rows), *([QUALITY_NOTE] if quality else [])]
+    return Results(rows, make_tables(parts, rows), notes, found, quality, quality_tables(parts, quality), parts)
 
 
 def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
@@ -193,7 +201,7 @@ def write_results(results: Results, comparison: Comparison, folder: Path) -> Non
     write_text(folder / "table.tex", formats.latex(tables, notes))
     found = None if results.statistics is None else [s.to_json() for s in results.statistics]
     content = {**formats.as_json(comparison, rows, notes), "statistics": found}
-    write_json(folder / "table.json", {**content, "quality": formats.quality_json(results.quality)})
+    write_json(folder / "table.json", {**content, "quality": formats.quality_json(comparison, results.quality)})
 
 
 def _accuracies(folder: Path) -> str:

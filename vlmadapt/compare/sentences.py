@@ -9,6 +9,7 @@ from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Interval, Statistics
 from vlmadapt.compare.variance import MOST_SEEDS, MOST_SETS, POWER, Advice
 from vlmadapt.evaluation.titles import short_title
+from vlmadapt.registry.tracks import named
 from vlmadapt.text import counted, first_few
 
 LIKELY = 0.05
@@ -21,8 +22,10 @@ def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
         yield NEEDS_SCIPY
         return
     for found in statistics:
-        prefix = f"{shots_text(found.shots)}: " if len(statistics) > 1 else ""
-        yield from (f"{prefix}{line}" for line in _lines(found))
+        shots = shots_text(found.shots) if len({each.shots for each in statistics}) > 1 else ""
+        track = named(found.track, [each.track for each in statistics])
+        prefix = ", ".join(filter(None, [shots, track]))
+        yield from (f"{prefix}: {line}" if prefix else line for line in _lines(found))
 
 
 def _lines(found: Statistics) -> Iterator[str]:

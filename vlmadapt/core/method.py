@@ -16,6 +16,7 @@ from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, PluginError
+from vlmadapt.registry.tracks import FEW_SHOT
 from vlmadapt.roles import Role
 
 
@@ -81,7 +82,8 @@ class Method(nn.Module):
         learns: False if it takes nothing from training images and draws nothing at random, as zero-shot methods, so
             that one run stands for all seeds and numbers of shots.
         track: what it uses besides the labelled images and class names, a plain text: 'few-shot' for nothing,
-            'descriptions' of the classes, 'test-time' for other test images or views; tables keep tracks apart.
+            'descriptions' of the classes, 'test-time' for other test images or views, or a text of its own. Methods of
+            different tracks are neither ranked nor tested against each other.
         whole_batch: True if the loss compares images of a batch, so that every process needs all of them.
         views_per_step: augmented views of each image in a training step; `fwd.view(1)` is the pass of the second one.
         dynamic_step: True if the operations of a training step differ between steps (random subsets, iterations
@@ -98,7 +100,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     learns: ClassVar[bool] = True
-    track: ClassVar[str] = "few-shot"
+    track: ClassVar[str] = FEW_SHOT
     whole_batch: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
     dynamic_step: ClassVar[bool] = False
@@ -124,6 +126,11 @@ class Method(nn.Module):
     def recipe_for(cls, config: Any) -> Recipe:
         """The published training settings with these options: `recipe`, unless they depend on the options."""
         return cls.recipe
+
+    @classmethod
+    def track_for(cls, config: Any) -> str:
+        """The track with these options: `track`, unless it depends on the options."""
+        return cls.track
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the trainable parameters."""

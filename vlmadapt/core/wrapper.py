@@ -77,6 +77,12 @@ class Wrapper(Method):
             raise SettingError(f"{cls.__name__} cannot wrap '{config.wraps}', which is a {cls.__name__} itself.")
         return inner.recipe_for(make_config(inner, config.options))
 
+    @classmethod
+    def track_for(cls, config: Any) -> str:
+        """The inner method's track."""
+        inner = method_class(config.wraps)
+        return inner.track_for(make_config(inner, config.options))
+
     @property
     def answers_unseen(self) -> bool:
         """Whether the inner method scores classes it was not trained on."""
@@ -86,6 +92,11 @@ class Wrapper(Method):
     def test_views(self) -> int:
         """Views of each test image that the inner method asks for."""
         return self.inner.test_views
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether the inner method uses sentences that describe the classes."""
+        return self.inner.reads_descriptions
 
     def hooks(self) -> Iterable[Hook]:
         """The inner method's hooks."""

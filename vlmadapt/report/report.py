@@ -93,7 +93,7 @@ def render(comparison: Comparison, results: Results) -> str:
         statistics=list(statistics_lines(results.statistics)),
         statistics_tables=list(statistics_tables(results.statistics)),
         quality=results.quality_tables,
-        charts=list(make_charts(comparison, results, style)),
+        charts=list(make_charts(results, style)),
         details=list(make_details(comparison, results)),
         notes=results.notes,
         thumbnail=thumbnail,
