@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.compare import fake
+from vlmadapt.cli.tables.plugins import plugins_table
 from vlmadapt.compare.compare import Results, make_results, write_results
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tracks import by_track
+from vlmadapt.registry.listing import list_plugins
 from vlmadapt.report.content import make_charts
 from vlmadapt.report.style import series_styles
 
@@ -60,7 +62,7 @@ def test_rankings_and_sentences_stay_within_a_track(results: Results) -> None:
         assert found.reference == methods[0]
         assert set(found.best or methods) == set(methods)
         assert all(set(ranking.scores) == set(methods) for ranking in found.rankings)
-    words = {"labelled images alone": "few-shot", "with class descriptions": "descriptions"}
+    words = {"with labelled images alone": "few-shot", "with class descriptions": "descriptions"}
     for line in statistics_lines(results.statistics):
         own = PARTS[words.get(line.partition(":")[0], "test-time")]
         assert not set(re.findall(r"[a-z]+", line)) & (set(METHODS) - set(own)), line
@@ -76,8 +78,8 @@ def test_files_and_notes_name_the_track_of_each_method(made: Comparison, results
     for name in ("rows", "quality"):
         assert {row["method"]: row["track"] for row in content[name]} == expected
     assert results.notes[0] == (
-        "Tracks, which are neither ranked nor tested against each other: labelled images alone: coop, mmrl; with class "
-        "descriptions: timo, dclip; with test images: tda. clip (zero-shot) stands in each."
+        "Tracks, which are neither ranked nor tested against each other: with labelled images alone: coop, mmrl; with "
+        "class descriptions: timo, dclip; with test images: tda. clip (zero-shot) stands in each."
     )
 
 
@@ -106,3 +108,15 @@ def test_a_comparison_of_one_track_does_not_name_it(tmp_path: Path) -> None:
     assert not any("Tracks" in note for note in found.notes)
     (alone,) = by_track(fake.comparison(tmp_path / "alone", ("clip",), seeds=(1,)))
     assert alone.comparison.methods == ["clip"]
+
+
+def test_the_list_of_methods_has_a_table_for_each_track(capsys: pytest.CaptureFixture[str]) -> None:
+    plugins_table([plugin for plugin in list_plugins("method") if plugin.name in METHODS])
+    own, described, test_time = capsys.readouterr().out.split("methods, with ")[1:]
+    for table, title, names in (
+        (own, "labelled images alone", {"clip", "coop", "mmrl"}),
+        (described, "class descriptions", {"dclip", "timo"}),
+        (test_time, "test images", {"tda"}),
+    ):
+        assert table.startswith(title)
+        assert set(re.findall(r"^│ (\S+)", table, re.MULTILINE)) == names

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 FEW_SHOT, DESCRIPTIONS, TEST_TIME = "few-shot", "descriptions", "test-time"
 TITLES = {
-    FEW_SHOT: "labelled images alone",
+    FEW_SHOT: "with labelled images alone",
     DESCRIPTIONS: "with class descriptions",
     TEST_TIME: "with test images",
 }
