@@ -85,11 +85,12 @@ def test_files_and_notes_name_the_track_of_each_method(made: Comparison, results
 
 def test_charts_of_a_report_are_those_of_each_track(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path, ("tda", "dclip"), seeds=(1,))
-    charts = list(make_charts(make_results(made), series_styles(made.methods)))
-    assert len({chart.title for chart in charts}) == len(charts) == 4
-    own = {"with test images": "tda", "with class descriptions": "dclip"}
-    for chart in charts:
-        assert {name for name in own.values() if name in chart.svg} == {own[chart.title.rpartition(", ")[2]]}
+    described, test_time = make_charts(make_results(made), series_styles(made.methods))
+    assert (described.title, described.methods) == ("with class descriptions", ["dclip"])
+    assert (test_time.title, test_time.methods) == ("with test images", ["tda"])
+    for charts, own, other in ((described.charts, "dclip", "tda"), (test_time.charts, "tda", "dclip")):
+        assert len(charts) == 2
+        assert all(own in chart.svg and other not in chart.svg for chart in charts)
 
 
 def test_the_track_that_a_run_notes_goes_before_the_one_that_its_method_states(tmp_path: Path) -> None:

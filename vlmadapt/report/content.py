@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from vlmadapt.compare.aggregate import ResultRow, main_metric
 from vlmadapt.compare.compare import Results
 from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.sentences import heading_of, sentences
 from vlmadapt.compare.settings import data_name, shots_text
-from vlmadapt.compare.statistics import Statistics
+from vlmadapt.compare.statistics import NEEDS_SCIPY, Statistics
+from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tables import Table
 from vlmadapt.compare.tracks import TrackPart
 from vlmadapt.evaluation.titles import BASELINES, short_title
@@ -40,6 +42,36 @@ class Chart:
 
     title: str
     svg: str
+
+
+@dataclass(frozen=True)
+class TrackCharts:
+    """The charts of a track.
+
+    Attributes:
+        title: the track; "" if there is no other.
+        methods: methods in the legend.
+        charts: its charts.
+    """
+
+    title: str
+    methods: list[str]
+    charts: list[Chart]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the numbers of one track and number of shots say.
+
+    Attributes:
+        title: track and shots; "" if there are no others.
+        lines: sentences.
+        tables: the same as tables.
+    """
+
+    title: str
+    lines: list[str]
+    tables: list[Table]
 
 
 @dataclass(frozen=True)
@@ -103,12 +135,23 @@ def baseline(comparison: Comparison, data: Sequence[str], shots: int, name: str)
     return dict(found[0]) if found and all(other == found[0] for other in found) else {}
 
 
-def make_charts(results: Results, styles: SeriesStyles) -> Iterator[Chart]:
+def make_findings(statistics: Sequence[Statistics] | None) -> Iterator[Findings]:
+    """What the numbers say, by number of shots and track."""
+    if statistics is None:
+        yield Findings("", [NEEDS_SCIPY], [])
+    for found in statistics or ():
+        yield Findings(heading_of(found, statistics or ()), list(sentences(found)), list(statistics_tables([found])))
+
+
+def make_charts(results: Results, styles: SeriesStyles) -> Iterator[TrackCharts]:
     """All charts that the results allow, track by track."""
     for number, part in enumerate(results.parts):
-        for heading, name, figure in _track_charts(part, results, styles):
-            title = ", ".join(filter(None, [heading, part.title]))
-            yield Chart(title, to_svg(figure, f"{name}-{number}", title))
+        drawn = []
+        for title, name, figure in _track_charts(part, results, styles):
+            described = ", ".join(filter(None, [title, part.title]))
+            drawn.append(Chart(title, to_svg(figure, f"{name}-{number}", described)))
+        if drawn:
+            yield TrackCharts(part.title, part.comparison.methods, drawn)
 
 
 def _track_charts(part: TrackPart, results: Results, styles: SeriesStyles) -> Iterator[tuple[str, str, Figure]]:
