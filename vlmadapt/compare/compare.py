@@ -11,7 +11,7 @@ from vlmadapt import registry
 from vlmadapt.compare import formats
 from vlmadapt.compare.aggregate import ResultRow, make_rows
 from vlmadapt.compare.cost import longest_first
-from vlmadapt.compare.job import Job, Launcher, outcome, was_tried
+from vlmadapt.compare.job import LOG, Job, Launcher, outcome, was_tried
 from vlmadapt.compare.notes import make_notes
 from vlmadapt.compare.plan import PlannedRun, make_jobs, missing, on_features, plan, request
 from vlmadapt.compare.quality import Quality, qualities
@@ -28,6 +28,7 @@ from vlmadapt.files import write_json, write_text
 from vlmadapt.runs.lock import exclusive
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
+from vlmadapt.text import counted
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,9 @@ class _Comparing:
         if len(self._waiting) < everything:
             self._reporter.say(f"{everything - len(self._waiting)} of {everything} runs are already finished.")
         self._write()
+        if self._waiting:
+            todo, at_once = counted(len(self._waiting), "run"), min(self._jobs, len(self._waiting))
+            self._reporter.say(f"{todo} to do, {at_once} at a time; each writes {LOG} in its folder.")
         with self._reporter.bar("comparing", len(self._waiting)):
             complete = self._launch_all(launch, options)
         comparison = self._write()

@@ -1,4 +1,4 @@
-"""Progress bars in a notebook: one output of the cell, drawn anew with every change. No widgets are needed."""
+"""Progress bars in a notebook: one output of the cell, drawn again as work goes on. No widgets are needed."""
 
 from __future__ import annotations
 

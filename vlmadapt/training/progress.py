@@ -32,8 +32,16 @@ class TrainingProgress:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def summary(self, batch: int) -> str:
-        """Loss and accuracy of the current epoch so far, and images per second at batches of `batch`."""
-        images = max(self.sums.get("images", 0.0), 1.0)
+        """Loss and accuracy of the current epoch so far, and images per second at batches of `batch`.
+
+        Until the numbers of an epoch are read for the first time, they are those of the epoch before, which is named.
+        """
         rate = batch * self.steps / max(self.seconds, 1e-9)
-        loss, accuracy = self.sums.get("loss", 0.0) / images, self.sums.get("correct", 0.0) / images
-        return f"epoch {self.epoch + 1}  loss {loss:.3f}  acc {100 * accuracy:.1f}%  {rate:.0f} img/s"
+        if images := self.sums.get("images"):
+            loss, accuracy, of = self.sums.get("loss", 0.0) / images, self.sums.get("correct", 0.0) / images, ""
+        elif self.history:
+            last = self.history[-1]
+            loss, accuracy, of = last.get("loss", 0.0), last["train_accuracy"], f" in epoch {last['epoch']}"
+        else:
+            return f"epoch {self.epoch + 1}  {rate:.0f} img/s"
+        return f"epoch {self.epoch + 1}  loss {loss:.3f}  acc {100 * accuracy:.1f}%{of}  {rate:.0f} img/s"
