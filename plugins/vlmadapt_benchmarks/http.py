@@ -120,8 +120,8 @@ class _Said:
         self._whole = f" of {size / 2**20:,.0f}" if size else ""
         self._read, self._said = 0, time.monotonic()
 
-    def read(self, size: int) -> bytes:
-        """Read at most `size` bytes."""
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes; -1 reads all of it."""
         content: bytes = self._response.read(size)
         self._read += len(content)
         if time.monotonic() - self._said > SAY_EVERY:
