@@ -21,7 +21,7 @@ import multiprocessing
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,9 +37,11 @@ from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import CompareSettings
 from vlmadapt.compare.tables import Table
+from vlmadapt.compare.tracks import TrackPart, by_track
 from vlmadapt.core.build import method_class
 from vlmadapt.data.splits import Protocol
 from vlmadapt.files import write_json
+from vlmadapt.registry.tracks import FEW_SHOT
 from vlmadapt.report.charts import dots
 from vlmadapt.report.style import series_styles, to_png
 
@@ -99,7 +101,7 @@ it cannot show which method is better on real backbones and data.
 
 {budget}
 
-![Harmonic mean of each method](images/{name}.png)
+{pictures}
 
 ## Trained on the base classes
 
@@ -176,15 +178,23 @@ def run(given: argparse.Namespace, methods: list[str], protocol: Protocol, epoch
     return compare(settings, given.jobs)
 
 
-def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Comparison) -> Table:
-    """Test the runs of a comparison in other ways; results are kept in a file."""
+def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Comparison) -> list[Table]:
+    """Test the runs of a comparison in other ways, a table for each track; results are kept in a file."""
     columns = TESTED_OTHERWISE[protocol]
     folders = {method: finished(comparison, method) for method in comparison.methods}
     tests = {test for test, _ in columns.values()}
     asked = [(test.of(method), folder) for method, own in folders.items() for folder in own for test in tests]
     known = tested(asked, Path(given.out) / given.recipe / f"{protocol}.json", given.jobs)
+    return [otherwise_table(part, protocol, folders, known) for part in by_track(comparison)]
+
+
+def otherwise_table(
+    part: TrackPart, protocol: Protocol, folders: dict[str, list[Path]], known: dict[str, dict[str, float]]
+) -> Table:
+    """Means and deviations of other tests of the methods of a track, of their runs by method and results by key."""
+    columns = TESTED_OTHERWISE[protocol]
     rows, means = [], []
-    for method, own in folders.items():
+    for method, own in ((method, folders[method]) for method in part.comparison.methods):
         values = [[known[test.of(method).key(folder)][number] for folder in own] for test, number in columns.values()]
         if own:
             means.append([round(mean(v), 2) for v in values])
@@ -192,7 +202,8 @@ def test_otherwise(given: argparse.Namespace, protocol: Protocol, comparison: Co
     best = [
         frozenset(i for i, value in enumerate(column) if value == max(column)) for column in zip(*means, strict=True)
     ]
-    return Table("tested otherwise", ("method", *columns), tuple(rows), (frozenset(), *best))
+    title = ", ".join(filter(None, ["tested otherwise", part.title]))
+    return Table(title, ("method", *columns), tuple(rows), (frozenset(), *best))
 
 
 def finished(comparison: Comparison, method: str) -> list[Path]:
@@ -213,44 +224,53 @@ def tested(asked: Sequence[tuple[Test, Path]], kept: Path, jobs: int) -> dict[st
     return known
 
 
-def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[Protocol, Table]) -> None:
+def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[Protocol, list[Table]]) -> None:
     docs, name = Path(given.docs), NAMES[given.recipe]
     budget = PUBLISHED if given.recipe == "paper" else EQUAL.format(**vars(given))
     (comparison, results), (_, few_shot) = found["base-to-novel"], found["few-shot"]
-    draw(comparison, results, docs / "images" / f"{name}.png")
     page = PAGE.format(
         command=" ".join(["python benchmarks/embedded.py", *sys.argv[1:]]),
         data=", ".join(comparison.data),
         backbone=comparison.backbone,
         budget=budget,
-        name=name,
+        pictures="\n\n".join(draw(results, docs, name)),
         base_to_novel=markdown(results.tables, results.notes),
         statistics="\n".join(f"- {line}" for line in statistics_lines(results.statistics)),
-        transferred=markdown([others["base-to-novel"]], []),
+        transferred=markdown(others["base-to-novel"], []),
         few_shot=markdown(few_shot.tables, few_shot.notes),
-        shifted=markdown([others["few-shot"]], []),
+        shifted=markdown(others["few-shot"], []),
     )
     (docs / f"{name}.md").write_text(page.strip() + "\n", encoding="utf-8")
     if given.readme and given.recipe == "paper":
         readme = Path(given.readme)
-        table = small_table(results.rows, few_shot.rows)
+        table = small_tables(results.rows, few_shot)
         text = IN_README.sub(lambda marks: marks[1] + table + marks[2], readme.read_text(encoding="utf-8"))
         readme.write_text(text, encoding="utf-8")
 
 
-def draw(comparison: Comparison, results: Results, path: Path) -> None:
-    """Draw the main accuracy of each method, and a line at the reference."""
-    metric = main_metric(results.rows)
-    rows = [row for row in results.rows if metric in row.accuracy]
-    figure = dots(rows, metric, series_styles(comparison.methods))
-    reference = next((row.accuracy[metric].mean for row in rows if row.method == REFERENCE), None)
-    if reference is not None:
-        figure.axes[0].axvline(reference, color="0.5", linestyle="dashed", linewidth=1, zorder=0)
-    to_png(figure, path)
+def draw(results: Results, docs: Path, name: str) -> Iterator[str]:
+    """Draw the main accuracy of each method and a line at the reference, a picture for each track; their Markdown."""
+    for part in results.parts:
+        rows = part.own(results.rows)
+        metric = main_metric(rows)
+        rows = [row for row in rows if metric in row.accuracy]
+        figure = dots(rows, metric, series_styles([*dict.fromkeys(row.method for row in results.rows)]))
+        reference = next((row.accuracy[metric].mean for row in rows if row.method == REFERENCE), None)
+        if reference is not None:
+            figure.axes[0].axvline(reference, color="0.5", linestyle="dashed", linewidth=1, zorder=0)
+        file = f"{name}.png" if part.track == FEW_SHOT else f"{name}-{part.track}.png"
+        to_png(figure, docs / "images" / file)
+        yield f"![{', '.join(filter(None, ['Harmonic mean of each method', part.title]))}](images/{file})"
+
+
+def small_tables(base_to_novel: Sequence[ResultRow], few_shot: Results) -> str:
+    """A small table for each track."""
+    tables = [(part.title, small_table(base_to_novel, part.own(few_shot.rows))) for part in few_shot.parts]
+    return "\n".join(f"Methods {title}:\n\n{table}" if title else table for title, table in tables)
 
 
 def small_table(base_to_novel: Sequence[ResultRow], few_shot: Sequence[ResultRow]) -> str:
-    """Means and deviations of all methods without costs, best harmonic mean first, then those without one."""
+    """Means and deviations of methods without costs, best harmonic mean first, then those without one."""
     of_base = {row.method: row.accuracy for row in base_to_novel}
     lines = ["| method | base | novel | HM | all classes, few-shot |", "|---|---:|---:|---:|---:|"]
     for row in sorted(few_shot, key=lambda row: _order(of_base.get(row.method, {}), row)):

@@ -84,6 +84,11 @@ class MMApp(Method):
     recipe = Recipe(optimizer="sgd", lr=0.3, epochs=50, batch_size=16, warmup_epochs=0)
     paper = "Yang et al., MMA++: Effective Multi-Modal Adaptation for Vision-Language Models, TPAMI 2026"
 
+    @classmethod
+    def track_for(cls, config: MMAppConfig) -> str:
+        """Another one with descriptions than with templates."""
+        return "descriptions" if config.texts == "descriptions" else cls.track
+
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the maps of each tower and the shared ones, keyed by block counted from 1."""
         c = self.config

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -17,6 +19,8 @@ from vlmadapt.plugin import DataError
 
 TIMEOUT = 60
 """Seconds without an answer after which a download is given up."""
+SAY_EVERY = 30.0
+"""Seconds between two lines of progress in a log file."""
 
 
 def download(url: str, file: Path) -> None:
@@ -100,8 +104,27 @@ def _save(response: Any, file: Path, name: str, size: int, *, append: bool) -> N
     from rich.progress import wrap_file
 
     console = Console(stderr=True)
-    with (
-        file.open("ab" if append else "wb") as out,
-        wrap_file(response, size, description=name, console=console, disable=not console.is_terminal) as source,
-    ):
-        shutil.copyfileobj(source, out)
+    with file.open("ab" if append else "wb") as out:
+        if console.is_terminal:
+            with wrap_file(response, size, description=name, console=console) as source:
+                shutil.copyfileobj(source, out)
+        else:
+            shutil.copyfileobj(_Said(response, name, size), out)
+
+
+class _Said:
+    """A response that prints what was read of it now and then: progress for a log file."""
+
+    def __init__(self, response: Any, name: str, size: int):
+        self._response, self._name = response, name
+        self._whole = f" of {size / 2**20:,.0f}" if size else ""
+        self._read, self._said = 0, time.monotonic()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes; -1 reads all of it."""
+        content: bytes = self._response.read(size)
+        self._read += len(content)
+        if time.monotonic() - self._said > SAY_EVERY:
+            self._said = time.monotonic()
+            print(f"{self._name}: {self._read / 2**20:,.0f}{self._whole} MiB", file=sys.stderr, flush=True)
+        return content

@@ -82,6 +82,17 @@ def test_a_broken_download_is_continued(server: Server, tmp_path: Path) -> None:
     assert server.asked == [None, f"bytes={len(CONTENT) // 2}-"]
 
 
+def test_a_log_file_gets_lines_of_progress(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(http, "SAY_EVERY", -1.0)
+    server.content = bytes(3 * 2**20)
+    download(server.url, tmp_path / "archive.zip")
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "archive.zip: 3 of 3 MiB" and said.out == ""
+    assert (tmp_path / "archive.zip").stat().st_size == 3 * 2**20
+
+
 def test_a_server_that_cannot_go_on_sends_all_of_it(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "archive.part"
     file.write_bytes(b"something else")

@@ -261,6 +261,7 @@ def test_corrupt_images_are_left_out_on_request(capsys: Capture, world: World, b
     [
         (["BAD/missing.png"], "image 'BAD/missing.png' does not exist."),
         (["BAD/empty"], "no images in BAD/empty."),
+        (["BAD/corrupt"], "no images in BAD/corrupt; --recursive reads the folders inside."),
         (["BAD/corrupt/red_fox/00.png"], "image 'BAD/corrupt/red_fox/00.png' cannot be read"),
         (["BAD/corrupt/red_fox/01.png", "--top", "0"], "--top is 0; name at least one class."),
         (["BAD/corrupt/red_fox/01.png", "--top", "x"], "--top is 'x'; it has to be a whole number."),

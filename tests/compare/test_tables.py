@@ -13,7 +13,6 @@ from vlmadapt.cli.tables.compare import show
 from vlmadapt.compare.aggregate import make_rows
 from vlmadapt.compare.compare import make_results, write_results
 from vlmadapt.compare.record import Comparison, comparison_of
-from vlmadapt.compare.tables import make_tables
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.accuracy import harmonic_mean
 from vlmadapt.report.report import render
@@ -29,15 +28,6 @@ def test_means_and_deviations_are_over_seeds(tmp_path: Path) -> None:
     assert row.accuracy["base"].std == pytest.approx(stdev(base))
     expected = harmonic_mean(row.accuracy["base"].mean, row.accuracy["novel"].mean)
     assert row.accuracy["harmonic_mean"].mean == pytest.approx(expected)
-
-
-def test_methods_of_different_tracks_have_tables_of_their_own(tmp_path: Path) -> None:
-    made = fake.comparison(tmp_path)
-    row = next(row for row in make_rows(made) if row.method == "coop")
-    rows = [replace(row, method=method) for method in ("clip", "tda", "coop", "dclip")]
-    tables = [(table.title.rpartition(", ")[2], [line[0] for line in table.rows]) for table in make_tables(made, rows)]
-    assert tables[1:] == [("test-time", ["tda"]), ("descriptions", ["dclip"])]
-    assert tables[0][1] == ["clip", "coop"]
 
 
 def test_averages_need_every_data_set(tmp_path: Path) -> None:

@@ -61,6 +61,12 @@ def test_mmapp_trains_at_its_own_scale_after_a_test() -> None:
     assert torch.equal(first_branch(method.train(), x), trained)
 
 
+def test_mmapp_is_of_the_track_of_its_texts() -> None:
+    found = {texts: MethodUnderTest("mma++", {"texts": texts}) for texts in ("templates", "descriptions")}
+    tracks = {texts: tested.cls.track_for(tested.config) for texts, tested in found.items()}
+    assert tracks == {"templates": "few-shot", "descriptions": "descriptions"}
+
+
 def test_published_hicropl_overwrites_prompts_in_training_alone() -> None:
     tested = MethodUnderTest("hicropl", {"published": True})
     method = tested.build()

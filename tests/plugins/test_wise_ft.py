@@ -57,6 +57,12 @@ def test_it_gets_the_views_and_descriptions_of_the_method_inside() -> None:
     assert not MethodUnderTest("wise-ft").build().reads_descriptions
 
 
+def test_around_a_method_that_reads_descriptions_it_is_one_of_that_track() -> None:
+    tested = MethodUnderTest("wise-ft", {"wraps": "coprompt"})
+    assert tested.build().reads_descriptions
+    assert tested.cls.track_for(tested.config) == "descriptions"
+
+
 def test_a_wrapper_of_itself_or_with_a_wrong_share_is_refused() -> None:
     with pytest.raises(SettingError, match="cannot wrap 'wise-ft'"):
         _ = MethodUnderTest("wise-ft", {"wraps": "wise-ft"}).recipe

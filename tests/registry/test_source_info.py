@@ -18,6 +18,7 @@ def test_what_is_read_from_the_source_is_what_the_class_has() -> None:
         assert info is not None
         assert info.summary == (cls.__doc__ or "").strip().splitlines()[0]
         assert info.paper == cls.paper
+        assert (info.track, info.learns) == (cls.track, cls.learns)
         assert set(info.touches) == {side.value for side in cls.touches}
         assert info.limitations == dict(cls.limitations)
         assert info.api_version == cls.api_version

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+from vlmadapt.runs import notebook
 from vlmadapt.runs.progress import Reporter
 
 
@@ -32,6 +36,33 @@ def test_what_is_done_at_once_prints_nothing(capsys: pytest.CaptureFixture[str])
     with reporter.bar("testing", None):
         reporter.advance(3)
     assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_has_one_output_with_all_bars_which_is_empty_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    outputs = []
+
+    def display(content: str, display_id: bool) -> SimpleNamespace:
+        outputs.append(display_id)
+        drawn.append(content)
+        return SimpleNamespace(update=drawn.append)
+
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", cast(Any, SimpleNamespace(HTML=str, display=display)))
+    monkeypatch.setattr(notebook, "DRAW_EVERY", 0.0)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    reporter = Reporter()
+    with reporter.bar("training <b>", 10):
+        reporter.update(4, "loss 1")
+        with reporter.bar("listing", None):
+            reporter.say("a remark")
+    assert outputs == [True], "one output, which is updated"
+    assert drawn[1].startswith('<div><progress value="4" max="10"></progress> training &lt;b&gt;: 4 of 10, loss 1, ')
+    assert drawn[2].count("<div>") == 2 and "<progress></progress> listing: 0" in drawn[2]
+    assert drawn[-1] == ""
+    assert capsys.readouterr() == ("a remark\n", "")
 
 
 def test_bars_nest_and_the_last_one_opened_is_moved() -> None:

@@ -259,6 +259,7 @@ def test_a_method_without_trainable_tensors_is_only_tested(world: World, tmp_pat
     assert run.numbers["steps"] == 0
     assert run.numbers["seconds_per_step"] is None
     assert result(run.folder)["trainable_parameters"] == 0
+    assert result(run.folder)["track"] == "few-shot"
 
 
 @pytest.mark.parametrize("setting", [{"shots": -1}, {"workers": -1}, {"train": {"epochs": -1}}])

@@ -97,10 +97,10 @@ def _prepare(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     from vlmadapt.cli.tables.data import prepare_table
     from vlmadapt.data.manage import DOWNLOADED, PRESENT, prepare_data
+    from vlmadapt.runs.progress import Reporter
 
-    steps = prepare_data(
-        given.name, _root(given.data_root), dry_run=given.dry_run, say=lambda text: print(text, flush=True)
-    )
+    reporter = Reporter()
+    steps = prepare_data(given.name, _root(given.data_root), dry_run=given.dry_run, say=reporter.say)
     prepare_table(steps, as_json=given.json)
     left = [step for step in steps if step.state not in (PRESENT, DOWNLOADED)]
     if left and not given.dry_run:

@@ -185,7 +185,9 @@ def _images(given: Namespace) -> tuple[Iterable[str], int | None]:
     found = find_images(given.images, given.recursive)
     left = f"not read: {unread_endings(found.unread)}" if found.unread else ""
     if not found.paths:
-        raise DataError(f"no images in {', '.join(given.images)}{'; ' if left else ''}{left}.")
+        nested = not given.recursive and any(child.is_dir() for name in given.images for child in Path(name).glob("*"))
+        deeper = "--recursive reads the folders inside" if nested else ""
+        raise DataError("; ".join(filter(None, [f"no images in {', '.join(given.images)}", deeper, left])) + ".")
     if left:
         print(f"{left}.", file=sys.stderr)
     return found.paths, len(found.paths)

@@ -11,7 +11,7 @@ from vlmadapt import registry
 from vlmadapt.compare import formats
 from vlmadapt.compare.aggregate import ResultRow, make_rows
 from vlmadapt.compare.cost import longest_first
-from vlmadapt.compare.job import Job, Launcher, outcome, was_tried
+from vlmadapt.compare.job import LOG, Job, Launcher, outcome, was_tried
 from vlmadapt.compare.notes import make_notes
 from vlmadapt.compare.plan import PlannedRun, make_jobs, missing, on_features, plan, request
 from vlmadapt.compare.quality import Quality, qualities
@@ -22,11 +22,13 @@ from vlmadapt.compare.settings import CompareSettings
 from vlmadapt.compare.statistics import Statistics, statistics
 from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tables import Table, make_tables
+from vlmadapt.compare.tracks import TrackPart, by_track, tracks_note
 from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.files import write_json, write_text
 from vlmadapt.runs.lock import exclusive
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.runs.run import Run
+from vlmadapt.text import counted
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Results:
         rows: results by method, data set and number of shots.
         tables: the same as tables of text.
         notes: notes below every table.
-        statistics: statistics for each number of shots; None without scipy.
+        statistics: statistics for each number of shots and track; None without scipy.
         quality: calibration, selective accuracy and worst classes.
         quality_tables: the same as tables of text.
+        parts: the methods by track.
     """
 
     rows: list[ResultRow]
@@ -48,6 +51,7 @@ class Results:
     statistics: list[Statistics] | None
     quality: list[Quality]
     quality_tables: list[Table]
+    parts: list[TrackPart]
 
 
 def compare(
@@ -119,6 +123,9 @@ class _Comparing:
         if len(self._waiting) < everything:
             self._reporter.say(f"{everything - len(self._waiting)} of {everything} runs are already finished.")
         self._write()
+        if self._waiting:
+            todo, at_once = counted(len(self._waiting), "run"), min(self._jobs, len(self._waiting))
+            self._reporter.say(f"{todo} to do, {at_once} at a time; each writes {LOG} in its folder.")
         with self._reporter.bar("comparing", len(self._waiting)):
             complete = self._launch_all(launch, options)
         comparison = self._write()
@@ -174,14 +181,19 @@ class _Comparing:
 
 def make_results(comparison: Comparison) -> Results:
     """Rows, tables, notes and statistics of the finished runs."""
-    rows = make_rows(comparison)
+    rows, parts = make_rows(comparison), by_track(comparison)
     try:
-        found = [statistics(comparison, rows, shots) for shots in comparison.shots]
+        found = [
+            statistics(part, part.own(rows), shots)
+            for shots in comparison.shots
+            for part in parts
+            if shots in part.comparison.shots
+        ]
     except ImportError:
         found = None
     quality = qualities(comparison)
-    notes = [*make_notes(comparison, rows), *([QUALITY_NOTE] if quality else [])]
-    return Results(rows, make_tables(comparison, rows), notes, found, quality, quality_tables(comparison, quality))
+    notes = [*tracks_note(parts), *make_notes(comparison, rows), *([QUALITY_NOTE] if quality else [])]
+    return Results(rows, make_tables(parts, rows), notes, found, quality, quality_tables(parts, quality), parts)
 
 
 def write_results(results: Results, comparison: Comparison, folder: Path) -> None:
@@ -193,7 +205,7 @@ def write_results(results: Results, comparison: Comparison, folder: Path) -> Non
     write_text(folder / "table.tex", formats.latex(tables, notes))
     found = None if results.statistics is None else [s.to_json() for s in results.statistics]
     content = {**formats.as_json(comparison, rows, notes), "statistics": found}
-    write_json(folder / "table.json", {**content, "quality": formats.quality_json(results.quality)})
+    write_json(folder / "table.json", {**content, "quality": formats.quality_json(comparison, results.quality)})
 
 
 def _accuracies(folder: Path) -> str:

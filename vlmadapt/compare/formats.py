@@ -15,6 +15,7 @@ from vlmadapt.compare.published import match, reruns
 from vlmadapt.compare.quality import Quality
 from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.tables import Table
+from vlmadapt.compare.tracks import track_of
 
 LATEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$",
@@ -65,16 +66,18 @@ def as_json(comparison: Comparison, rows: Sequence[ResultRow], notes: Sequence[s
         known = ("source", "values", "flaws")
         again = [{"by": r.rerun_by, "source": r.source, "values": r.values} for r in reruns(row, comparison)]
         numbers = published and {name: getattr(published, name) for name in known}
-        found.append({**asdict(row), "published": numbers, "reruns": again})
+        track = track_of(comparison, row.method)
+        found.append({**asdict(row), "track": track, "published": numbers, "reruns": again})
     kind = {"protocol": comparison.protocol, "backbone": comparison.backbone, "recipe": comparison.recipe}
     return {**kind, "rows": found, "leaks": leak_notes(comparison), "notes": list(notes)}
 
 
-def quality_json(found: Sequence[Quality]) -> list[dict[str, Any]]:
+def quality_json(comparison: Comparison, found: Sequence[Quality]) -> list[dict[str, Any]]:
     """Calibration, selective accuracy and worst classes, for programs."""
     return [
         {
             "method": quality.method,
+            "track": track_of(comparison, quality.method),
             "data": quality.data,
             "shots": quality.shots,
             "values": {" ".join(key).strip(): asdict(value) for key, value in quality.values.items()},
@@ -88,6 +91,7 @@ def _flat(comparison: Comparison, row: ResultRow, metrics: Sequence[str]) -> dic
     published = match(row, comparison)
     line: dict[str, Any] = {
         "method": row.method,
+        "track": track_of(comparison, row.method),
         "data": "+".join(row.data),
         "protocol": comparison.protocol,
         "backbone": comparison.backbone,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vlmadapt.compare.quality import COVERAGE, ROLES, Quality
-from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.tables import Column, Table, table_of
+from vlmadapt.compare.tracks import TrackPart
 
 NOTE = (
     "More than accuracy, in percent. ECE: expected calibration error, 15 bins; Brier: squared error of the predicted "
@@ -18,16 +18,18 @@ NOTE = (
 LOWER_IS_BETTER = ("ECE", "Brier")
 
 
-def quality_tables(comparison: Comparison, found: Sequence[Quality]) -> list[Table]:
-    """A table for each data set and number of shots."""
+def quality_tables(parts: Sequence[TrackPart], found: Sequence[Quality]) -> list[Table]:
+    """A table for each data set, number of shots and track."""
     kinds = dict.fromkeys((quality.data, quality.shots) for quality in found)
     return [
-        _table(comparison, data, shots, [q for q in found if (q.data, q.shots) == (data, shots)])
+        _table(part, data, shots, own)
         for data, shots in kinds
+        for part in parts
+        if (own := part.own([q for q in found if (q.data, q.shots) == (data, shots)]))
     ]
 
 
-def _table(comparison: Comparison, data: str, shots: int, found: Sequence[Quality]) -> Table:
+def _table(part: TrackPart, data: str, shots: int, found: Sequence[Quality]) -> Table:
     keys = [key for name in ("ECE", "Brier", "selective") for role in ROLES if (key := (name, role))]
     columns: list[Column] = [("method", [quality.method for quality in found], frozenset())]
     columns += [_column(found, key) for key in [*keys, ("AUROC", "")] if any(key in q.values for q in found)]
@@ -36,8 +38,8 @@ def _table(comparison: Comparison, data: str, shots: int, found: Sequence[Qualit
         for role in ROLES
         if any(role in quality.worst for quality in found)
     ]
-    title = f"more than accuracy: {comparison.protocol} on {data}, {comparison.backbone}, {shots_text(shots)}"
-    return table_of(title, columns)
+    kind = f"{part.comparison.protocol} on {data}, {part.comparison.backbone}, {shots_text(shots)}"
+    return table_of(", ".join(filter(None, [f"more than accuracy: {kind}", part.title])), columns)
 
 
 def _column(found: Sequence[Quality], key: tuple[str, str]) -> Column:

@@ -9,6 +9,7 @@ from vlmadapt.compare.settings import shots_text
 from vlmadapt.compare.statistics import NEEDS_SCIPY, Interval, Statistics
 from vlmadapt.compare.variance import MOST_SEEDS, MOST_SETS, POWER, Advice
 from vlmadapt.evaluation.titles import short_title
+from vlmadapt.registry.tracks import named
 from vlmadapt.text import counted, first_few
 
 LIKELY = 0.05
@@ -21,11 +22,18 @@ def statistics_lines(statistics: Sequence[Statistics] | None) -> Iterator[str]:
         yield NEEDS_SCIPY
         return
     for found in statistics:
-        prefix = f"{shots_text(found.shots)}: " if len(statistics) > 1 else ""
-        yield from (f"{prefix}{line}" for line in _lines(found))
+        prefix = heading_of(found, statistics)
+        yield from (f"{prefix}: {line}" if prefix else line for line in sentences(found))
 
 
-def _lines(found: Statistics) -> Iterator[str]:
+def heading_of(found: Statistics, statistics: Sequence[Statistics]) -> str:
+    """What tells one of several statistics from the others: the number of shots, the track, or both."""
+    shots = shots_text(found.shots) if len({each.shots for each in statistics}) > 1 else ""
+    return ", ".join(filter(None, [shots, named(found.track, [each.track for each in statistics])]))
+
+
+def sentences(found: Statistics) -> Iterator[str]:
+    """One sentence for each interval, ranking, test and refusal of one track and number of shots."""
     yield from (_interval(found, interval) for interval in found.datasets or found.fixed or found.images)
     yield from _best(found)
     yield from _left_out(found.rankings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vlmadapt.compare.aggregate import HARMONIC, TARGETS, ResultRow, main_metric
@@ -17,8 +17,9 @@ from vlmadapt.compare.bootstrap import (
 )
 from vlmadapt.compare.leave_one_out import Ranking, leave_one_out
 from vlmadapt.compare.measured import Measured, combine, measure
-from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.tracks import TrackPart
 from vlmadapt.compare.variance import Advice, VarianceSplit, advise, split_variance
+from vlmadapt.registry.tracks import FEW_SHOT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ class Statistics:
         ranks: average rank of each method over the data sets, 1 is best; empty for few data sets.
         p_values: of Wilcoxon's signed-rank test against the reference over the data sets, Holm-Bonferroni adjusted.
         refusals: statements that the data does not support, and why.
+        track: of the methods, all but zero-shot ones that stand in every track.
     """
 
     shots: int
@@ -83,29 +85,32 @@ class Statistics:
     ranks: dict[str, float] | None = None
     p_values: dict[str, float] | None = None
     refusals: tuple[str, ...] = ()
+    track: str = FEW_SHOT
 
     def to_json(self) -> dict[str, Any]:
         """Content for `table.json`."""
         return asdict(self)
 
 
-def statistics(comparison: Comparison, rows: Sequence[ResultRow], shots: int) -> Statistics:
-    """Compute intervals, rankings and tests, and explain each one that too few runs do not allow.
+def statistics(part: TrackPart, rows: Sequence[ResultRow], shots: int) -> Statistics:
+    """Compute intervals, rankings and tests within a track, and explain each one that too few runs do not allow.
 
     Raises:
         ImportError: scipy is not installed.
     """
     import scipy  # noqa: F401
 
-    metric = main_metric(rows)
+    comparison, metric = part.comparison, main_metric(rows)
     reference = comparison.methods[0]
-    parts = [measure(comparison, metric, shots, data) for data in comparison.data]
-    images = tuple(interval for part in parts for interval in _over_images(part, reference))
-    whole = combine(parts)
+    measured = [measure(comparison, metric, shots, data) for data in comparison.data]
+    images = tuple(interval for of_data in measured for interval in _over_images(of_data, reference))
+    whole = combine(measured)
     if whole is None or reference not in whole.methods or len(whole.methods) < 2:
-        missing = f"no comparison with {reference}: results of it or of all other methods are missing."
-        return Statistics(shots, metric, reference, images, refusals=(missing,))
-    return _over_data_sets(whole, images, shots)
+        refused = f"no comparison with {reference}: results of it or of all other methods are missing."
+        if len(comparison.methods) == 1:
+            refused = f"no comparison: {reference} is the only method{' of its track' if part.title else ''}."
+        return Statistics(shots, metric, reference, images, refusals=(refused,), track=part.track)
+    return replace(_over_data_sets(whole, images, shots), track=part.track)
 
 
 def _over_images(measured: Measured | None, reference: str) -> Iterator[Interval]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from vlmadapt.compare.leave_one_out import Ranking
 from vlmadapt.compare.settings import data_name, shots_text
 from vlmadapt.compare.statistics import Interval, Statistics
 from vlmadapt.compare.tables import Column, Table, table_of
 from vlmadapt.evaluation.titles import short_title
+from vlmadapt.registry.tracks import named
 
 
 def statistics_tables(statistics: Sequence[Statistics] | None) -> Iterator[Table]:
-    """For each number of shots the differences from the reference, and the averages if data sets were left out."""
+    """For each track and number of shots the differences from the reference, and averages with data sets left out."""
     for found in statistics or ():
-        if found.variances:
-            yield _differences(found)
-        if found.rankings:
-            yield _left_out(found)
+        made = [_differences(found)] if found.variances else []
+        made += [_left_out(found)] if found.rankings else []
+        track = named(found.track, [s.track for s in statistics or ()])
+        yield from (replace(table, title=", ".join(filter(None, [table.title, track]))) for table in made)
 
 
 def _differences(found: Statistics) -> Table:

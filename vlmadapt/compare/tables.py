@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from vlmadapt.compare.aggregate import ResultRow
 from vlmadapt.compare.leaks import marks
 from vlmadapt.compare.published import Published, match, reruns
-from vlmadapt.compare.record import Comparison
 from vlmadapt.compare.settings import shots_text
-from vlmadapt.compare.tracks import FEW_SHOT, track_of
+from vlmadapt.compare.tracks import TrackPart
 from vlmadapt.evaluation.titles import short_title
 
 FLAW = "*"
@@ -26,6 +25,8 @@ class Table:
         rows: a text for each column.
         best: for each column, the rows with the best accuracy; empty for columns without accuracies.
         whole: whether it is about all data sets.
+        data: data sets that it is about.
+        shots: training images per class.
     """
 
     title: str
@@ -33,6 +34,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     best: tuple[frozenset[int], ...]
     whole: bool = False
+    data: tuple[str, ...] = ()
+    shots: int = 0
 
 
 Column = tuple[str, list[str], frozenset[int]]
@@ -45,18 +48,22 @@ def table_of(title: str, columns: Sequence[Column]) -> Table:
     return Table(title, tuple(heading for heading, _, _ in columns), lines, tuple(best for _, _, best in columns))
 
 
-def make_tables(comparison: Comparison, rows: Sequence[ResultRow]) -> list[Table]:
+def make_tables(parts: Sequence[TrackPart], rows: Sequence[ResultRow]) -> list[Table]:
     """A table for each data set, number of shots and track."""
-    kinds: dict[tuple[tuple[str, ...], int, str], list[ResultRow]] = {}
-    for row in rows:
-        kinds.setdefault((row.data, row.shots, track_of(row.method)), []).append(row)
-    return [_table(comparison, *kind, found) for kind, found in kinds.items()]
+    kinds = dict.fromkeys((row.data, row.shots) for row in rows)
+    return [
+        _table(part, data, shots, own)
+        for data, shots in kinds
+        for part in parts
+        if (own := part.own([row for row in rows if (row.data, row.shots) == (data, shots)]))
+    ]
 
 
-def _table(comparison: Comparison, data: tuple[str, ...], shots: int, track: str, rows: Sequence[ResultRow]) -> Table:
+def _table(part: TrackPart, data: tuple[str, ...], shots: int, rows: Sequence[ResultRow]) -> Table:
+    comparison = part.comparison
     name = data[0] if len(data) == 1 else f"average of {len(data)} data sets"
     title = f"{comparison.protocol} on {name}, {comparison.backbone}, {shots_text(shots)}"
-    title += "" if track == FEW_SHOT else f", {track}"
+    title += f", {part.title}" if part.title else ""
     published = [match(row, comparison) for row in rows]
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.accuracy))
     again = [reruns(row, comparison) for row in rows]
@@ -73,7 +80,7 @@ def _table(comparison: Comparison, data: tuple[str, ...], shots: int, track: str
             )
     if len(data) == 1:
         columns += [(heading, texts, frozenset()) for heading, texts in _costs(rows)]
-    return replace(table_of(title, columns), whole=len(data) == len(comparison.data))
+    return replace(table_of(title, columns), whole=len(data) == len(comparison.data), data=data, shots=shots)
 
 
 def _costs(rows: Sequence[ResultRow]) -> list[tuple[str, list[str]]]:

@@ -16,6 +16,7 @@ from vlmadapt.core.plan import untouchable
 from vlmadapt.core.recipe import Cycle, Recipe
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, PluginError
+from vlmadapt.registry.tracks import FEW_SHOT
 from vlmadapt.roles import Role
 
 
@@ -101,7 +102,8 @@ class Method(nn.Module):
             that one run stands for all seeds and numbers of shots.
         track: what it uses besides the labelled images and class names, a plain text: 'few-shot' for nothing,
             'descriptions' of the classes, 'test-time' for other test images or views, 'transductive' for images and
-            names of the classes that are tested, without labels; tables keep tracks apart.
+            names of the classes that are tested, without labels, or a text of its own. Methods of different tracks are
+            neither ranked nor tested against each other.
         unlabelled: True if it trains on the training images of all classes of the data, those tested as unseen too, and
             is given no label. `trained_classes` are then all of them, `fwd.labels` raises, and there are no validation
             images. Its track is not 'few-shot'.
@@ -123,7 +125,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     touches: ClassVar[tuple[Side, ...]] = (TEXT, IMAGE)
     learns: ClassVar[bool] = True
-    track: ClassVar[str] = "few-shot"
+    track: ClassVar[str] = FEW_SHOT
     whole_batch: ClassVar[bool] = False
     unlabelled: ClassVar[bool] = False
     views_per_step: ClassVar[int] = 1
@@ -152,6 +154,11 @@ class Method(nn.Module):
     def recipe_for(cls, config: Any) -> Recipe:
         """The published training settings with these options: `recipe`, unless they depend on the options."""
         return cls.recipe
+
+    @classmethod
+    def track_for(cls, config: Any) -> str:
+        """The track with these options: `track`, unless it depends on the options."""
+        return cls.track
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the trainable parameters."""

@@ -10,6 +10,7 @@ from vlmadapt.core.loading import untrained
 from vlmadapt.core.method import Task, trainable_count
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.registry.listing import PluginInfo, list_plugins
+from vlmadapt.registry.tracks import FEW_SHOT
 
 TASK = Task(tuple(f"class {i}" for i in range(10)), ("a photo of a {}.",))
 
@@ -24,6 +25,7 @@ class MethodInfo:
         summary: first line of the method's docstring, or why it is broken.
         parameters: number of trainable scalars with default options; None if it depends on data.
         broken: True if the method cannot be used.
+        track: what it uses besides labelled images, see `Method.track`.
     """
 
     name: str
@@ -31,6 +33,7 @@ class MethodInfo:
     summary: str
     parameters: int | None
     broken: bool = False
+    track: str = FEW_SHOT
 
 
 def list_methods(architecture: str) -> list[MethodInfo]:
@@ -42,11 +45,12 @@ def list_methods(architecture: str) -> list[MethodInfo]:
 def _counted(plugin: PluginInfo, backbone: Backbone) -> MethodInfo:
     name, origin = f"{plugin.distribution}:{plugin.name}", f"{plugin.distribution} {plugin.version}"
     try:
-        lines = (method_class(name).__doc__ or "").strip().splitlines()
+        method = method_class(name)
+        lines = (method.__doc__ or "").strip().splitlines()
     except VlmadaptError as error:
         return MethodInfo(plugin.name, origin, f"broken: {error}", None, broken=True)
     try:
         parameters: int | None = trainable_count(build_method(name, backbone, TASK))
     except Exception:  # a plugin may need weights or data to be built; its count is then unknown
         parameters = None
-    return MethodInfo(plugin.name, origin, lines[0] if lines else "", parameters)
+    return MethodInfo(plugin.name, origin, lines[0] if lines else "", parameters, track=method.track)

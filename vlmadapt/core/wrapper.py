@@ -85,6 +85,12 @@ class Wrapper(Method):
             raise SettingError(f"{cls.__name__} cannot wrap '{config.wraps}', which is a {cls.__name__} itself.")
         return inner.recipe_for(make_config(inner, config.options))
 
+    @classmethod
+    def track_for(cls, config: Any) -> str:
+        """The inner method's track."""
+        inner = method_class(config.wraps)
+        return inner.track_for(make_config(inner, config.options))
+
     @property
     def answers_unseen(self) -> bool:
         """Whether the inner method scores classes it was not trained on."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from vlmadapt.errors import PluginError
 from vlmadapt.registry.source import Assigned, SourceClass, SourceModule, find_class
+from vlmadapt.registry.tracks import FEW_SHOT
 
 TOWERS = {"TEXT": "text", "IMAGE": "image"}
 
@@ -27,6 +28,7 @@ class SourceInfo:
         paper: publication, as cited.
         touches: towers the method works inside.
         track: what the method uses besides labelled images, see `Method.track`.
+        learns: whether the method takes anything from training images, see `Method.learns`.
         limitations: checks of the conformance kit that the method cannot pass, each with the reason.
         api_version: plugin API version of a method; None if it is not a literal, or the plugin is not a method.
     """
@@ -35,7 +37,8 @@ class SourceInfo:
     summary: str = ""
     paper: str = ""
     touches: tuple[str, ...] = ()
-    track: str = "few-shot"
+    track: str = FEW_SHOT
+    learns: bool = True
     limitations: dict[str, str] = field(default_factory=dict)
     api_version: int | None = None
 
@@ -76,7 +79,8 @@ def _read(module_name: str, name: str) -> SourceInfo | None:
         summary=summary,
         paper=literal(cls.attribute("paper"), ""),
         touches=_towers(cls.attribute("touches")),
-        track=literal(cls.attribute("track"), "few-shot"),
+        track=literal(cls.attribute("track"), FEW_SHOT),
+        learns=literal(cls.attribute("learns"), True),
         limitations=_limitations(cls.attribute("limitations")),
         api_version=literal(cls.attribute("api_version"), None),
     )

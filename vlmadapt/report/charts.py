@@ -37,11 +37,11 @@ def base_against_novel(rows: Sequence[ResultRow], styles: SeriesStyles) -> Figur
         axes.errorbar(base.mean, novel.mean, novel.std, base.std, color=style.colour, marker=style.marker,
                       markersize=7, elinewidth=1)  # fmt: skip
     _widen(axes)
-    _contours(axes)
     axes.set_xlabel(metric_title("base"))
     axes.set_ylabel(metric_title("novel"))
     points = [(r.method, r.accuracy["base"].mean, r.accuracy["novel"].mean, styles[r.method].colour) for r in rows]
     label_points(axes, points)
+    _contours(axes)
     return figure
 
 
@@ -52,7 +52,10 @@ def _contours(axes: Axes) -> None:
     x, y = np.meshgrid(np.linspace(max(left, 1), right, 200), np.linspace(max(low, 1), high, 200))
     lines = axes.contour(x, y, 2 * x * y / (x + y), levels=6, colors=GRID, linewidths=1, linestyles="dashed", zorder=0)
     axes.grid(visible=False)
-    axes.clabel(lines, fmt="HM %g", fontsize=7.5, colors=INK)
+    names = [text.get_window_extent() for text in axes.texts]
+    for text in axes.clabel(lines, fmt="HM %g", fontsize=7.5, colors=INK):
+        if any(text.get_window_extent().overlaps(name) for name in names):
+            text.remove()  # names of methods say more
 
 
 def dots(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vlmadapt.compare.aggregate import ResultRow, main_metric
 from vlmadapt.compare.compare import Results
 from vlmadapt.compare.record import Comparison
+from vlmadapt.compare.sentences import heading_of, sentences
 from vlmadapt.compare.settings import data_name, shots_text
+from vlmadapt.compare.statistics import NEEDS_SCIPY, Statistics
+from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.compare.tables import Table
+from vlmadapt.compare.tracks import TrackPart
 from vlmadapt.evaluation.titles import BASELINES, short_title
 from vlmadapt.report import charts
 from vlmadapt.report.charts import SeriesStyles
@@ -19,6 +23,9 @@ from vlmadapt.report.classes import GroupScores, group_scores
 from vlmadapt.report.mistakes import Mistakes, find_mistakes
 from vlmadapt.report.style import to_svg
 from vlmadapt.runs.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MANY = 24
 """Methods times data sets above which mistakes are shown only for the reference and the best method."""
@@ -35,6 +42,36 @@ class Chart:
 
     title: str
     svg: str
+
+
+@dataclass(frozen=True)
+class TrackCharts:
+    """The charts of a track.
+
+    Attributes:
+        title: the track; "" if there is no other.
+        methods: methods in the legend.
+        charts: its charts.
+    """
+
+    title: str
+    methods: list[str]
+    charts: list[Chart]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the numbers of one track and number of shots say.
+
+    Attributes:
+        title: track and shots; "" if there are no others.
+        lines: sentences.
+        tables: the same as tables.
+    """
+
+    title: str
+    lines: list[str]
+    tables: list[Table]
 
 
 @dataclass(frozen=True)
@@ -74,11 +111,10 @@ def data_titles(data: Sequence[str]) -> dict[str, str]:
 
 def make_page_tables(comparison: Comparison, results: Results) -> Iterator[Table]:
     """The tables with chance and zero-shot below the methods where all runs agree on them, without empty columns."""
-    kinds = dict.fromkeys((row.data, row.shots) for row in results.rows)
-    for (data, shots), table in zip(kinds, results.tables, strict=True):
+    for table in results.tables:
         rows = list(table.rows)
         for name, title in BASELINES.items():
-            if known := baseline(comparison, data, shots, name):
+            if known := baseline(comparison, table.data, table.shots, name):
                 cells = {short_title(metric): f"{value:.2f}" for metric, value in known.items()}
                 rows.append((title, *(cells.get(heading, "") for heading in table.columns[1:])))
         filled = [i for i in range(len(table.columns)) if any(row[i] for row in rows)]
@@ -99,9 +135,29 @@ def baseline(comparison: Comparison, data: Sequence[str], shots: int, name: str)
     return dict(found[0]) if found and all(other == found[0] for other in found) else {}
 
 
-def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) -> Iterator[Chart]:
-    """All charts that the results allow."""
-    rows = [row for row in results.rows if row.accuracy]
+def make_findings(statistics: Sequence[Statistics] | None) -> Iterator[Findings]:
+    """What the numbers say, by number of shots and track."""
+    if statistics is None:
+        yield Findings("", [NEEDS_SCIPY], [])
+    for found in statistics or ():
+        yield Findings(heading_of(found, statistics or ()), list(sentences(found)), list(statistics_tables([found])))
+
+
+def make_charts(results: Results, styles: SeriesStyles) -> Iterator[TrackCharts]:
+    """All charts that the results allow, track by track."""
+    for number, part in enumerate(results.parts):
+        drawn = []
+        for title, name, figure in _track_charts(part, results, styles):
+            described = ", ".join(filter(None, [title, part.title]))
+            drawn.append(Chart(title, to_svg(figure, f"{name}-{number}", described)))
+        if drawn:
+            yield TrackCharts(part.title, part.comparison.methods, drawn)
+
+
+def _track_charts(part: TrackPart, results: Results, styles: SeriesStyles) -> Iterator[tuple[str, str, Figure]]:
+    """Heading, name that is unique within the track, and figure."""
+    comparison = part.comparison
+    rows = [row for row in part.own(results.rows) if row.accuracy]
     metric = main_metric(rows)
     most = max(comparison.shots, default=0)
     titles = data_titles(comparison.data)
@@ -111,16 +167,16 @@ def make_charts(comparison: Comparison, results: Results, styles: SeriesStyles) 
         known = {title: baseline(comparison, data, most, name) for name, title in BASELINES.items()}
         lines = {name: values[metric] for name, values in known.items() if metric in values}
         for name, heading, figure in _charts(shown, found, metric, styles, lines, whole=i == 0):
-            yield Chart(f"{title}: {heading}", to_svg(figure, f"{name}-{i}", f"{heading}, {title}"))
-    for i, (over, heading, figure) in enumerate(_intervals(results, most, styles)):
-        yield Chart(f"{heading}, {over}", to_svg(figure, f"intervals-{i}", f"{heading}, {over}"))
+            yield f"{title}: {heading}", f"{name}-{i}", figure
+    statistics = [found for found in results.statistics or () if (found.track, found.shots) == (part.track, most)]
+    for i, (over, heading, figure) in enumerate(_intervals(statistics, styles)):
+        yield f"{heading}, {over}", f"intervals-{i}", figure
     for i, data_set in enumerate(comparison.data):
         for what, title, scale in (("loss", "training loss", 1.0), ("train_accuracy", "training accuracy (%)", 100.0)):
             history = _history(comparison, data_set, most, what, scale)
             if history:
-                figure = charts.training_curves(history, title, styles)
                 heading = f"{titles[data_set]}: {title.removesuffix(' (%)')}, first seed"
-                yield Chart(heading, to_svg(figure, f"{what}-{i}", heading))
+                yield heading, f"{what}-{i}", charts.training_curves(history, title, styles)
 
 
 def _charts(
@@ -130,7 +186,7 @@ def _charts(
     styles: SeriesStyles,
     baselines: Mapping[str, float],
     whole: bool,
-) -> Iterator[tuple[str, str, Any]]:
+) -> Iterator[tuple[str, str, Figure]]:
     """Name, heading and figure of the charts of one data set, all of them only if `whole`.
 
     A single row has no charts, because it is in the table already.
@@ -147,10 +203,10 @@ def _charts(
         yield "time", "against time per step", charts.against_cost(rows, metric, "time", styles)
 
 
-def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[tuple[str, str, Any]]:
+def _intervals(statistics: Sequence[Statistics], styles: SeriesStyles) -> Iterator[tuple[str, str, Figure]]:
     """Resampled unit, heading and figure of the intervals."""
-    for found in results.statistics or ():
-        every = [*found.datasets, *found.fixed, *found.images] if found.shots == shots else []
+    for found in statistics:
+        every = [*found.datasets, *found.fixed, *found.images]
         for over in dict.fromkeys(interval.over for interval in every):
             same = [interval for interval in every if interval.over == over]
             figure = charts.differences(same, found.reference, found.metric, styles)
@@ -158,23 +214,30 @@ def _intervals(results: Results, shots: int, styles: SeriesStyles) -> Iterator[t
 
 
 def make_details(comparison: Comparison, results: Results) -> Iterator[Details]:
-    """Predictions of the best method and the reference first, then of the others unless there are too many."""
-    metric = main_metric(results.rows)
-    most = max(comparison.shots, default=0)
+    """Predictions of each track's best method and reference first, then of the others unless there are too many."""
     titles = data_titles(comparison.data)
     for data in comparison.data:
-        rows = [r for r in results.rows if r.data == (data,) and r.shots == most and metric in r.accuracy]
-        ranked = [row.method for row in sorted(rows, key=lambda row: -row.accuracy[metric].mean)]
-        methods = list(dict.fromkeys([*ranked[:1], *(m for m in comparison.methods[:1] if m in ranked), *ranked]))
-        if len(comparison.methods) * len(comparison.data) > MANY:
-            methods = methods[:2]
-        for method in methods:
+        ranked = [_ranked(part, results.rows, data) for part in results.parts]
+        first = [method for methods in ranked for method in methods[:2]]
+        few = len(comparison.methods) * len(comparison.data) <= MANY
+        others = [method for methods in ranked for method in methods] if few else []
+        most = max(comparison.shots, default=0)
+        for method in dict.fromkeys([*first, *others]):
             entries = comparison.of(method, data, most)
             found, groups = find_mistakes(entries), group_scores(entries)
             if found:
                 what = f"{method} on {titles[data]}: reliability"
                 drawn = to_svg(charts.reliability(groups), f"reliability-{method}-{titles[data]}", what)
                 yield Details(method, titles[data], shots_text(most), groups, Chart("Reliability", drawn), found)
+
+
+def _ranked(part: TrackPart, rows: Sequence[ResultRow], data: str) -> list[str]:
+    """Methods of a track with results on a data set at the most shots: the best, the reference, then by accuracy."""
+    metric, most = main_metric(part.own(rows)), max(part.comparison.shots, default=0)
+    found = [r for r in part.own(rows) if r.data == (data,) and r.shots == most and metric in r.accuracy]
+    ranked = [row.method for row in sorted(found, key=lambda row: -row.accuracy[metric].mean)]
+    reference = [method for method in part.comparison.methods[:1] if method in ranked]
+    return list(dict.fromkeys([*ranked[:1], *reference, *ranked]))
 
 
 def _by_data(rows: Sequence[ResultRow]) -> Iterator[tuple[tuple[str, ...], list[ResultRow]]]:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from vlmadapt.compare.compare import Results, make_results
 from vlmadapt.compare.record import COMPARISON, Comparison, comparison_of
-from vlmadapt.compare.sentences import statistics_lines
-from vlmadapt.compare.statistics_tables import statistics_tables
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.titles import short_title
 from vlmadapt.files import write_text
-from vlmadapt.report.content import data_titles, make_charts, make_details, make_page_tables
+from vlmadapt.report.content import data_titles, make_charts, make_details, make_findings, make_page_tables
 from vlmadapt.report.style import marker_svg, series_styles
 from vlmadapt.report.thumbnails import thumbnail
 
@@ -86,14 +84,13 @@ def render(comparison: Comparison, results: Results) -> str:
     return page.render(
         title=f"{_data(comparison)}: {comparison.protocol}",
         comparison=comparison,
-        legend=[(method, marker_svg(style[method])) for method in comparison.methods],
+        markers={method: marker_svg(style[method]) for method in comparison.methods},
         runs=[] if comparison.settings else [entry.folder for entry in comparison.entries],
         tables=[table for table in tables if table.whole],
         parts=[table for table in tables if not table.whole],
-        statistics=list(statistics_lines(results.statistics)),
-        statistics_tables=list(statistics_tables(results.statistics)),
+        findings=list(make_findings(results.statistics)),
         quality=results.quality_tables,
-        charts=list(make_charts(comparison, results, style)),
+        charts=list(make_charts(results, style)),
         details=list(make_details(comparison, results)),
         notes=results.notes,
         thumbnail=thumbnail,

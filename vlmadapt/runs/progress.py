@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from vlmadapt.runs.notebook import Bar, NotebookBars
 
 LINE_EVERY = 30.0
 """Seconds between two lines of progress where no bar can be drawn; what takes less time prints none."""
@@ -48,19 +49,21 @@ class _Work:
 
 
 class Reporter:
-    """Shows progress and messages of the main process; standard output stays free for results."""
+    """Shows progress and messages of the main process; standard output stays free for results, but in a notebook."""
 
     def __init__(self, main_process: bool = True):
         self.console = Console(stderr=True, markup=False, emoji=False)
-        drawn = self.console.is_terminal or (self.console.is_jupyter and find_spec("ipywidgets") is not None)
-        self.visible = main_process and drawn
+        self.visible = main_process and self.console.is_terminal
+        self._notebook = NotebookBars() if main_process and self.console.is_jupyter else None
         self._main = main_process
         self._open: list[_Work] = []
         self._bars: Progress | None = None
 
     def say(self, message: str) -> None:
         """Print one line, on a terminal or not; in the main process only."""
-        if self._main:
+        if self._notebook is not None:
+            print(message)  # which a notebook wraps at its own width, and does not mark as an error
+        elif self._main:
             self.console.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
@@ -77,6 +80,7 @@ class Reporter:
             self._bars = self._bars or self._started()
             work.task = self._bars.add_task(title, total=total, numbers="")
         self._open.append(work)
+        self._draw(at_once=True)
         try:
             yield
         finally:
@@ -97,9 +101,16 @@ class Reporter:
         work.done = done
         if self._bars is not None and work.task is not None:
             self._bars.update(work.task, completed=done, numbers=work.numbers)
+        elif self._notebook is not None:
+            self._draw()
         elif time.monotonic() - work.said > LINE_EVERY:
             work.said = time.monotonic()
             self.say(work.line)
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        """Draw the bars of a notebook, if this is one."""
+        if self._notebook is not None:
+            self._notebook.draw([Bar(work.done, work.total, work.line) for work in self._open], at_once=at_once)
 
     def _started(self) -> Progress:
         columns = (
@@ -115,6 +126,7 @@ class Reporter:
 
     def _close(self, work: _Work) -> None:
         self._open.remove(work)
+        self._draw(at_once=True)
         if self._bars is None:
             return
         if work.task is not None:

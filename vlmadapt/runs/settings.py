@@ -61,7 +61,8 @@ class FitSettings:
             that the method touches once more for each test image.
         skip_corrupt: leave broken images out instead of refusing to start.
         track: tracker that gets the numbers of each epoch and of the test, one of Accelerate's: tensorboard, wandb,
-            mlflow, trackio, comet_ml, ...; several with commas between. Files go to `tracking` in the run folder.
+            mlflow, trackio, aim, ...; several with commas between. TensorBoard, Weights & Biases and Aim write to
+            `tracking` in the run folder.
         augment: 'host' crops, resizes and flips training images as published code does, in the processes that load
             them; 'device' takes the same crops and resizes them where the model runs, which differs by rounding.
         workers: processes that load images; by default what suits the machine.

@@ -100,6 +100,7 @@ class ResultFile(TypedDict):
     chance: NotRequired[dict[str, float]]
     zero_shot: NotRequired[dict[str, float]]
     selected_epoch: NotRequired[int]
+    track: NotRequired[str]
     trainable_parameters: int
     steps: int
     seconds_per_step: float | None

@@ -52,9 +52,10 @@ def _predicted(job: FitJob, group: ClassGroup) -> Predictions:
 
 def _identity(job: FitJob) -> dict[str, Any]:
     """Identity of the run for `result.json`: method, options, data, protocol, seed."""
-    settings = job.settings
+    settings, method = job.settings, job.classifier.method
     return {
         "method": settings.method,
+        "track": type(method).track_for(method.config),
         "data": settings.data,
         "data_sha256": manifest(job.splits)["sha256"],
         "data_notes": list(job.inputs.notes),
@@ -62,7 +63,7 @@ def _identity(job: FitJob) -> dict[str, Any]:
         "shots": settings.shots,
         "seed": settings.seed,
         "backbone": settings.backbone,
-        "trainable_parameters": trainable_count(job.classifier.method),
+        "trainable_parameters": trainable_count(method),
     }
 
 

@@ -30,7 +30,7 @@ from vlmadapt.training.finish import finish
 from vlmadapt.training.observers import Checkpoints
 from vlmadapt.training.progress import TrainingProgress
 from vlmadapt.training.start import FitJob, start, trains
-from vlmadapt.training.track import check_trackers, tracking
+from vlmadapt.training.track import FILES, check_trackers, tracking
 
 _ONE_AT_A_TIME = threading.RLock()
 """One run at a time: start values and dropout draw from torch's global generator, which two runs would share."""
@@ -90,11 +90,11 @@ def fit(
 def _fit(settings: FitSettings, resume: Path | None, shared: Shared | None) -> FitResult:
     folder = resume or Path(settings.out or "run")
     check_trackers(settings.tracker_names)
-    session = Session.join(settings.workers, settings.tracker_names, folder / "tracking", shared)
+    session = Session.join(settings.workers, settings.tracker_names, folder / FILES, shared)
     with ended_with_peers(), exclusive(folder) if session.main else nullcontext() as owner:
         run = Run.open(folder) if resume else Run.new(folder)
         job = start(settings, session, run, owner, resumed=resume is not None)
-        with tracking(session.accelerator, settings):
+        with tracking(session.accelerator, settings, folder):
             return FitResult(run.folder, finish(job, _train(job)), job.classifier)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
+from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
 
-from vlmadapt.errors import SettingError, VlmadaptError, unknown
+from vlmadapt.errors import SettingError, VlmadaptError, VlmadaptWarning, unknown
 from vlmadapt.runs.settings import FitSettings
 from vlmadapt.text import first_line
 from vlmadapt.training.loop import Observer, TrainingLoop
 
 PROJECT = "vlmadapt"
 """Project, experiment or run group that trackers file runs under."""
+FILES = "tracking"
+"""Folder in a run for the files of trackers."""
 
 
 class Tracking(Observer):
@@ -28,7 +32,7 @@ class Tracking(Observer):
     def epoch_done(self, loop: TrainingLoop) -> None:
         """Send the numbers of the epoch."""
         numbers = dict(loop.progress.history[-1])
-        self._accelerator.log(numbers, step=numbers.pop("epoch"))
+        send(self._accelerator, numbers, numbers.pop("epoch"))
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -47,8 +51,13 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def tracking(accelerator: Accelerator, settings: FitSettings) -> Iterator[None]:
+def tracking(accelerator: Accelerator, settings: FitSettings, run: Path) -> Iterator[None]:
     """Start the trackers of a run with its settings, and finish them when the context ends, however it ends.
+
+    Args:
+        accelerator: has the trackers.
+        settings: settings of the run.
+        run: folder of the run.
 
     Raises:
         VlmadaptError: a tracker cannot be started, without a login for example.
@@ -56,22 +65,46 @@ def tracking(accelerator: Accelerator, settings: FitSettings) -> Iterator[None]:
     if not settings.tracker_names:
         yield
         return
+    if "wandb" in settings.tracker_names:  # writes elsewhere if the folder does not exist
+        (run / FILES).mkdir(parents=True, exist_ok=True)
+    own = {"wandb": {"name": run.name, "dir": str(run / FILES)}, "mlflow": {"run_name": run.name},
+           "trackio": {"name": run.name}}  # fmt: skip
     try:
-        accelerator.init_trackers(PROJECT, config=dict(_flat(settings.to_config())))
+        accelerator.init_trackers(PROJECT, config=dict(_flat(settings.to_config())), init_kwargs=own)
     except Exception as error:  # trackers raise errors of their own
-        raise VlmadaptError(f"--track {settings.track} cannot be started: {first_line(error, named=True)}.") from error
+        cause = first_line(error, named=True).rstrip(".")
+        raise VlmadaptError(f"--track {settings.track} cannot be started: {cause}.") from error
     try:
         yield
     finally:
         for tracker in accelerator.trackers:
-            tracker.finish()
+            with _left_out(accelerator, tracker):
+                tracker.finish()
+
+
+def send(accelerator: Accelerator, numbers: Mapping[str, Any], step: int) -> None:
+    """Send numbers to each tracker; one that fails is left out for the rest of the run, which goes on."""
+    for tracker in list(accelerator.trackers):
+        with _left_out(accelerator, tracker):
+            tracker.log(dict(numbers), step=step)
+
+
+@contextmanager
+def _left_out(accelerator: Accelerator, tracker: GeneralTracker) -> Iterator[None]:
+    """Warn of an error of a tracker, and use it no more."""
+    try:
+        yield
+    except Exception as error:  # trackers raise errors of their own
+        accelerator.trackers = [other for other in accelerator.trackers if other is not tracker]
+        cause = first_line(error, named=True).rstrip(".")
+        warnings.warn(f"--track {tracker.name} failed and is left out from here on: {cause}.", VlmadaptWarning, 2)
 
 
 def log_test(accelerator: Accelerator, numbers: Mapping[str, Any], epochs: int) -> None:
     """Send the accuracies of the test, and of zero-shot, as numbers of the last epoch."""
     values = {f"test/{name}": percent for name, percent in numbers["accuracy"].items()}
     values |= {f"zero_shot/{name}": percent for name, percent in numbers.get("zero_shot", {}).items()}
-    accelerator.log(values, step=epochs)
+    send(accelerator, values, epochs)
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int | float | str | bool]]:

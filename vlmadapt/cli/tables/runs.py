@@ -13,6 +13,7 @@ from rich.table import Table
 from vlmadapt.cli.tables.console import console
 from vlmadapt.evaluation.by_class import ClassScores, class_scores, macro_average
 from vlmadapt.evaluation.titles import BASELINES, metric_title
+from vlmadapt.registry.tracks import ordered, track_title
 from vlmadapt.text import counted
 
 if TYPE_CHECKING:
@@ -127,14 +128,15 @@ def _score_cells(scores: ClassScores) -> Iterator[str]:
 
 
 def methods_table(methods: Sequence[MethodInfo], architecture: str, *, as_json: bool) -> None:
-    """Print a row for each method."""
+    """Print a row for each method, a table for each track."""
     if as_json:
         print(json.dumps([asdict(method) for method in methods]))
         return
-    table = Table()
-    for name in ("method", "trainable on " + architecture, "what it does", "from"):
-        table.add_column(name, justify="right" if name.startswith("trainable") else "left")
-    for method in methods:
-        count = "?" if method.parameters is None else f"{method.parameters:,}"
-        table.add_row(method.name, "" if method.broken else count, method.summary, method.distribution)
-    console().print(table)
+    for track in ordered(method.track for method in methods):
+        table = Table(title=track_title(track), title_justify="left")
+        for name in ("method", "trainable on " + architecture, "what it does", "from"):
+            table.add_column(name, justify="right" if name.startswith("trainable") else "left")
+        for method in (method for method in methods if method.track == track):
+            count = "?" if method.parameters is None else f"{method.parameters:,}"
+            table.add_row(method.name, "" if method.broken else count, method.summary, method.distribution)
+        console().print(table)

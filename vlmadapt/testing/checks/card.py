@@ -29,6 +29,7 @@ def card(tested: MethodUnderTest) -> None:
         "paper": (info.paper, cls.paper),
         "touches": (set(info.touches), {side.value for side in cls.touches}),
         "track": (info.track, cls.track),
+        "learns": (info.learns, cls.learns),
         "limitations": (info.limitations, dict(cls.limitations)),
         "api_version": (info.api_version, cls.api_version),
     }
