@@ -69,10 +69,10 @@ class GalLoP(Method):
     averaged over contexts and l_pc of one patch: see `certainty`.
 
     Official code (MarcLafon/gallop) draws the contexts with replacement, even all G of them without dropout; here
-    dropout 0 takes each once. It starts all contexts alike, so that local ones differ by k alone, tokenises class names
-    with their underscores and writes no full stop. With fewer than k patches it takes them all. It tests during
-    training only to print; the last epoch is kept, here too. Its ResNets take local features from the attention pool;
-    a ResNet tower here gives its pooled output alone, so that GalLoP refuses it.
+    dropout 0 takes each once. It tokenises class names with their underscores, which are spaces here. As there, all
+    contexts start alike, so that local ones differ by k alone, no full stop follows the name, an image with fewer than
+    k patches gives all of them, and the last epoch is kept whatever it scores on test images. Its ResNets take local
+    features from the attention pool; a ResNet tower here gives its pooled output alone, so that GalLoP refuses it.
     """
 
     Config = GalLoPConfig

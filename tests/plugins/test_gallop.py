@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tests.plugins.prompt_methods import build, forward, published_count
-from vlmadapt.core.loading import untrained
-from vlmadapt.plugin import IMAGE, SEEN, BackboneError, DataError
+from vlmadapt.plugin import IMAGE, SEEN, DataError
 from vlmadapt_prompts.gallop import LOCAL, PromptDropout, best_patches
 
 
@@ -55,8 +54,3 @@ def test_the_map_of_local_features_starts_as_the_identity() -> None:
 def test_impossible_numbers_of_prompts_and_patches_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(DataError, match="GalLoP needs"):
         build("gallop", **options)
-
-
-def test_a_resnet_is_refused() -> None:
-    with pytest.raises(BackboneError, match="image tower"):
-        build("gallop", on=untrained("RN50"))

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tests.plugins.prompt_methods import build, forward, published_count
-from vlmadapt.core.loading import untrained
-from vlmadapt.plugin import SEEN, BackboneError, DataError, VlmadaptError
+from vlmadapt.plugin import SEEN, DataError, VlmadaptError
 
 
 def test_published_parameter_count_with_a_teacher_of_the_same_width() -> None:
@@ -35,8 +34,3 @@ def test_a_step_on_one_image_is_refused_in_words() -> None:
 def test_a_teacher_that_does_not_exist_is_named() -> None:
     with pytest.raises(VlmadaptError, match=r"nowhere' does not exist"):
         build("promptkd", teacher="nowhere")
-
-
-def test_a_resnet_is_refused() -> None:
-    with pytest.raises(BackboneError, match="image tower"):
-        build("promptkd", on=untrained("RN50"))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.world import CLASSES, World, metrics
-from vlmadapt import VlmadaptError, load
+from vlmadapt import VlmadaptError, evaluate, load
 from vlmadapt.core.adapter import save_adapter
 from vlmadapt.errors import DataError
 from vlmadapt.plugin import Backbone, ForwardPass, LossTerm, Method, Task, random_tokens
@@ -85,14 +85,18 @@ def test_a_student_is_not_loaded_with_another_teacher(world: World, teacher: Pat
         load(run.folder)
 
 
+@pytest.mark.slow  # five runs; what is refused by class is in tests/evaluation/test_trained_run.py
 def test_a_teacher_that_knows_what_is_tested_is_refused(world: World, tmp_path: Path) -> None:
     taught = {"train": {"epochs": 0}}
     every = world.fit(tmp_path / "every", "promptsrc", protocol="few-shot", **taught).folder
     options = {**STUDENT, "teacher": str(every)}
-    with pytest.raises(VlmadaptError, match="labels of classes that the protocol base-to-novel tests as unseen"):
+    with pytest.raises(VlmadaptError, match="labels of classes that are tested as unseen"):
         world.fit(tmp_path / "a", "promptkd", protocol="base-to-novel", options=options)
+    student = world.fit(tmp_path / "few", "promptkd", protocol="few-shot", options=options, train={"epochs": 0}).folder
+    with pytest.raises(VlmadaptError, match="labels of classes that are tested as unseen"):
+        evaluate(student, protocol="base-to-novel")
     tested = world.fit(tmp_path / "tested", "promptsrc", protocol="train-only", shots=0, **taught).folder
-    with pytest.raises(VlmadaptError, match=r"was trained on \d+ images that this run tests"):
+    with pytest.raises(VlmadaptError, match=r"was trained on \d+ images that are tested"):
         world.fit(tmp_path / "b", "promptkd", protocol="few-shot", options={**STUDENT, "teacher": str(tested)})
 
 

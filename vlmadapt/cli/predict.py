@@ -132,8 +132,8 @@ def _parser() -> ArgumentParser:
         "--reject_by",
         type=Literal["probability", "energy", "method"],
         default="probability",
-        help="certainty for --reject: the largest probability, the log-sum-exp of the scores, or the method's own "
-        "(gallop has one)",
+        help="certainty for --reject: the largest probability, the log-sum-exp of the scores, or the method's own, if "
+        "it has one",
     )
     parser.add_argument(
         "--reject_below",

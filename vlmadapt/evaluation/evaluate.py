@@ -18,6 +18,7 @@ from vlmadapt.data.splits import ClassGroup, Protocol
 from vlmadapt.errors import DataError
 from vlmadapt.evaluation.accuracy import Accuracy, evaluate_group, group_of, summary
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes, usual_precision
+from vlmadapt.evaluation.trained_run import check_teachers
 from vlmadapt.roles import Role
 from vlmadapt.runs.distributed import ended_with_peers
 from vlmadapt.runs.inputs import Inputs
@@ -101,6 +102,7 @@ def evaluate(
         precision or usual_precision(run),
         descriptions,
     )
+    check_teachers(classifier.method, groups)
     with ended_with_peers():
         accuracies = [_tested(classifier, group, session, run.settings().seed) for group in groups]
     return accuracies, summary(accuracies)

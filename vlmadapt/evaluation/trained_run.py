@@ -1,16 +1,23 @@
-"""Open a finished run as a frozen teacher of another method."""
+"""Finished runs as frozen teachers of another method."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vlmadapt.core.adapter import CONFIG, read_config
 from vlmadapt.core.backbone import Backbone
+from vlmadapt.core.method import Method, Teacher
 from vlmadapt.core.trained_run import TrainedRun
-from vlmadapt.errors import DataError
+from vlmadapt.data.dataset import Dataset
+from vlmadapt.data.splits import ClassGroup
+from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.evaluation.predict import load_classifier, trained_and_known_classes, usual_precision
+from vlmadapt.roles import UNKNOWN, UNSEEN
+from vlmadapt.runs.recorded import trained_on
 from vlmadapt.runs.run import Run
+from vlmadapt.text import counted, first_few
 
 PIXELS = ("mean", "std", "interpolation", "resize_mode")
 """Settings of the preprocessing that both backbones must share, besides the size of images."""
@@ -41,6 +48,45 @@ def trained_run(path: str, backbone: Backbone) -> TrainedRun:
     classifier.trust()
     found = read_config(run.adapter)
     return TrainedRun(path, classifier, found.config_sha256 or found.weights_sha256, tuple(trained))
+
+
+def check_teachers(method: Method, groups: Sequence[ClassGroup]) -> None:
+    """Refuse to test a method whose teacher knows what the tests ask for.
+
+    Args:
+        method: may have teachers.
+        groups: what is tested.
+
+    Raises:
+        VlmadaptError: a teacher was trained with labels of classes that are tested as unseen, or on images that are
+            tested.
+    """
+    for teacher in method.teachers:
+        known = sorted({name for group in groups for name in _told(teacher, group)})
+        if known:
+            raise VlmadaptError(
+                f"the teacher in '{teacher.folder}' was trained with labels of classes that are tested as unseen "
+                f"({first_few(known)}); use one of the same protocol."
+            )
+        run = Run.open(teacher.folder)
+        for group in groups:
+            used = trained_on(run, Dataset(group.name, group.classes, (), (), (), group.examples))
+            if used:
+                raise VlmadaptError(
+                    f"the teacher in '{teacher.folder}' was trained on {counted(len(used), 'image')} that are tested, "
+                    f"such as '{min(used)}'; use one with other training images."
+                )
+
+
+def _told(teacher: Teacher, group: ClassGroup) -> set[str]:
+    """Classes of a group that should be unseen, with labels known to the teacher.
+
+    A mixture of seen and unseen classes has unseen ones if the teacher does not know them all.
+    """
+    known = set(group.classes).intersection(teacher.trained_classes)
+    if group.role is UNSEEN or (group.role is UNKNOWN and len(known) == len(set(group.classes))):
+        return known
+    return set()
 
 
 def _check_pixels(path: str, teacher: Backbone, student: Backbone) -> None:

@@ -15,20 +15,19 @@ from vlmadapt.core.backbone.precision import fast_precision
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.descriptions import ClassDescriptions
 from vlmadapt.core.loading import load_backbone
-from vlmadapt.core.method import Method, Task, Teacher, trainable_count
-from vlmadapt.data.dataset import Dataset
+from vlmadapt.core.method import Method, Task, trainable_count
 from vlmadapt.data.load import is_registered
 from vlmadapt.data.scan import scan_progress
 from vlmadapt.data.splits import Splits, manifest
 from vlmadapt.errors import AdapterError, VlmadaptError
-from vlmadapt.roles import SEEN, UNSEEN
+from vlmadapt.evaluation.trained_run import check_teachers
+from vlmadapt.roles import SEEN
 from vlmadapt.runs.inputs import Inputs, checked_splits
 from vlmadapt.runs.lock import Ownership
-from vlmadapt.runs.recorded import trained_on
 from vlmadapt.runs.run import Run
 from vlmadapt.runs.session import Session
 from vlmadapt.runs.settings import FitSettings
-from vlmadapt.text import counted, first_few
+from vlmadapt.text import first_few
 from vlmadapt.training.select import check_selectable
 from vlmadapt.training.support import SupportSet
 
@@ -142,33 +141,9 @@ def _classifier(settings: FitSettings, splits: Splits, templates: Sequence[str],
             f"{settings.method} compares with images that are not augmented, which --augment device does not give; "
             "leave it out."
         )
-    for teacher in method.teachers:
-        _check_teacher(teacher, settings, splits)
+    check_teachers(method, splits.groups)
     descriptions = _descriptions_for(method, splits)
     return Classifier(backbone, method, templates, settings.plan, settings.class_chunk, precision, descriptions)
-
-
-def _check_teacher(teacher: Teacher, settings: FitSettings, splits: Splits) -> None:
-    """Refuse a teacher that knows what this run's tests ask for.
-
-    Raises:
-        VlmadaptError: it was trained with labels of classes that are tested as unseen, or on images that are tested.
-    """
-    run = Run.open(teacher.folder)
-    unseen = {name for group in splits.groups if group.role is UNSEEN for name in group.classes}
-    known = sorted(unseen.intersection(teacher.trained_classes))
-    if known:
-        raise VlmadaptError(
-            f"the teacher in '{teacher.folder}' was trained with labels of classes that the protocol "
-            f"{settings.protocol} tests as unseen ({first_few(known)}); use one of the same protocol."
-        )
-    for group in splits.groups:
-        tested = Dataset(group.name, group.classes, (), (), (), group.examples)
-        if used := trained_on(run, tested):
-            raise VlmadaptError(
-                f"the teacher in '{teacher.folder}' was trained on {counted(len(used), 'image')} that this run tests, "
-                f"such as '{min(used)}'; use one with other training images."
-            )
 
 
 def _descriptions_for(method: Method, splits: Splits) -> Mapping[str, Sequence[str]]:
