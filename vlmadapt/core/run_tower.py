@@ -15,6 +15,7 @@ from vlmadapt.core.block import read_tokens, run_block, run_last_block
 from vlmadapt.core.hooks import EMBEDDING, Head, Read
 from vlmadapt.core.injection import Injected, inject_tokens
 from vlmadapt.core.packing import Packing, pack
+from vlmadapt.core.patch_path import PatchPath
 from vlmadapt.core.plan import Optimizations, TowerPlan
 from vlmadapt.core.sequences import Sequences
 
@@ -46,9 +47,15 @@ def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Opt
 
 
 def run_tower(
-    tower: Tower, plan: TowerPlan, x: Sequences, start: int, injected: Injected, optimizations: Optimizations
+    tower: Tower,
+    plan: TowerPlan,
+    x: Sequences,
+    start: int,
+    injected: Injected,
+    optimizations: Optimizations,
+    path: PatchPath | None = None,
 ) -> ReadOut:
-    """From sequences before block `start` to the tokens that heads read."""
+    """From sequences before block `start`, the one where a path begins at the latest, to the tokens that heads read."""
     inner: dict[str, Tensor] = {}
     for layer in range(EMBEDDING if start == 0 else start, tower.depth):
         for injection in plan.injections:
@@ -56,6 +63,8 @@ def run_tower(
                 x = inject_tokens(tower, x, injection, layer, injected[injection.name, layer])
         if layer == EMBEDDING:
             continue
+        if path is not None and layer == path.layer:
+            x = path.enter(x)
         packing, adapters = _packing(tower, x, optimizations), plan.adapters.get(layer, ())
         heads = plan.inner_heads(layer)
         if layer == tower.depth - 1 and optimizations.read_tokens:
