@@ -134,7 +134,9 @@ class TwoSFS(Method):
         """scale * cosine with the classifier's row or the text feature of each class, (B, classes)."""
         if not self.has_rows:
             return fwd.logits()
-        with torch.no_grad():
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and not self.training
+        ):  # the second stage trains rows alone
             image = fwd.image()
         return fwd.scale * similarity(image, self.class_features(fwd))
 

@@ -104,8 +104,9 @@ def test_training_images_alone_are_cut(hub: dict[str, dict[str, Rows]]) -> None:
     data = load_data("hf:pets")
     assert len(data.examples) == 20
     assert all({e.label for e in part} == {0, 1} for part in (data.train, data.test))
+    assert len(data.only_tested().test) == 20
     assert data.notes == (
-        "hf:pets has training images only: vlmadapt split them into 50% train, 20% val and 30% test.",
+        "hf:pets has training images only; to train on them they are split into 50% train, 20% val and 30% test.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,29 @@ def test_the_next_batch_is_decoded_while_one_is_classified(
     next(answers)
     assert asked == images[:4]
     assert len(list(answers)) == 6
+
+
+@pytest.mark.parametrize(("light", "used"), [(10**8, 1), (0, 2)])
+def test_a_small_tower_computes_on_one_core_while_others_decode(
+    run: FitResult, images: list[Path], monkeypatch: pytest.MonkeyPatch, light: int, used: int
+) -> None:
+    monkeypatch.setattr(module, "LIGHT", light)
+    before, during = torch.get_num_threads(), []
+    predictor = load(run.folder)
+    scores = predictor.classifier.scores
+
+    def watched(*given: Any) -> torch.Tensor:
+        during.append(torch.get_num_threads())
+        return scores(*given)
+
+    monkeypatch.setattr(predictor.classifier, "scores", watched)
+    torch.set_num_threads(2)
+    try:
+        for _ in predictor.predict(images[:3]):
+            assert torch.get_num_threads() == 2, "the caller's own work is not slowed down"
+    finally:
+        torch.set_num_threads(before)
+    assert during == [used]
 
 
 def test_images_in_memory_are_predicted_like_files(run: FitResult, images: list[Path]) -> None:

@@ -52,3 +52,26 @@ def test_a_class_emptied_by_skipping_broken_images_is_refused(pets: Path) -> Non
         file.write_bytes(b"broken")
     with pytest.raises(DataError, match="class 'crow' of 'pets' has no training images that can be read"):
         checked_splits(read(pets, skip_corrupt=True), Reporter(False))
+
+
+@pytest.mark.parametrize("protocol", ["cross-dataset", "domain-generalization"])
+def test_every_image_of_a_target_without_parts_is_tested_and_the_parts_of_others_are_kept(
+    pets: Path, tmp_path: Path, protocol: str
+) -> None:
+    for name in ("beagle", "crow"):
+        class_folder(tmp_path / "sketches" / name, 10)
+        class_folder(tmp_path / "parted" / "train" / name, 4)
+        class_folder(tmp_path / "parted" / "test" / name, 3)
+    targets = f"{tmp_path / 'sketches'},{tmp_path / 'parted'}"
+    splits = Inputs.read(FitSettings("clip", data=str(pets), protocol=protocol, targets=targets)).splits()  # type: ignore[arg-type]
+    assert [(group.name, len(group.examples)) for group in splits.groups] == [
+        ("pets", 6),
+        ("sketches", 20),
+        ("parted", 6),
+    ]
+
+
+def test_a_target_with_training_images_is_refused(pets: Path) -> None:
+    inputs = Inputs.read(FitSettings("clip", data=str(pets), protocol="cross-dataset", targets=str(pets / "train")))
+    with pytest.raises(DataError, match="6 of the 6 images to test of 'train' are training images of 'pets'"):
+        inputs.splits()

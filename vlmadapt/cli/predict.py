@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> None:
     if stream is not None:
         predictor.save_stream(stream)
     if given.explain is not None:
-        _explain(predictor, Path(next(iter(images))), Path(given.explain))
+        _explain(predictor, Path(next(iter(images))), given)
     _finish(given, summary)
 
 
@@ -87,12 +87,14 @@ def _continue_stream(predictor: Predictor, stream: Path) -> None:
     print(f"'{stream}' does not exist; a new stream starts.", file=sys.stderr)
 
 
-def _explain(predictor: Predictor, image: Path, out: Path) -> None:
+def _explain(predictor: Predictor, image: Path, given: Namespace) -> None:
     """Draw what the answer for an image rests on."""
     from vlmadapt.deploy.explain import draw, explain
 
-    draw(predictor, image, explain(predictor, image), out)
-    print(f"why: {out}", file=sys.stderr)
+    found = explain(predictor, image, given.explain_by)
+    draw(predictor, image, found, Path(given.explain))
+    because = f": {found.because}" if found.because else ""
+    print(f"why: {given.explain} ({found.kind}{because})", file=sys.stderr)
 
 
 def _parser() -> ArgumentParser:
@@ -115,6 +117,12 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--out", type=Path | None, default=None, metavar="FILE", help="write a .csv or .jsonl file")
     parser.add_argument(
         "--explain", type=str | None, default=None, metavar="PNG", help="draw what the answer for one image rests on"
+    )
+    parser.add_argument(
+        "--explain_by",
+        type=Literal["gradient", "occlusion"] | None,
+        default=None,
+        help="kind of that map; by default a gradient map where method and image tower allow it",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON line for each image")
     parser.add_argument(
@@ -167,6 +175,8 @@ def _check(given: Namespace) -> None:
     for name in ("reject", "reject_below"):
         if (value := getattr(given, name)) is not None and not 0 < value < 1:
             raise DataError(f"--{name} is {value}; it has to lie between 0 and 1.")
+    if given.explain_by is not None and given.explain is None:
+        raise DataError("--explain_by says how to draw the map of --explain; name its file there.")
     if given.reject is not None and given.reject_below is not None:
         raise DataError("--reject and --reject_below both set the threshold; give one of them.")
     if given.out is not None:

@@ -9,6 +9,7 @@ from vlmadapt.core.backbone import ImageTower
 from vlmadapt.core.frozen_cache import without_graph
 from vlmadapt.core.hooks import Read
 from vlmadapt.core.injection import Injected
+from vlmadapt.core.patch_path import PatchPath
 from vlmadapt.core.plan import POOLED, Optimizations, TowerPlan
 from vlmadapt.core.run_tower import ReadOut, first_layer, head_features, run_frozen_layers, run_tower
 from vlmadapt.core.sequences import Sequences
@@ -21,9 +22,11 @@ class FrozenImages:
     Args:
         pixels: (B, 3, H, W).
         output: what the untouched tower gives for them, see `output`, where that is known already.
+        path: what the patches are led along; the frozen tower's features then have gradients too.
     """
 
-    def __init__(self, pixels: Tensor | None, output: Tensor | None = None):
+    def __init__(self, pixels: Tensor | None, output: Tensor | None = None, path: PatchPath | None = None):
+        self.path = path
         self._pixels = pixels
         self._rows: dict[int, Sequences] = {}
         self._output = output
@@ -55,7 +58,12 @@ class FrozenImages:
         """Some of the images, by index."""
         if self._pixels is None:
             return FrozenImages(None, None if self._output is None else self._output[keep])
-        return FrozenImages(self._pixels[keep])
+        return FrozenImages(self._pixels[keep], path=self.path)
+
+    def first_layer(self, tower: ImageTower, plan: TowerPlan, optimizations: Optimizations) -> int:
+        """The first block that has to run with the hooks or on a path."""
+        first = first_layer(tower, plan, optimizations)
+        return first if self.path is None else min(first, self.path.layer)
 
     def rows(self, tower: ImageTower, layer: int, optimizations: Optimizations) -> Sequences:
         """Token sequences (B, 1, tokens, width) before block `layer`."""
@@ -81,13 +89,14 @@ class FrozenImages:
             if not tower.blocks:
                 return tower.encode(self.pixels)
             untouched = TowerPlan.untouched(tower)
-            start = first_layer(tower, untouched, optimizations)
+            start = self.first_layer(tower, untouched, optimizations)
             x = self.rows(tower, start, optimizations)
-            return run_tower(tower, untouched, x, start, {}, optimizations).tokens[Read.POOLED][:, 0]
+            read = run_tower(tower, untouched, x, start, {}, optimizations, self.path)
+            return read.tokens[Read.POOLED][:, 0]
 
         if self._output is not None:
             return self._output
-        found = without_graph(compute)
+        found = without_graph(compute) if self.path is None else compute()
         if optimizations.frozen_layers or not tower.blocks:
             self._output = found
         return found
@@ -112,10 +121,10 @@ class ImageEncoder:
             return {POOLED: images.output(tower, self.optimizations)}
         if plan.leaves_untouched(tower):
             return self._of_output(images, plan)
-        start = first_layer(tower, plan, self.optimizations)
-        with torch.set_grad_enabled(plan.first < tower.depth and torch.is_grad_enabled()):
+        start, path = images.first_layer(tower, plan, self.optimizations), images.path
+        with torch.set_grad_enabled((plan.first < tower.depth or path is not None) and torch.is_grad_enabled()):
             x = images.rows(tower, start, self.optimizations)
-            tokens = run_tower(tower, plan, x, start, injected, self.optimizations)
+            tokens = run_tower(tower, plan, x, start, injected, self.optimizations, path)
         return {name: _squeeze_passes(f) for name, f in head_features(tower, plan, tokens).items()}
 
     def encode_zero_shot(self, images: FrozenImages, plan: TowerPlan) -> Tensor:
@@ -123,12 +132,12 @@ class ImageEncoder:
         tower = self.tower
         if not tower.blocks:
             return images.output(tower, self.optimizations)
-        start, untouched = first_layer(tower, plan, self.optimizations), TowerPlan.untouched(tower)
-        with torch.no_grad():
+        start, untouched = images.first_layer(tower, plan, self.optimizations), TowerPlan.untouched(tower)
+        with torch.set_grad_enabled(images.path is not None and torch.is_grad_enabled()):
             if plan.leaves_untouched(tower):
                 return self._of_output(images, untouched)[POOLED]
             x = images.rows(tower, start, self.optimizations)
-            tokens = run_tower(tower, untouched, x, start, {}, self.optimizations)
+            tokens = run_tower(tower, untouched, x, start, {}, self.optimizations, images.path)
             return _squeeze_passes(head_features(tower, untouched, tokens)[POOLED])
 
     def _of_output(self, images: FrozenImages, plan: TowerPlan) -> dict[str, Tensor]:

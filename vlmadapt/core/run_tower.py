@@ -16,6 +16,7 @@ from vlmadapt.core.hooks import EMBEDDING, Head, Read
 from vlmadapt.core.injection import Injected, inject_tokens
 from vlmadapt.core.mixing import over_all_tokens
 from vlmadapt.core.packing import Packing, pack
+from vlmadapt.core.patch_path import PatchPath
 from vlmadapt.core.plan import Optimizations, TowerPlan
 from vlmadapt.core.sequences import Sequences
 
@@ -48,9 +49,15 @@ def run_frozen_layers(tower: Tower, x: Sequences, layer: int, optimizations: Opt
 
 
 def run_tower(
-    tower: Tower, plan: TowerPlan, x: Sequences, start: int, injected: Injected, optimizations: Optimizations
+    tower: Tower,
+    plan: TowerPlan,
+    x: Sequences,
+    start: int,
+    injected: Injected,
+    optimizations: Optimizations,
+    path: PatchPath | None = None,
 ) -> ReadOut:
-    """From sequences before block `start` to the tokens that heads read."""
+    """From sequences before block `start`, the one where a path begins at the latest, to the tokens that heads read."""
     optimizations = optimizations.exact_for(plan)
     inner: dict[str, Tensor] = {}
     tokens: dict[Read | str, Tensor] = {}
@@ -60,6 +67,8 @@ def run_tower(
                 x = inject_tokens(tower, x, injection, layer, injected[injection.name, layer])
         if layer == EMBEDDING:
             continue
+        if path is not None and layer == path.layer:
+            x = path.enter(x)
         block, packing = tower.blocks[layer], _packing(tower, x, optimizations)
         adapters = over_all_tokens(plan.adapters.get(layer, ()), x, tower)
         heads, last = plan.inner_heads(layer), layer == tower.depth - 1

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.duplicates import Kind, duplicates, kinds_of
 from vlmadapt.data.images import Progress
 from vlmadapt.data.load import is_registered, load_data
 from vlmadapt.data.registered import find_source
+
+if TYPE_CHECKING:
+    from vlmadapt.data.near_duplicates import LookAlikes
 
 PARTS = ("classes", "train", "val", "test")
 TINY = 32
@@ -55,12 +59,20 @@ class Duplicates:
         exact: whether the files are equal; else they look the same.
         classes: names of the classes they are in.
         parts: 'train', 'val' and 'test', as far as they are there.
+        how: 'mirrored' and 'cropped', where some of them are.
     """
 
     paths: tuple[Path, ...]
     exact: bool
     classes: tuple[str, ...]
     parts: tuple[str, ...]
+    how: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """What they are: 'equal files', 'look the same', 'look the same (mirrored)'."""
+        how = f" ({' or '.join(self.how)})" if self.how else ""
+        return "equal files" if self.exact else f"look the same{how}"
 
     @property
     def conflict(self) -> bool:
@@ -211,20 +223,22 @@ def _duplicates(
     classes: Sequence[str],
     kinds: Mapping[Path, Kind],
     exact: Sequence[tuple[Path, ...]],
-    near: Sequence[tuple[Path, ...]],
+    near: Sequence[LookAlikes],
 ) -> tuple[Duplicates, ...]:
     """Groups of equal files, and of images that look the same, conflicts first; a group is not listed twice."""
     content = {path: number for number, group in enumerate(exact) for path in group}
-    groups = [(group, True) for group in exact]
-    groups += [(group, False) for group in near if len({content.get(path, path) for path in group}) > 1]
+    groups = [(group, True, frozenset[str]()) for group in exact]
+    new = (group for group in near if len({content.get(path, path) for path in group.paths}) > 1)
+    groups += [(group.paths, False, group.how) for group in new]
     found = [
         Duplicates(
             group,
             is_exact,
             tuple(classes[label] for label in sorted({kinds[path][1] for path in group})),
             tuple(part for part in PARTS[1:] if part in {kinds[path][0] for path in group}),
+            tuple(sorted(how)),
         )
-        for group, is_exact in groups
+        for group, is_exact, how in groups
     ]
     return tuple(sorted(found, key=lambda group: not group.conflict))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 UNLABELLED = -1
@@ -50,3 +50,7 @@ class Dataset:
     def examples(self) -> tuple[Example, ...]:
         """All images."""
         return (*self.train, *self.val, *self.test)
+
+    def only_tested(self) -> Dataset:
+        """The data set where nothing is trained on it: all images are test images, unless it has parts of its own."""
+        return replace(self, train=(), val=(), test=self.examples) if self.cut else self

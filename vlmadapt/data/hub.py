@@ -40,9 +40,10 @@ def read_hub(name: str) -> Dataset:
     check_class_names(names, f"hf:{name}")
     folder = cache_dir("hub") / re.sub(r"[^\w.-]+", "-", name.strip("/"))
     examples = {split: _export(rows, image, label, folder) for split, rows in splits.items()}
+    cut = not {"val", "test"} & examples.keys()
     examples, notes = _complete(name, examples)
     train, val, test = (tuple(examples.get(split, ())) for split in ("train", "val", "test"))
-    return Dataset(name, names, DEFAULT_TEMPLATES, train, val, test, (*notes, *alike_note(names)))
+    return Dataset(name, names, DEFAULT_TEMPLATES, train, val, test, (*notes, *alike_note(names)), cut=cut)
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -112,4 +113,5 @@ def _complete(name: str, examples: dict[str, list[Example]]) -> tuple[dict[str, 
         files.setdefault(str(example.label), []).append(example.path)
     parts = zip(("train", "val", "test"), hash_split(files, lambda path: path.name), strict=True)
     cut = {s: [Example(path, int(label)) for label, paths in part.items() for path in paths] for s, part in parts}
-    return cut, (f"hf:{name} has training images only: vlmadapt split them into 50% train, 20% val and 30% test.",)
+    note = f"hf:{name} has training images only; to train on them they are split into 50% train, 20% val and 30% test."
+    return cut, (note,)

@@ -28,10 +28,12 @@ class ImageFacts:
     Attributes:
         size: width and height in pixels, as stored.
         small: the whole image as RGB of `SIDE` x `SIDE` pixels.
+        middle: the square in its middle, likewise; None of a square image.
     """
 
     size: tuple[int, int]
     small: Pixels
+    middle: Pixels | None = None
 
 
 def inspect_images(
@@ -62,7 +64,25 @@ def _inspect(path: Path) -> ImageFacts | str:
             size = image.size
             image.draft(None, (DECODED, DECODED))
             image.load()
-            small = to_rgb(image).resize((SIDE, SIDE), Image.Resampling.BOX)
+            rgb = to_rgb(image)
+            small = _shrunk(rgb)
+            middle = None if is_square(size) else _shrunk(rgb, _middle(*rgb.size))
     except DataError as error:
         return str(error)
-    return ImageFacts(size, np.asarray(small))
+    return ImageFacts(size, small, middle)
+
+
+def is_square(size: tuple[int, int]) -> bool:
+    """Whether width and height differ by rounding alone, by 2 % at most."""
+    return max(size) <= 1.02 * min(size)
+
+
+def _shrunk(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> Pixels:
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX, box))
+
+
+def _middle(width: int, height: int) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the largest square in the middle."""
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side

@@ -221,9 +221,15 @@ def _targets(dataset: Dataset, protocol: Protocol, targets: Sequence[Dataset]) -
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"two of the data sets are called '{twice}'; each is tested once, under a name of its own.")
-    known = set(dataset.classes)
+    known, used = set(dataset.classes), {example.path for example in (*dataset.train, *dataset.val)}
     groups = []
     for target in targets:
+        shared = sum(example.path in used for example in target.test)
+        if shared:
+            raise DataError(
+                f"{shared:,} of the {len(target.test):,} images to test of '{target.name}' are training images of "
+                f"'{dataset.name}'; take them out of one of the two."
+            )
         other = next((name for name in target.classes if name not in known), None)
         if protocol == "domain-generalization" and other is not None:
             raise DataError(

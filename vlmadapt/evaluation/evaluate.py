@@ -130,7 +130,7 @@ def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
 
 def _untrained(data: Dataset, run: Run) -> tuple[Dataset, tuple[str, ...]]:
     """Other data without images the run was trained on, and a note on these; without parts all images are tested."""
-    test = data.examples if data.cut else data.test
+    test = data.only_tested().test
     known = trained_on(run, data)
     rest = tuple(example for example in test if example.path not in known)
     images = counted(len(test) - len(rest), "image")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -27,6 +29,8 @@ from vlmadapt.evaluation.stream import continue_stream, save_stream
 from vlmadapt.roles import SEEN, Role
 
 BATCH = 64
+LIGHT = 10**8
+"""Multiplications of an image tower that take about as long as decoding and resizing a photograph of 640 x 480."""
 NONE = "none of these"
 """What an image is called that no class is certain enough for."""
 
@@ -253,7 +257,16 @@ class Predictor:
             yield batch
 
     def _scores(self, pixels: Tensor) -> Tensor:
-        return self.classifier.scores(pixels, self.classes, self.role).cpu()
+        with _one_core() if self._light else nullcontext():
+            return self.classifier.scores(pixels, self.classes, self.role).cpu()
+
+    @cached_property
+    def _light(self) -> bool:
+        """Whether decoding takes longer than the image tower, so that one core computes while the others decode."""
+        tower, device = self.classifier.backbone.image, self.classifier.device
+        if device.type != "cpu" or not tower.blocks:
+            return False
+        return 12 * tower.depth * tower.width**2 * tower.sequence_length * self.classifier.method.test_views <= LIGHT
 
     def _answered(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores (B, classes), and the method's own certainty (B,), None if it has none."""
@@ -270,13 +283,13 @@ class Predictor:
         return below
 
     def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:
-        """Decoded batches, the next one being decoded while the caller works on one, if other cores are free for that.
+        """Decoded batches, the next one being decoded while the caller works on one, if cores are free for that.
 
         Threads of torch wait for each other actively, which takes the cores from threads that decode. So where torch
         computes on several cores, all cores decode a batch, and then all of them compute.
         """
         threads = torch.get_num_threads()
-        ahead = 0 if self.classifier.device.type == "cpu" and threads > 1 else 1
+        ahead = 0 if self.classifier.device.type == "cpu" and threads > 1 and not self._light else 1
         with decoders(workers, initializer=_use_one_core) as pool:
             waiting: deque[list[tuple[ImageInput, Future[Tensor]]]] = deque()
             for some in _cut(images, max(BATCH // self.classifier.method.test_views, 1)):
@@ -310,6 +323,17 @@ class Predictor:
         torch.set_num_threads(threads)  # parts of that setting are the process's, and `_use_one_core` has changed them
         stacked = torch.stack(pixels).to(self.classifier.device) if pixels else torch.empty(0)
         return _Batch(images, stacked, broken)
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Let torch compute on one core, so that the others can do something else."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _use_one_core() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from vlmadapt.data.check import HUGE, PARTS, TINY, DataReport
+from vlmadapt.data.check import HUGE, PARTS, TINY, DataReport, Duplicates
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.files import write_text
 from vlmadapt.report.thumbnails import thumbnail
@@ -61,8 +61,8 @@ def _sections(report: DataReport) -> Sequence[tuple[str, list[Finding]]]:
         Finding((w.path,), f"labelled {w.label} ({w.probability:.1%}), seems to be {w.seems} ({w.other:.1%})")
         for w in (report.labels.doubted if report.labels else ())
     ]
-    conflicts = [Finding(g.paths, _where(g.exact, g.classes, g.parts)) for g in report.duplicates if g.conflict]
-    others = [Finding(g.paths, _where(g.exact, g.classes, g.parts)) for g in report.duplicates if not g.conflict]
+    conflicts = [Finding(g.paths, _where(g)) for g in report.duplicates if g.conflict]
+    others = [Finding(g.paths, _where(g)) for g in report.duplicates if not g.conflict]
     tiny, huge = (
         [Finding((path,), f"{width} x {height} pixels") for path, (width, height) in sizes.items()]
         for sizes in (report.tiny, report.huge)
@@ -78,6 +78,5 @@ def _sections(report: DataReport) -> Sequence[tuple[str, list[Finding]]]:
     )
 
 
-def _where(exact: bool, classes: Sequence[str], parts: Sequence[str]) -> str:
-    what = "equal files" if exact else "look the same"
-    return f"{what}; {' and '.join(classes)}; {' and '.join(parts)}"
+def _where(group: Duplicates) -> str:
+    return f"{group.what}; {' and '.join(group.classes)}; {' and '.join(group.parts)}"

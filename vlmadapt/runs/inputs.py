@@ -26,7 +26,7 @@ class Inputs:
     Attributes:
         settings: settings of the run.
         data: data set to train on and test.
-        targets: further data sets to test.
+        targets: further data sets to test, whole where they have no parts of their own.
     """
 
     settings: FitSettings
@@ -48,7 +48,7 @@ class Inputs:
         root = Path(settings.data_root) if settings.data_root else None
         read = partial(load_data, root=root, recursive=settings.recursive, columns=settings.columns)
         data = read(settings.data, templates=settings.templates, classes=names)
-        targets = (read(name, default=data.templates) for name in settings.target_names)
+        targets = (read(name, default=data.templates).only_tested() for name in settings.target_names)
         return cls(settings, data, tuple(targets))
 
     def splits(self) -> Splits:

@@ -75,9 +75,9 @@ def _class_lines(report: DataReport) -> Iterator[str]:
 def _problem_lines(report: DataReport) -> Iterator[str]:
     yield from _first([f"missing: {path}" for path in report.missing])
     yield from _first([f"broken: {reason}" for reason in report.broken.values()])
-    for exact, what in ((True, "equal files"), (False, "look the same")):
+    for exact in (True, False):
         groups = [group for group in report.duplicates if group.exact is exact]
-        yield from _first([f"{what}{_where(group)}: {', '.join(map(str, group.paths))}" for group in groups])
+        yield from _first([f"{group.what}{_where(group)}: {', '.join(map(str, group.paths))}" for group in groups])
     for what, sizes in (("tiny", report.tiny), ("huge", report.huge)):
         yield from _first([f"{what}: {path} ({width} x {height} pixels)" for path, (width, height) in sizes.items()])
     for note in report.notes:
