@@ -49,7 +49,7 @@ class LwEIBConfig:
     """
 
     words: str = "a photo of a"
-    layers: list[int] = field(default_factory=lambda: list(range(1, 13)))
+    layers: list[int] = field(default_factory=lambda: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
     scale: float = 0.025
     fast: float = 2.5
     slow_share: float = 0.8
