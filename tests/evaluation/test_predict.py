@@ -98,13 +98,13 @@ def test_a_small_tower_computes_on_one_core_while_others_decode(
     monkeypatch.setattr(module, "LIGHT", light)
     before, during = torch.get_num_threads(), []
     predictor = load(run.folder)
-    scores = predictor.classifier.scores
+    answer = predictor.classifier.scores_and_certainty
 
-    def watched(*given: Any) -> torch.Tensor:
+    def watched(*given: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         during.append(torch.get_num_threads())
-        return scores(*given)
+        return answer(*given)
 
-    monkeypatch.setattr(predictor.classifier, "scores", watched)
+    monkeypatch.setattr(predictor.classifier, "scores_and_certainty", watched)
     torch.set_num_threads(2)
     try:
         for _ in predictor.predict(images[:3]):

@@ -174,7 +174,7 @@ class Predictor:
 
     def probabilities(self, pixels: Tensor, raw: bool = False) -> Tensor:
         """Probabilities (B, classes) of images (B, 3, H, W) that the backbone's test transform has prepared."""
-        return self._probabilities(self._scores(pixels), raw)
+        return self._probabilities(self._answered(pixels)[0], raw)
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Array:
         """Unit features (N, joint) of the adapted image tower; for arguments and errors see `predict`."""
@@ -256,10 +256,6 @@ class Predictor:
                 raise DataError(batch.broken[0].reason)
             yield batch
 
-    def _scores(self, pixels: Tensor) -> Tensor:
-        with _one_core() if self._light else nullcontext():
-            return self.classifier.scores(pixels, self.classes, self.role).cpu()
-
     @cached_property
     def _light(self) -> bool:
         """Whether decoding takes longer than the image tower, so that one core computes while the others decode."""
@@ -270,8 +266,9 @@ class Predictor:
 
     def _answered(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores (B, classes), and the method's own certainty (B,), None if it has none."""
-        scores, own = self.classifier.scores_and_certainty(pixels, self.classes, self.role)
-        return scores.cpu(), None if own is None else own.cpu()
+        with _one_core() if self._light else nullcontext():
+            scores, own = self.classifier.scores_and_certainty(pixels, self.classes, self.role)
+            return scores.cpu(), None if own is None else own.cpu()
 
     def _probabilities(self, scores: Tensor, raw: bool) -> Tensor:
         return probabilities(scores, 1.0 if raw else self.temperature)
