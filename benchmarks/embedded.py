@@ -96,9 +96,9 @@ LEFT_OUT = ("promptkd",)
 
 PUBLISHED = """Every method is trained with its published recipe (`--recipe paper`): its own epochs, batch size,
 learning rate and schedule, in float32. Recipes were published for ViT-B/16 and photographs. {shorter} are trained for
-a fifth or a tenth of their published steps, which take 7 to 33 minutes a run on one CPU thread; `mmrl` and `mmrl++` with
-their general published settings, not those [chosen on this data set](tiny-clip.md#few-shot). Methods that read class
-descriptions have four sentences for each class, written by hand from the class names. `promptkd` needs a trained
+a fifth or a tenth of their published steps, which take 7 to 33 minutes a run on one CPU thread; `mmrl` and `mmrl++`
+with their general published settings, not those [chosen on this data set](tiny-clip.md#few-shot). Methods that read
+class descriptions have four sentences for each class, written by hand from the class names. `promptkd` needs a trained
 teacher and is left out."""
 EQUAL = """Every method is trained for {epochs} epochs on the base classes, or {few_shot_epochs} epochs on all classes,
 in batches of {batch}, without warm-up, in float32; all other settings are those of its `uniform` recipe. Published
