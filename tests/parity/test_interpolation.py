@@ -7,7 +7,7 @@ import torch
 
 from tests.parity.oracle import oracles
 from tests.parity.support import FirstBatch
-from tests.parity.test_parity import PLANS, Run, run  # noqa: F401 - `run` is a fixture
+from tests.parity.test_parity import PLANS, Run, frozen_parts, run  # noqa: F401 - `run` is a fixture
 from vlmadapt.plugin import SEEN
 
 ORACLES = [oracle for oracle in oracles() if "alphas" in oracle.settings]
@@ -31,7 +31,8 @@ def test_interpolation(run: Run) -> None:  # noqa: F811
         run.load(method, run.oracle.under("final/"))
         method.eval().finish(support)
         wanted = run.oracle.under(f"alpha/{alpha}/")
+        frozen = frozen_parts(method)
         for name, parameter in run.parameters(method).items():
-            run.oracle.compare("final", f"{name} at {alpha}", parameter, wanted[name])
+            run.oracle.compare("final", f"{name} at {alpha}", parameter + frozen.get(parameter, 0), wanted[name])
         answers = method.route(run.forward(method, "base", images), SEEN)
         run.oracle.compare("logits", f"output at {alpha}", answers, wanted["output"])

@@ -16,11 +16,14 @@ def official() -> Official:
         return {"wraps": "2sfs", "options": {"towers": "image"}}
 
     block = r"image_encoder\.model\.visual\.transformer\.resblocks\.(\d+)"
-    norms = [(rf"{block}\.ln_{number}\.(weight|bias)", rf"inner.image.\1.{number - 1}.\2") for number in (1, 2)]
+    norms = [
+        (rf"{block}\.ln_{number}\.(weight|bias)", rf"inner.image.\1.{number - 1}.copies.\2.difference")
+        for number in (1, 2)
+    ]
     copies = [f"{stage}.{i}" for stage in ("start", "trained") for i in range(49)]
     return Official(
         method="wise-ft",
         options=options,
-        names=((r"image_encoder\.model\.visual\.proj", "inner.projection"), *norms),
+        names=((r"image_encoder\.model\.visual\.proj", "inner.projection.difference"), *norms),
         later=("inner.classifier", *copies),
     )
