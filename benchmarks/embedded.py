@@ -7,10 +7,10 @@
 
 With `--recipe paper` each method has its published recipe: its epochs, batch size, learning rate and schedule. What
 that takes is listed by `vlmadapt compare --recipe paper --train.precision fp32 --methods ... --measure`.
-Each method is trained twice for each seed: on the base classes and on all classes. Protocols with the same training
-share these runs. Runs on the base classes are tested on the base and the novel classes, on all classes together, and in
-the other style; runs on all classes are tested on them and, for domain generalization, in the other style. Runs are
-kept in `--out`, and an interrupted benchmark continues there.
+For each seed, methods are trained on the base classes, and those that `takes_part` names on all classes too. Protocols
+with the same training share these runs. Runs on the base classes are tested on the base and the novel classes, on all
+classes together, and in the other style; runs on all classes are tested on them and, for domain generalization, in the
+other style. Runs are kept in `--out`, and an interrupted benchmark continues there.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from vlmadapt.compare.settings import CompareSettings
 from vlmadapt.compare.tables import Table
 from vlmadapt.compare.tracks import TrackPart, by_track
 from vlmadapt.core.build import method_class
+from vlmadapt.core.wrapper import Wrapper
 from vlmadapt.data.splits import Protocol
 from vlmadapt.files import write_json
 from vlmadapt.registry.tracks import FEW_SHOT
@@ -100,6 +101,9 @@ a fifth or a tenth of their published steps, which take 7 to 33 minutes a run on
 with their general published settings, not those [chosen on this data set](tiny-clip.md#few-shot). Methods that read
 class descriptions have four sentences for each class, written by hand from the class names. `promptkd` needs a trained
 teacher and is left out."""
+HEADS = """Methods that leave both towers alone, with their published recipes for few-shot classification. Many of them
+can only predict their training classes."""
+ALL = "This table includes the methods that can only predict their training classes."
 EQUAL = """Every method is trained for {epochs} epochs on the base classes, or {few_shot_epochs} epochs on all classes,
 in batches of {batch}, without warm-up, in float32; all other settings are those of its `uniform` recipe. Published
 budgets differ by a factor of eighty, so this one favours some methods: one that was published with hundreds of epochs
@@ -128,7 +132,7 @@ style, outlines without colour:
 {transferred}
 ## Trained on all classes
 
-This table includes the methods that can only predict their training classes.
+{trained_on_all}
 
 {few_shot}
 The same runs, tested on the outlines (domain-generalization). As in published code, the router treats the classes of
@@ -146,8 +150,7 @@ def main() -> None:
     methods = given.methods.split(",") if given.methods else sorted(registered, key=lambda name: name != REFERENCE)
     found: dict[Protocol, Found] = {}
     for protocol in given.run_only or TESTED_OTHERWISE:
-        able = methods if protocol == "few-shot" else [method for method in methods if not bound(method)]
-        found[protocol] = run(given, able, protocol)
+        found[protocol] = run(given, [method for method in methods if takes_part(method, protocol, given)], protocol)
     if given.run_only:
         return
     others = {protocol: test_otherwise(given, protocol, comparison) for protocol, (comparison, _) in found.items()}
@@ -176,6 +179,15 @@ def parse() -> argparse.Namespace:
 def bound(method: str) -> bool:
     """Whether a method answers only for its training classes."""
     return "unseen-classes" in method_class(method).limitations
+
+
+def takes_part(method: str, protocol: Protocol, given: argparse.Namespace) -> bool:
+    """Whether a method is trained here: on base classes if it can answer for others; on all classes, with published
+    recipes, if it leaves both towers alone: training inside them for hundreds of epochs takes hours."""
+    if protocol == "base-to-novel":
+        return not bound(method)
+    cls = method_class(method)
+    return given.recipe == "uniform" or not (cls.touches or issubclass(cls, Wrapper))
 
 
 def run(given: argparse.Namespace, methods: list[str], protocol: Protocol) -> Found:
@@ -266,13 +278,14 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
         base_to_novel=markdown(results.tables, results.notes),
         statistics="\n".join(f"- {line}" for line in statistics_lines(results.statistics)),
         transferred=markdown(others["base-to-novel"], []),
+        trained_on_all=HEADS if given.recipe == "paper" else ALL,
         few_shot=markdown(few_shot.tables, few_shot.notes),
         shifted=markdown(others["few-shot"], []),
     )
     (docs / f"{name}.md").write_text(page.strip() + "\n", encoding="utf-8")
     if given.readme and given.recipe == "paper":
         readme = Path(given.readme)
-        table = small_tables(results.rows, few_shot)
+        table = small_tables(results, few_shot)
         text = IN_README.sub(lambda marks: marks[1] + table + marks[2], readme.read_text(encoding="utf-8"))
         readme.write_text(text, encoding="utf-8")
 
@@ -292,26 +305,29 @@ def draw(results: Results, docs: Path, name: str) -> Iterator[str]:
         yield f"![{', '.join(filter(None, ['Harmonic mean of each method', part.title]))}](images/{file})"
 
 
-def small_tables(base_to_novel: Sequence[ResultRow], few_shot: Results) -> str:
+def small_tables(base_to_novel: Results, few_shot: Results) -> str:
     """A small table for each track."""
-    tables = [(part.title, small_table(base_to_novel, part.own(few_shot.rows))) for part in few_shot.parts]
+    tables = [
+        (part.title, small_table(part.own(base_to_novel.rows), part.own(few_shot.rows))) for part in base_to_novel.parts
+    ]
     return "\n".join(f"Methods {title}:\n\n{table}" if title else table for title, table in tables)
 
 
 def small_table(base_to_novel: Sequence[ResultRow], few_shot: Sequence[ResultRow]) -> str:
     """Means and deviations of methods without costs, best harmonic mean first, then those without one."""
-    of_base = {row.method: row.accuracy for row in base_to_novel}
+    known: dict[str, dict[str, MeanStd]] = {}
+    for row in (*base_to_novel, *few_shot):
+        known.setdefault(row.method, {}).update(row.accuracy)
     lines = ["| method | base | novel | HM | all classes, few-shot |", "|---|---:|---:|---:|---:|"]
-    for row in sorted(few_shot, key=lambda row: _order(of_base.get(row.method, {}), row)):
-        known = of_base.get(row.method, {})
-        cells = [str(known[name]) if name in known else "" for name in ("base", "novel", HARMONIC)]
-        lines.append(" | ".join([f"| `{row.method}`", *cells, f"{row.accuracy['all']} |"]))
+    for method, accuracy in sorted(known.items(), key=lambda item: _order(item[1])):
+        cells = [str(accuracy.get(name, "")) for name in ("base", "novel", HARMONIC, "all")]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _order(known: dict[str, MeanStd], row: ResultRow) -> tuple[float, float]:
+def _order(accuracy: dict[str, MeanStd]) -> tuple[float, ...]:
     """Sort key: harmonic mean, then accuracy on all classes, highest first."""
-    return -known[HARMONIC].mean if HARMONIC in known else 0.0, -row.accuracy["all"].mean
+    return tuple(-accuracy[name].mean if name in accuracy else 0.0 for name in (HARMONIC, "all"))
 
 
 if __name__ == "__main__":
