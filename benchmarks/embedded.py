@@ -8,9 +8,9 @@
 With `--recipe paper` each method has its published recipe: its epochs, batch size, learning rate and schedule. What
 that takes is listed by `vlmadapt compare --recipe paper --train.precision fp32 --methods ... --measure`.
 For each seed, methods are trained on the base classes, and those that `takes_part` names on all classes too. Protocols
-with the same training share these runs. Runs on the base classes are tested on the base and the novel classes, on all
-classes together, and in the other style; runs on all classes are tested on them and, for domain generalization, in the
-other style. Runs are kept in `--out`, and an interrupted benchmark continues there.
+with the same training share these runs. With `--transfer`, runs on the base classes are tested on all classes together
+and in the other style too, and runs on all classes, for domain generalization, in the other style. Runs are kept in
+`--out`, and an interrupted benchmark continues there.
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ SHORTER = ROOT / "benchmarks" / "embedded_settings"
 """Settings of methods whose published recipe takes most of an hour here, over those of the recipe."""
 GENERAL = ("mmrl", "mmrl++")
 """Methods for which there are also settings chosen on this data set; no other method has them."""
-LEFT_OUT = ("promptkd",)
-"""Methods that learn from a finished run of another method."""
+LEFT_OUT = ("lweib", "promptkd")
+"""Methods whose prompts with descriptions are too long for the tiny text tower, or that need a trained teacher."""
 
 PUBLISHED = """Every method is trained with its published recipe (`--recipe paper`): its own epochs, batch size,
 learning rate and schedule, in float32. Recipes were published for ViT-B/16 and photographs. {shorter} are trained for
 a fifth or a tenth of their published steps, which take 7 to 33 minutes a run on one CPU thread; `mmrl` and `mmrl++`
 with their general published settings, not those [chosen on this data set](tiny-clip.md#few-shot). Methods that read
-class descriptions have four sentences for each class, written by hand from the class names. `promptkd` needs a trained
-teacher and is left out."""
+class descriptions have four sentences for each class, written by hand from the class names. Two methods are left out:
+`promptkd` needs a trained teacher, and prompts of `lweib` are longer than the tiny text tower's context."""
 HEADS = """Methods that leave both towers alone, with their published recipes for few-shot classification. Many of them
 can only predict their training classes."""
 ALL = "This table includes the methods that can only predict their training classes."
@@ -126,19 +126,24 @@ What follows from these numbers:
 
 {statistics}
 
-The same runs, tested on all classes together with unknown roles (all-classes), and on the same concepts in another
-style, outlines without colour:
-
-{transferred}
-## Trained on all classes
+{transferred}## Trained on all classes
 
 {trained_on_all}
 
 {few_shot}
-The same runs, tested on the outlines (domain-generalization). As in published code, the router treats the classes of
-another style as unseen, except for methods that cannot predict unseen classes:
-
 {shifted}"""
+
+OTHERWISE: dict[Protocol, str] = {
+    "base-to-novel": """The same runs, tested on all classes together with unknown roles (all-classes), and on the same
+concepts in another style, outlines without colour:
+
+""",
+    "few-shot": """The same runs, tested on the outlines (domain-generalization). As in published code, the router
+treats the classes of another style as unseen, except for methods that cannot predict unseen classes:
+
+""",
+}
+"""What precedes the tables of the other tests."""
 
 IN_README = re.compile(r"(<!-- embedded -->\n).*(<!-- end of embedded -->)", re.DOTALL)
 
@@ -153,7 +158,9 @@ def main() -> None:
         found[protocol] = run(given, [method for method in methods if takes_part(method, protocol, given)], protocol)
     if given.run_only:
         return
-    others = {protocol: test_otherwise(given, protocol, comparison) for protocol, (comparison, _) in found.items()}
+    others: dict[Protocol, list[Table]] = {}
+    if given.transfer:
+        others = {protocol: test_otherwise(given, protocol, comparison) for protocol, (comparison, _) in found.items()}
     write(given, found, others)
     print(f"written to {given.docs} after {(time.monotonic() - began) / 60:.1f} minutes")
 
@@ -166,6 +173,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--run-only", nargs="+", choices=TESTED_OTHERWISE, help="do the runs of these protocols, and write no page"
     )
+    parser.add_argument("--transfer", action="store_true", help="test the runs in other ways too")
     parser.add_argument("--epochs", type=int, default=4, help="with uniform: epochs on the base classes")
     parser.add_argument("--few-shot-epochs", type=int, default=2, help="with uniform: epochs on all classes")
     parser.add_argument("--batch", type=int, default=16, help="with uniform: images per step")
@@ -277,10 +285,10 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
         pictures="\n\n".join(draw(results, docs, name)),
         base_to_novel=markdown(results.tables, results.notes),
         statistics="\n".join(f"- {line}" for line in statistics_lines(results.statistics)),
-        transferred=markdown(others["base-to-novel"], []),
+        transferred=otherwise("base-to-novel", others),
         trained_on_all=HEADS if given.recipe == "paper" else ALL,
         few_shot=markdown(few_shot.tables, few_shot.notes),
-        shifted=markdown(others["few-shot"], []),
+        shifted=otherwise("few-shot", others),
     )
     (docs / f"{name}.md").write_text(page.strip() + "\n", encoding="utf-8")
     if given.readme and given.recipe == "paper":
@@ -288,6 +296,11 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
         table = small_tables(results, few_shot)
         text = IN_README.sub(lambda marks: marks[1] + table + marks[2], readme.read_text(encoding="utf-8"))
         readme.write_text(text, encoding="utf-8")
+
+
+def otherwise(protocol: Protocol, others: dict[Protocol, list[Table]]) -> str:
+    """The section of the other tests of a protocol's runs, if they were made."""
+    return OTHERWISE[protocol] + markdown(others[protocol], []) + "\n" if protocol in others else ""
 
 
 def draw(results: Results, docs: Path, name: str) -> Iterator[str]:
