@@ -135,6 +135,14 @@ def test_losses_of_a_wrapper_around_a_wrapper_are_used_if_the_innermost_method_u
 
 def test_a_wrapper_hands_on_every_hook_that_a_method_can_define() -> None:
     """A hook added to `Method` and forgotten here would give the method inside another behaviour, without a word."""
-    hooks = {name for name, value in vars(Method).items() if callable(value) or isinstance(value, property)}
+    hooks = {
+        name for name, value in vars(Method).items() if callable(value) or isinstance(value, property | classmethod)
+    }
     own = {"build", "__init__"}
     assert hooks - own <= vars(Wrapper).keys()
+
+
+def test_a_wrapper_has_the_limitations_of_the_method_inside() -> None:
+    around = MethodUnderTest("wise-ft", {"wraps": "zero"})
+    assert "added-class" in around.cls.limitations_for(around.config)
+    assert "added-class" not in MethodUnderTest("wise-ft").cls.limitations_for(MethodUnderTest("wise-ft").config)

@@ -160,6 +160,11 @@ class Method(nn.Module):
         """The track with these options: `track`, unless it depends on the options."""
         return cls.track
 
+    @classmethod
+    def limitations_for(cls, config: Any) -> Mapping[str, str]:
+        """Checks that it cannot pass with these options: `limitations`, unless they depend on the options."""
+        return cls.limitations
+
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the trainable parameters."""
 

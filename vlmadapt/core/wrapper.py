@@ -91,6 +91,12 @@ class Wrapper(Method):
         inner = method_class(config.wraps)
         return inner.track_for(make_config(inner, config.options))
 
+    @classmethod
+    def limitations_for(cls, config: Any) -> Mapping[str, str]:
+        """The checks that the inner method cannot pass, and those of the wrapper's own `limitations`."""
+        inner = method_class(config.wraps)
+        return {**inner.limitations_for(make_config(inner, config.options)), **cls.limitations}
+
     @property
     def answers_unseen(self) -> bool:
         """Whether the inner method scores classes it was not trained on."""

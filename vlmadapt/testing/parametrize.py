@@ -40,7 +40,7 @@ def conformance(
     import pytest
 
     tested = MethodUnderTest(method, options, backbone)
-    expected = {**tested.cls.limitations, **(expected_failures or {})}
+    expected = {**tested.cls.limitations_for(tested.config), **(expected_failures or {})}
     params = []
     for check in checks(quick=quick, expected=expected):
         reason = expected.get(check.name)

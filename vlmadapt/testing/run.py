@@ -23,7 +23,7 @@ def run_checks(
     Raises:
         PluginError: an expected failure is not the name of a check.
     """
-    expected = {**tested.cls.limitations, **(expected_failures or {})}
+    expected = {**tested.cls.limitations_for(tested.config), **(expected_failures or {})}
     for check in checks(quick=quick, expected=expected):
         began = time.perf_counter()
         status, message = _check(check, tested, expected.get(check.name))
