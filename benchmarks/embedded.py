@@ -19,7 +19,6 @@ import argparse
 import json
 import multiprocessing
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -100,7 +99,8 @@ learning rate and schedule, in float32. Recipes were published for ViT-B/16 and 
 a fifth or a tenth of their published steps, which take 7 to 33 minutes a run on one CPU thread; `mmrl` and `mmrl++`
 with their general published settings, not those [chosen on this data set](tiny-clip.md#few-shot). Methods that read
 class descriptions have four sentences for each class, written by hand from the class names. Two methods are left out:
-`promptkd` needs a trained teacher, and prompts of `lweib` are longer than the tiny text tower's context."""
+`promptkd` needs a trained teacher, and prompts of `lweib` are longer than the tiny text tower's context. Other work
+shared the machine, so that times are rough."""
 HEADS = """Methods that leave both towers alone, with their published recipes for few-shot classification. Many of them
 can only predict their training classes."""
 ALL = "This table includes the methods that can only predict their training classes."
@@ -278,7 +278,7 @@ def write(given: argparse.Namespace, found: dict[Protocol, Found], others: dict[
     budget = PUBLISHED.format(shorter=shorter) if given.recipe == "paper" else EQUAL.format(**vars(given))
     (comparison, results), (_, few_shot) = found["base-to-novel"], found["few-shot"]
     page = PAGE.format(
-        command=" ".join(["python benchmarks/embedded.py", *sys.argv[1:]]),
+        command="python benchmarks/embedded.py" + (" --recipe uniform" if given.recipe == "uniform" else ""),
         data=", ".join(comparison.data),
         backbone=comparison.backbone,
         budget=budget,
@@ -320,8 +320,10 @@ def draw(results: Results, docs: Path, name: str) -> Iterator[str]:
 
 def small_tables(base_to_novel: Results, few_shot: Results) -> str:
     """A small table for each track."""
+    heads = {part.track: part.own(few_shot.rows) for part in few_shot.parts}
     tables = [
-        (part.title, small_table(part.own(base_to_novel.rows), part.own(few_shot.rows))) for part in base_to_novel.parts
+        (part.title, small_table(part.own(base_to_novel.rows), heads.get(part.track, ())))
+        for part in base_to_novel.parts
     ]
     return "\n".join(f"Methods {title}:\n\n{table}" if title else table for title, table in tables)
 
