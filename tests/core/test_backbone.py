@@ -16,7 +16,7 @@ from tests import small
 from tests.parity import tiny_clip
 from vlmadapt import Backbone, load_backbone
 from vlmadapt.core.backbone import image_transformers, text_transformers
-from vlmadapt.core.backbone.tower import ImageTower
+from vlmadapt.core.backbone.image_tower import ImageTower
 from vlmadapt.core.build import build_method
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.loading import load, untrained

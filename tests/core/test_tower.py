@@ -10,7 +10,8 @@ import torch
 
 from tests.core import families
 from vlmadapt import Backbone
-from vlmadapt.core.backbone.tower import ImageTower, TextTower
+from vlmadapt.core.backbone.image_tower import ImageTower
+from vlmadapt.core.backbone.text_tower import TextTower
 from vlmadapt.core.loading.check import check_towers
 from vlmadapt.core.templates import Template
 from vlmadapt.errors import BackboneError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from vlmadapt.core.backbone import ImageTower, TextTower
+from vlmadapt.core.backbone import TextTower, Tower
 from vlmadapt.core.hooks import CONTEXT, EMBEDDING, FIRST, OVER, Injection, Per, Tokens
 from vlmadapt.core.plan import TowerPlan
 from vlmadapt.core.sequences import Sequences
@@ -58,9 +58,7 @@ def _grouped(values: Tensor, per: Per, side: Side) -> Tensor:
     return values[None] if rows else values[:, None]
 
 
-def inject_tokens(
-    tower: TextTower | ImageTower, x: Sequences, injection: Injection, layer: int, tokens: Tensor
-) -> Sequences:
+def inject_tokens(tower: Tower, x: Sequences, injection: Injection, layer: int, tokens: Tensor) -> Sequences:
     """Insert a token group (groups, rows, n, width), or overwrite it if it was inserted at an earlier layer."""
     tokens = tokens.to(x.prefix.dtype)
     if injection.at is OVER:

@@ -13,21 +13,19 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlmadapt.core.backbone import ImageTower, TextTower
+from vlmadapt.core.backbone import ImageTower, Tower
 from vlmadapt.core.hooks import PATCHES, BlockAdapter, Branch
 from vlmadapt.core.sequences import Sequences
 from vlmadapt.core.token_map import Span
 from vlmadapt.errors import PluginError
 
 
-def over_all_tokens(
-    adapters: Sequence[BlockAdapter], x: Sequences, tower: TextTower | ImageTower
-) -> tuple[BlockAdapter, ...]:
+def over_all_tokens(adapters: Sequence[BlockAdapter], x: Sequences, tower: Tower) -> tuple[BlockAdapter, ...]:
     """Adapters whose branches take the tokens (G, N * T, width) of all sequences."""
     return tuple(_over_all_tokens(adapter, x, tower) if adapter.mixes else adapter for adapter in adapters)
 
 
-def _over_all_tokens(adapter: BlockAdapter, x: Sequences, tower: TextTower | ImageTower) -> BlockAdapter:
+def _over_all_tokens(adapter: BlockAdapter, x: Sequences, tower: Tower) -> BlockAdapter:
     branch: Branch = partial(_checked, adapter)
     if adapter.mixes is PATCHES:
         assert isinstance(tower, ImageTower)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
-from vlmadapt.core.backbone import Backbone, ImageTower, TextTower
+from vlmadapt.core.backbone import Backbone, Tower
 from vlmadapt.core.hooks import (
     CONTEXT,
     EMBEDDING,
@@ -114,13 +114,13 @@ class TowerPlan:
         """Heads that read the output of a block."""
         return tuple(head for head in self.heads.values() if head.after == layer)
 
-    def leaves_untouched(self, tower: TextTower | ImageTower) -> bool:
+    def leaves_untouched(self, tower: Tower) -> bool:
         """Whether all heads read what the frozen tower pools, so that it is the same for every method."""
         inner = any(head.after is not None for head in self.heads.values())
         return self.first >= tower.depth and self.reads == (Read.POOLED,) and not inner
 
     @classmethod
-    def untouched(cls, tower: TextTower | ImageTower) -> TowerPlan:
+    def untouched(cls, tower: Tower) -> TowerPlan:
         """The plan of a tower without hooks: its own feature alone."""
         return cls(tower.depth, (), {}, {POOLED: Head(IMAGE, POOLED, Read.POOLED, mean=False, project=None)})
 
@@ -197,7 +197,7 @@ def _zero_shot_templates(declared: Sequence[Teacher], templates: Sequence[Templa
     return replace(teacher, templates=(*teacher.templates, *templates)) if teacher.with_dataset_templates else teacher
 
 
-def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower) -> TowerPlan:
+def _tower_plan(hooks: Sequence[Hook], side: Side, tower: Tower) -> TowerPlan:
     injections = tuple(h for h in hooks if isinstance(h, Injection) and h.tower is side)
     adapters = tuple(h for h in hooks if isinstance(h, BlockAdapter) and h.tower is side)
     heads = tuple(h for h in hooks if isinstance(h, Head) and h.tower is side)
@@ -221,7 +221,7 @@ def _tower_plan(hooks: Sequence[Hook], side: Side, tower: TextTower | ImageTower
     return TowerPlan(min(layers, default=tower.depth), injections, by_layer, known)
 
 
-def _check_branches(side: Side, tower: TextTower | ImageTower, adapters: Sequence[BlockAdapter]) -> None:
+def _check_branches(side: Side, tower: Tower, adapters: Sequence[BlockAdapter]) -> None:
     for adapter in adapters:
         if adapter.site is HIDDEN:
             tower.hidden_width(adapter.layer)  # refused where the MLP has no such layer
@@ -284,7 +284,7 @@ def _check_contexts(plan: Plan) -> None:
         raise PluginError("the template has a `[n]`, but no tokens go to CONTEXT.")
 
 
-def untouchable(side: Side, tower: TextTower | ImageTower) -> str:
+def untouchable(side: Side, tower: Tower) -> str:
     """Message that a tower cannot be touched, and what to do."""
     outside = [plugin.name for plugin in list_plugins("method") if works_outside(plugin, side)]
     why = "which has feature maps instead of tokens, so that" if tower.on_feature_maps else "of which"

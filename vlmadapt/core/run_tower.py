@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vlmadapt.core.backbone import ImageTower, TextTower
+from vlmadapt.core.backbone import Tower
 from vlmadapt.core.block import read_tokens, run_block, run_last_block, run_local
 from vlmadapt.core.hooks import EMBEDDING, Head, Read
 from vlmadapt.core.injection import Injected, inject_tokens
@@ -19,8 +19,6 @@ from vlmadapt.core.packing import Packing, pack
 from vlmadapt.core.patch_path import PatchPath
 from vlmadapt.core.plan import Optimizations, TowerPlan
 from vlmadapt.core.sequences import Sequences
-
-Tower = TextTower | ImageTower
 
 
 class ReadOut(NamedTuple):

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.compiled import CompiledParts
 from vlmadapt.core.backbone.identity import activations, tokenizer_sha256, weights_sha256
+from vlmadapt.core.backbone.image_tower import ImageTower
 from vlmadapt.core.backbone.precision import cast_weights
-from vlmadapt.core.backbone.tower import ImageTower, TextTower
+from vlmadapt.core.backbone.text_tower import TextTower
 from vlmadapt.core.side import TEXT, Side
 from vlmadapt.deprecated import warn_deprecated
+
+Tower = ImageTower | TextTower
 
 
 class Backbone(nn.Module):
@@ -70,7 +73,7 @@ class Backbone(nn.Module):
         """Device of the weights."""
         return self.scale.device
 
-    def tower(self, side: Side) -> TextTower | ImageTower:
+    def tower(self, side: Side) -> Tower:
         """The tower of a side."""
         return self.text if side is TEXT else self.image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -74,9 +75,9 @@ class TimmAttentionParts(BlockParts):
         rest = nn.Sequential(mlp.act, mlp.drop1, mlp.norm, mlp.fc2, mlp.drop2)
         return MlpMaps(mlp.fc1, lambda hidden: self._after_mlp(rest(hidden)), mlp.fc1.out_features)
 
+    @abstractmethod
     def _after_mlp(self, x: Tensor) -> Tensor:
         """What follows the MLP before its output is added: layer scale, or a norm."""
-        raise NotImplementedError
 
     def _maps(self, x: Tensor, start: int, stop: int) -> tuple[Tensor, ...]:
         """Some of query, key and value, (..., width) each."""

@@ -9,7 +9,7 @@ from typing import Any
 import open_clip
 import torch
 
-from vlmadapt.core.backbone import ImageTower, TextTower
+from vlmadapt.core.backbone import ImageTower, TextTower, Tower
 from vlmadapt.core.loading.guard import quiet
 from vlmadapt.core.loading.load import shortened
 from vlmadapt.core.loading.model_config import MODEL_KEYS
@@ -17,8 +17,6 @@ from vlmadapt.core.plan import works_outside
 from vlmadapt.core.side import IMAGE, TEXT, Side
 from vlmadapt.errors import BackboneError, unknown
 from vlmadapt.registry.listing import OK, list_plugins
-
-Tower = ImageTower | TextTower
 
 
 @dataclass(frozen=True)
