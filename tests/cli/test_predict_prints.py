@@ -31,6 +31,16 @@ def test_predict_prints_the_best_classes_of_each_image(capsys: Capture, world: W
         assert f"{100 * probability:.1f} %" in row
 
 
+def test_the_table_is_short_and_the_counts_are_of_all_images(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, world: World, base_to_novel: FitResult
+) -> None:
+    monkeypatch.setattr("vlmadapt.cli.tables.predictions.MOST", 2)
+    said = call(capsys, "predict", str(base_to_novel.folder), *files(world) * 3, "--top", "1")
+    assert sum("%" in row for row in said.out.splitlines()) == 2
+    assert "and 4 more images; --out FILE writes all" in said.out
+    assert [row.split("│")[2].strip() for row in said.out.splitlines() if "│ all" in row] == ["6"]
+
+
 def test_predict_prints_json_lines(capsys: Capture, world: World, base_to_novel: FitResult) -> None:
     said = call(capsys, "predict", str(base_to_novel.folder), *files(world), "--json", "--top", "3")
     lines = [json.loads(line) for line in said.out.splitlines()]

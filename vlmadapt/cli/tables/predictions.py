@@ -13,8 +13,8 @@ from vlmadapt.cli.tables.console import console
 from vlmadapt.evaluation.prediction_files import record
 from vlmadapt.evaluation.predictor import NONE, Prediction
 
-MOST = 1000
-"""Images in the table; all of many are for a file."""
+MOST = 100
+"""Images in the table: laying out a row takes as long as decoding a photograph, and all of many are for a file."""
 
 
 @contextmanager
