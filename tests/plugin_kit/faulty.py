@@ -310,6 +310,17 @@ class Waits(Good):
             yield term if first or float(term.value) < 1e9 else LossTerm("capped", 1.0, term.value)
 
 
+class StaysBehind(Good):
+    """It makes a tensor that does not move with it."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.weights = torch.linspace(1, 2, len(task.classes))
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        return fwd.logits() * self.weights[: len(fwd.names)]
+
+
 class Varies(Good):
     """It draws a number in Python in every step, which a replay would repeat."""
 

@@ -14,7 +14,7 @@ from vlmadapt.testing.checks.processes import two_processes
 METHODS = [plugin.name for plugin in registry.plugins(registry.METHODS) if plugin.distribution == registry.OWN]
 
 
-SLOW = {"bf16", "deterministic", "keeps-up", "long-names", "memory", "one-image", "plans-agree"}
+SLOW = {"bf16", "deterministic", "keeps-up", "long-names", "memory", "one-device", "one-image", "plans-agree"}
 """Checks that other tests make in another way, or that take longest."""
 
 

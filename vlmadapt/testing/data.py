@@ -57,6 +57,10 @@ class Shots:
         brightness = torch.linspace(1, 0.8, views)[:, None, None, None]
         return replace(self, images=self.images[:, None] * brightness)
 
+    def to(self, device: torch.device) -> Shots:
+        """The same images and labels on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of at most `size` images with their labels."""
         yield from zip(self.images.split(size), self.labels.split(size), strict=True)

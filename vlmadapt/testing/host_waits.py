@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vlmadapt.core.host_reads import like_a_gpu
+from vlmadapt.testing.source_place import Place, caller
 
 READ_BY_THE_HOST = {"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero"}
 SIZED_BY_DATA = {"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::bincount"}
@@ -37,28 +35,6 @@ INSTEAD = {
     ON_THE_HOST: "make it on the device of the data (`device=fwd.device`, `x.new_zeros`), or once in `build`",
 }
 """What to write instead."""
-
-_TORCH = str(Path(torch.__file__).parent)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A line of source outside torch.
-
-    Attributes:
-        file: path of the source file.
-        line: line number from 1.
-        function: name of the function.
-    """
-
-    file: str
-    line: int
-    function: str
-
-    @property
-    def short(self) -> str:
-        """File name, line and function."""
-        return f"{Path(self.file).name}:{self.line} in {self.function}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +60,7 @@ def host_waits(function: Callable[[], object]) -> list[HostWait]:
     seen: dict[HostWait, None] = {}
 
     def found(operator: str, what: str) -> None:
-        seen.setdefault(HostWait(operator, what, _caller()))
+        seen.setdefault(HostWait(operator, what, caller(__file__)))
 
     with like_a_gpu(), _HostCalls(found), _HostReads(found):
         function()
@@ -177,7 +153,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not func.name().startswith("profiler::"):
             arguments = " ".join(_described([*args, *(kwargs or {}).items()]))
-            self.calls.append(Call(func.name(), arguments, _caller()))
+            self.calls.append(Call(func.name(), arguments, caller(__file__)))
         return func(*args, **(kwargs or {}))
 
 
@@ -189,14 +165,3 @@ def _described(arguments: Iterable[Any]) -> Iterator[str]:
             yield from _described(argument)
         elif not isinstance(argument, torch.Generator):
             yield repr(argument)
-
-
-def _caller() -> Place:
-    """The innermost line outside torch and this file."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if not code.co_filename.startswith(_TORCH) and code.co_filename != __file__:
-            return Place(code.co_filename, frame.f_lineno, code.co_name)
-        frame = frame.f_back
-    return Place("?", 0, "?")

@@ -75,9 +75,10 @@ class MethodUnderTest:
         )
 
     def build(self, classes: Sequence[str] = CLASSES, seed: int = 0) -> Method:
-        """A new, untrained method."""
+        """A new, untrained method, on the backbone's device."""
         torch.manual_seed(seed)
-        return self.cls(make_config(self.cls, self.options), self.backbone, Task(tuple(classes), (TEMPLATE,)))
+        made = self.cls(make_config(self.cls, self.options), self.backbone, Task(tuple(classes), (TEMPLATE,)))
+        return made.to(self.backbone.device)
 
     def classifier(self, method: Method, plan: str = "planned") -> Classifier:
         """The method on the backbone, ready for evaluation."""
@@ -87,8 +88,9 @@ class MethodUnderTest:
         return made
 
     def shots(self, classes: Sequence[str] = CLASSES, per_class: int = 4, seed: int = 0) -> Shots:
-        """Labelled random images in the size of the backbone."""
-        return Shots.draw(classes, self.backbone.image.size, per_class, seed).with_views(self._views)
+        """Labelled random images in the size of the backbone, on its device."""
+        drawn = Shots.draw(classes, self.backbone.image.size, per_class, seed).with_views(self._views)
+        return drawn.to(self.backbone.device)
 
     @cached_property
     def _views(self) -> int:
@@ -167,4 +169,4 @@ class MethodUnderTest:
             return images
         noise = torch.randn(views, *images.shape[1:], generator=torch.Generator().manual_seed(3))
         noise[0] = 0.0
-        return images[:, None] + 0.5 * noise
+        return images[:, None] + 0.5 * noise.to(images.device)

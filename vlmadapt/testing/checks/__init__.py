@@ -11,6 +11,7 @@ from vlmadapt.testing.checks.card import card
 from vlmadapt.testing.checks.changes import keeps_up
 from vlmadapt.testing.checks.classes import added_class, class_order, one_class, unseen_classes
 from vlmadapt.testing.checks.config import config
+from vlmadapt.testing.checks.devices import one_device
 from vlmadapt.testing.checks.fits import fits
 from vlmadapt.testing.checks.gradients import gradients
 from vlmadapt.testing.checks.hook_names import hook_names
@@ -85,6 +86,12 @@ CHECKS = (
         "streams",
         streams,
         "keep what a stream changes in buffers that `stream_start` makes (`register_buffer(..., persistent=False)`).",
+    ),
+    Check(
+        "one-device",
+        one_device,
+        "register tensors that `build` makes as buffers, and make others where the data are (`device=fwd.device`, "
+        "`x.new_zeros`).",
     ),
     Check(
         "no-host-waits",
