@@ -53,6 +53,9 @@ def test_what_a_gpu_refuses_is_found_with_its_line(call: Callable[[Tensor], obje
         lambda x: torch.tensor([1.0, 2.0, 3.0], device=x.device) + x,
         lambda x: x.cpu().numpy() + np.ones(3),
         lambda x: x.cpu() + torch.ones(3),
+        lambda x: torch.nn.functional.one_hot(x.cpu().long() % 3, 3) * torch.ones(3),
+        lambda x: torch.zeros_like(torch.ones(3), device=x.device) + x,
+        lambda x: torch.as_tensor(torch.ones(3), device=x.device) + x,
         lambda x: nn.Linear(3, 2).to(x.device)(x),
     ],
 )

@@ -58,8 +58,8 @@ class _Places:
 
     Attributes:
         meetings: calls that a GPU would refuse.
-        made: where tensors that are made now lie: True on the device, False on the host, None where the others of the
-            same call do.
+        made: where a tensor lies that the current call makes of no other: True on the device, False on the host, None
+            outside calls from Python, as in a backward pass, where torch makes it where it belongs.
     """
 
     def __init__(self) -> None:
@@ -114,11 +114,10 @@ class _Operators(TorchDispatchMode):
 
     def _of_results(self, given: list[Tensor]) -> bool | None:
         found = {self._places.on_device(tensor) for tensor in given}
-        if True in found:
-            return True
-        if self._places.made is not None:
-            return self._places.made
-        return True if not given else False if False in found else None  # torch itself makes them where they belong
+        if found <= {None}:
+            made = self._places.made
+            return made if made is not None or given else True
+        return True in found
 
 
 class _Calls(TorchFunctionMode):
@@ -133,23 +132,26 @@ class _Calls(TorchFunctionMode):
         if name in TO_NUMPY and self._places.on_device(args[0]):
             self._places.meet(f"Tensor.{name}")
         target = _target(name, args, given)
-        if name in ("to", "cpu") and target is not None:
-            return self._moved(func(*args, **given), args[0], target)
         before = self._places.made
-        if name in MAKES_TENSORS:
-            self._places.made = target is True
+        self._places.made = self._makes(name, target, args)
         try:
-            return func(*args, **given)
+            result = func(*args, **given)
         finally:
             self._places.made = before
+        return result if target is None or not isinstance(result, Tensor) else self._moved(result, target)
 
-    def _moved(self, result: Tensor, source: Tensor, target: bool) -> Tensor:
-        """The result of a move, in memory of its own if it is one."""
-        if self._places.on_device(source) == target:
-            return result
-        moved = result.clone() if result.untyped_storage()._cdata == source.untyped_storage()._cdata else result
-        self._places.put(moved, target)
-        return moved
+    def _makes(self, name: str, target: bool | None, args: Any) -> bool | None:
+        if target is not None or name in MAKES_TENSORS:
+            return target is True
+        found = {self._places.on_device(tensor) for tensor in _tensors(args)} - {None}
+        return True in found if found else None
+
+    def _moved(self, result: Tensor, target: bool) -> Tensor:
+        """The result of a call that says where it lies; a copy if it is a tensor that lies elsewhere."""
+        if self._places.on_device(result) == (not target):
+            result = result.clone()
+        self._places.put(result, target)
+        return result
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
