@@ -25,12 +25,16 @@ from vlmadapt.plugin import (
     Role,
     Support,
     Task,
+    TextTower,
     inject,
     prompt,
     random_tokens,
     similarity,
 )
 from vlmadapt_multimodal.context import by_depth
+
+MOST_FROM_WORDS = 20
+"""Length up to which the published code initialises the context from words."""
 
 
 @dataclass
@@ -42,6 +46,8 @@ class TACConfig:
         text_tokens: length of the text context at each depth.
         image_tokens: number of image tokens at each depth.
         words: text before the class name; its first tokens, with end of text and padding, initialise the input context.
+            With more than 20 tokens, or no words, the initialisation is random and the text is "X X ... X", one X per
+            token, as in the published code.
         text_depth: number of depths with text contexts: at the input and before blocks 2 to `text_depth` (counted from
             1), at most the number of blocks.
         image_depth: number of depths with image tokens, counted likewise; 0 for clusters alone, at the input.
@@ -96,7 +102,7 @@ class TAC(Method):
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the tokens of both towers, the maps of clusters, and the buffers of clusters and running average."""
         c, text, image = self.config, backbone.text, backbone.image
-        first = nn.Parameter(text.embeddings(c.words)[1 : 1 + c.text_tokens])
+        first, self.words = first_context(text, c.words, c.text_tokens)
         deep = (random_tokens(c.text_tokens, text.width) for _ in range(min(c.text_depth, text.depth) - 1))
         self.contexts = nn.ParameterList([first, *deep])
         depth = min(c.image_depth, image.depth)
@@ -127,7 +133,7 @@ class TAC(Method):
         c = self.config
         clusters, texts = self.to_image(self.clusters), self.to_text(self.clusters)
         contexts = [torch.cat([texts, context]) for context in self.contexts]
-        yield prompt(f"[{c.clusters + c.text_tokens}] {c.words} {{}}.")
+        yield prompt(f"[{c.clusters + c.text_tokens}] {self.words} {{}}.")
         yield inject(TEXT, by_depth(contexts, len(contexts)), at=CONTEXT)
         depth = max(len(self.tokens), 1)
         yield inject(IMAGE, by_depth([clusters] * depth, depth), at=END, hidden_from=PATCHES, name="clusters")
@@ -167,6 +173,13 @@ class TAC(Method):
         if epoch == epochs - 1:
             for parameter, mean in zip(parameters, self.average.split([p.numel() for p in parameters]), strict=True):
                 parameter.copy_(mean.view_as(parameter))
+
+
+def first_context(text: TextTower, words: str, n: int) -> tuple[nn.Parameter, str]:
+    """Create the context (n, width) at the input, and the words between it and the class name."""
+    if words and n <= MOST_FROM_WORDS:
+        return nn.Parameter(text.embeddings(words)[text.leading : text.leading + n]), words
+    return random_tokens(n, text.width), " ".join(["X"] * n)
 
 
 def cluster_centers(points: Tensor, start: Tensor, tolerance: float = 1e-4, most: int = 300) -> Tensor:

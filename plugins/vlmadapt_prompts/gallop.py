@@ -28,7 +28,6 @@ from vlmadapt.plugin import (
     inject,
     per_variant,
     prompt,
-    tokens_from_text,
 )
 
 LOCAL = "local"
@@ -42,13 +41,17 @@ class GalLoPConfig:
         global_prompts: number G of contexts that are matched to the image's own feature.
         patches: number k of best patches of each local context; as many local contexts as there are numbers.
         dropout: share of the global contexts that a training image leaves out.
-        words: text before the class name that all contexts start from.
+        replacement: draw the others with replacement, as the published code does, even all of them at a dropout of 0.
+        words: text before the class name that all contexts start from; each of its tokens is learned.
+        local_map: train a linear map of the local features.
     """
 
     global_prompts: int = 4
     patches: list[int] = field(default_factory=lambda: [5, 10, 15, 20])
     dropout: float = 0.75
+    replacement: bool = True
     words: str = "A photo of a"
+    local_map: bool = True
 
 
 class GalLoP(Method):
@@ -68,11 +71,11 @@ class GalLoP(Method):
     Images of other classes score low in GL-MCM, `max_c softmax_c(g_c / s) + max_{p,c} softmax_c(l_pc / s)` with g and l
     averaged over contexts and l_pc of one patch: see `certainty`.
 
-    Official code (MarcLafon/gallop) draws the contexts with replacement, even all G of them without dropout; here
-    dropout 0 takes each once. It tokenises class names with their underscores, which are spaces here. As there, all
-    contexts start alike, so that local ones differ by k alone, no full stop follows the name, an image with fewer than
-    k patches gives all of them, and the last epoch is kept whatever it scores on test images. Its ResNets take local
-    features from the attention pool; a ResNet tower here gives its pooled output alone, so that GalLoP refuses it.
+    Official code (MarcLafon/gallop) draws the contexts with replacement, even all G of them without dropout; so does
+    this, unless `replacement` is off. It tokenises class names with their underscores, which are spaces here. As there,
+    all contexts start alike, so that local ones differ by k alone, no full stop follows the name, an image with fewer
+    than k patches gives all of them, and the last epoch is kept whatever it scores on test images. Its ResNets take
+    local features from the attention pool; a ResNet tower here gives its pooled output alone, and GalLoP refuses it.
     """
 
     Config = GalLoPConfig
@@ -92,13 +95,15 @@ class GalLoP(Method):
                 "GalLoP needs a global prompt, and at least one patch for each of at least one local prompt."
             )
         self.image = backbone.image
-        context, placeholder = tokens_from_text(backbone.text, c.words)
-        self.template = f"{placeholder} {{}}"
-        self.global_contexts = nn.Parameter(context.detach().repeat(c.global_prompts, 1, 1))
-        self.local_contexts = nn.Parameter(context.detach().repeat(len(c.patches), 1, 1))
-        self.map = nn.Linear(self.image.width, self.image.width, bias=False)
-        nn.init.eye_(self.map.weight)
-        self.dropout = PromptDropout(c.dropout)
+        context = backbone.text.words(c.words)
+        self.template = f"[{len(context)}] {{}}"
+        self.global_contexts = nn.Parameter(context.repeat(c.global_prompts, 1, 1))
+        self.local_contexts = nn.Parameter(context.repeat(len(c.patches), 1, 1))
+        self.map: nn.Module = nn.Identity()
+        if c.local_map:
+            self.map = nn.Linear(self.image.width, self.image.width, bias=False)
+            nn.init.eye_(self.map.weight)
+        self.dropout = PromptDropout(c.dropout, c.replacement)
 
     def hooks(self) -> Iterable[Hook]:
         """A prompt for each context, and a head with the local features."""
@@ -144,19 +149,30 @@ class GalLoP(Method):
 
 
 class PromptDropout(nn.Dropout):
-    """Mean over prompts, in training over some that each image draws."""
+    """Mean over prompts, in training over some that each image draws.
+
+    Args:
+        share: of the prompts that an image leaves out.
+        replacement: draw with replacement.
+    """
+
+    def __init__(self, share: float, replacement: bool = True):
+        super().__init__(share)
+        self.replacement = replacement
 
     def forward(self, cosines: Tensor) -> Tensor:
         """Cosines (B, classes, G) -> (B, classes)."""
         prompts = cosines.shape[-1]
-        if not self.training or not self.p:
+        if not self.training:
             return cosines.mean(-1)
         drawn = self.draw(len(cosines), prompts, max(prompts - int(self.p * prompts), 1), cosines.device)
         return cosines.gather(-1, drawn[:, None].expand(-1, cosines.shape[1], -1)).mean(-1)
 
     def draw(self, images: int, prompts: int, kept: int, device: torch.device) -> Tensor:
-        """Indices (images, kept) of the prompts that each image keeps, one of them perhaps twice."""
-        return torch.randint(prompts, (images, kept), device=device)
+        """Indices (images, kept) of the prompts that each image keeps, with replacement one of them perhaps twice."""
+        if self.replacement:
+            return torch.randint(prompts, (images, kept), device=device)
+        return torch.rand(images, prompts, device=device).argsort(dim=-1)[:, :kept]
 
 
 def best_patches(cosines: Tensor, numbers: list[int]) -> Tensor:

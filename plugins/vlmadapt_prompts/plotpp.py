@@ -23,7 +23,6 @@ from vlmadapt.plugin import (
     Recipe,
     Task,
     Template,
-    TextTower,
     TokenizedTexts,
     Tokenizer,
     inject,
@@ -77,7 +76,7 @@ class PLOTpp(TransportMethod):
     and the loss is the cross entropy. First only the image tokens are trained, with s cos(mean_m f_m, mean_k w_ik)
     added to z, then both without it. Official code (CHENGY12/PLOT, plot-pp) does that in two runs, each with its own
     schedule. It replaces as many tokens of each start text as the first one has words, so a shorter start text loses
-    tokens of the class name; this does too.
+    tokens of the class name, and its context starts with end of text and padding at its end; this does too.
     """
 
     Config = PLOTppConfig
@@ -92,7 +91,9 @@ class PLOTpp(TransportMethod):
         n = len(c.starts[0].split()) if c.starts else 0
         if not n:
             raise DataError("PLOT++ needs at least one start text, and the first needs at least one word.")
-        context = torch.stack([_first_embeddings(backbone.text, words, n) for words in c.starts])
+        text = backbone.text
+        first = slice(text.leading, text.leading + n)
+        context = torch.stack([text.embeddings(words)[first] for words in c.starts])
         if c.stage == "image":
             self.register_buffer("context", context)
         else:
@@ -168,10 +169,3 @@ class LearnedFirstTokens(Template):
         if positions[-1] > text.words_end(tokenized.ids).max():
             raise DataError(f"'{self.text}' is shorter than the {self.count} vectors that replace its first tokens.")
         return replace(tokenized, context=positions.expand(len(names), -1))
-
-
-def _first_embeddings(text: TextTower, words: str, n: int) -> Tensor:
-    """Embeddings (n, width) of the first n tokens of a text, padded with that of the end-of-text token."""
-    embedded = text.words(words)
-    missing = max(n - len(embedded), 0)
-    return torch.cat([embedded[:n], text.end_token.expand(missing, -1)])

@@ -28,16 +28,21 @@ from vlmadapt.plugin import (
 )
 from vlmadapt_prompts.context import start_context
 
+LEAST = 4
+"""Number of class tokens at least."""
+
 
 @dataclass
 class TCPConfig:
     """Options of TCP.
 
     Args:
-        tokens: length of the learned context and number of class tokens; ignored if `words` is given.
+        tokens: length of the learned context; ignored if `words` is given. There are as many class tokens, or 4 after a
+            shorter context, where they replace the words that follow it too; the published code always has 4.
         words: words whose embeddings initialise the context, in the paper 'a photo of a'; empty for random
             initialisation, as in the released configuration.
-        template: text after the context, e.g. '{}, a type of pet.'.
+        template: text after the context, e.g. '{}, a type of pet.'. If class tokens need more words before the class
+            name, it starts with "X" for each.
         teacher: template of the frozen text features; by default the data set's.
         layer: block, counted from 1, before which the class tokens replace the context.
         reduction: joint width divided by the hidden width of the map from features to class tokens.
@@ -79,20 +84,25 @@ class TCP(Method):
         """Create the context (n, width) and the map from features to class tokens."""
         c, text = self.config, backbone.text
         self.context, prefix = start_context(text, c.words, c.tokens)
-        self.template = f"{prefix} {c.template}"
+        covered, rest = first_words(prefix.partition("]")[2] + f" {c.template}", LEAST - len(self.context))
+        self.covered: Tensor
+        self.register_buffer("covered", text.words(covered), persistent=False)
+        self.places = len(self.context) + len(self.covered)
+        self.template = f"[{self.places}] {rest}"
         hidden = max(1, text.joint // c.reduction)
         self.down = nn.Linear(text.joint, hidden)
-        self.up = nn.Linear(hidden, self.context.numel())
+        self.up = nn.Linear(hidden, self.places * text.width)
 
     def class_tokens(self, fwd: ForwardPass) -> Tensor:
-        """Class tokens (classes, n, width)."""
+        """Class tokens (classes, n, width), 4 at least."""
         hidden = self.down(fwd.zero_shot.text)
-        return self.up(hidden * torch.sigmoid(1.702 * hidden)).unflatten(-1, self.context.shape)
+        return self.up(hidden * torch.sigmoid(1.702 * hidden)).unflatten(-1, (self.places, -1))
 
     def hooks(self) -> Iterable[Hook]:
         """The shared context, replaced by class tokens before block `layer`."""
+        context = torch.cat([self.context, self.covered])
         yield prompt(self.template)
-        yield inject(TEXT, {EMBEDDING: self.context, self.config.layer - 1: per_class(self.class_tokens)}, at=CONTEXT)
+        yield inject(TEXT, {EMBEDDING: context, self.config.layer - 1: per_class(self.class_tokens)}, at=CONTEXT)
         if self.config.teacher:
             yield teacher(self.config.teacher)
 
@@ -100,3 +110,11 @@ class TCP(Method):
         """Cross entropy, and the distance to the frozen text features."""
         yield LossTerm("ce", 1.0, F.cross_entropy(fwd.logits(), fwd.labels))
         yield LossTerm("text", self.config.weight, cosine_distance(fwd.text(), fwd.zero_shot.text))
+
+
+def first_words(text: str, n: int) -> tuple[str, str]:
+    """The first n words of a text before its class name, with an X for each that is missing, and the rest."""
+    before, name, after = text.partition("{}")
+    words = before.split()
+    covered = (words + ["X"] * n)[: max(n, 0)]
+    return " ".join(covered), " ".join([*words[len(covered) :], name + after])

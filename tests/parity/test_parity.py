@@ -304,8 +304,9 @@ def train(run: Run) -> None:
         for official in run.official.terms.keys() & {k.removeprefix("loss_") for k in oracle.arrays}:
             ours, theirs = run.official.term(official, terms), oracle.arrays[f"loss_{official}"][step]
             oracle.compare("loss", f"{official} at step {step}", ours, theirs)
-        for name, compute in run.official.steps.items():
-            oracle.compare("loss", f"{name} at step {step}", compute(terms), oracle.arrays[name][step])
+        for name in run.official.steps.keys() & oracle.arrays.keys():
+            ours = run.official.steps[name](terms)
+            oracle.compare("loss", f"{name} at step {step}", ours, oracle.arrays[name][step])
         gpa = oracle.under("gpa/") and step < oracle.settings["steps"] - 1  # each step of this run was an epoch
         if run.official.epochs and place == oracle.settings.get("batches_per_epoch", 1) - 1:
             run.method.epoch_end(epoch, oracle.settings["steps"])

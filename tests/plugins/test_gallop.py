@@ -32,6 +32,27 @@ def test_each_image_draws_as_many_prompts_as_dropout_leaves() -> None:
     assert shapes == [(2, 2), (2, 1), (2, 1)]
 
 
+def test_without_replacement_an_image_draws_each_prompt_once() -> None:
+    cosines = torch.rand(5, 3, 4)
+    torch.testing.assert_close(PromptDropout(0.0, replacement=False)(cosines), cosines.mean(-1))
+    drawn = PromptDropout(0.5, replacement=False).draw(9, 4, 2, torch.device("cpu"))
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+
+
+def test_contexts_have_a_vector_for_each_token_of_their_words() -> None:
+    method = build("gallop", words="A photo of a, a type of pet")
+    assert method.global_contexts.shape[1] == 9  # eight words and a comma
+    assert [template.text for template in forward(method).plan.prompts] == ["[9] {}"]
+
+
+def test_local_features_may_go_without_a_map() -> None:
+    method = build("gallop", local_map=False)
+    assert {name for name, _ in method.named_parameters()} == {"global_contexts", "local_contexts"}
+    torch.testing.assert_close(
+        forward(method).features(IMAGE, LOCAL), forward(build("gallop")).features(IMAGE, LOCAL), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_scores_average_global_and_local_ones() -> None:
     method = build("gallop", patches=[1, 3])
     x = forward(method)

@@ -86,6 +86,10 @@ def test_a_short_start_takes_tokens_of_the_class_name(backbone: Backbone) -> Non
     """Every sequence has as many vectors as the first start text has words, whatever they replace."""
     method = build_method("plot++", backbone, TASK, {"starts": ["a photo of a", "this is a"], "stage": "joint"})
     torch.testing.assert_close(method.get_parameter("context")[1, 3], backbone.text.end_token)
+    shorter = build_method("plot++", backbone, TASK, {"starts": ["a photo of a", "a"], "stage": "joint"})
+    padded = backbone.text.embeddings("a")[1:5]  # the word, end of text and padding
+    torch.testing.assert_close(shorter.get_parameter("context")[1], padded)
+    assert not torch.equal(padded[2], padded[1])
     rows = [
         template.write(["cat", "Boeing 737-800"], backbone.text) for template in forward(backbone, method).plan.prompts
     ]

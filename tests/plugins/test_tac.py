@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -34,6 +35,14 @@ def test_the_context_starts_at_the_words_the_end_of_text_and_padding() -> None:
     assert torch.equal(start[:4], text.words("a photo of a"))
     assert torch.equal(start[4], text.end_token)
     assert torch.equal(start[5], start[6])
+
+
+@pytest.mark.parametrize(("words", "tokens"), [("", 3), ("a photo of a", 21)])
+def test_a_context_without_words_or_a_long_one_is_random(words: str, tokens: int) -> None:
+    method = build("tac", text_tokens=tokens, words=words)
+    assert method.contexts[0].shape[0] == tokens
+    assert method.contexts[0].std() < 0.03  # random tokens have a deviation of 0.02
+    assert method.words == " ".join(["X"] * tokens)
 
 
 def test_clusters_of_fewer_classes_are_repeated() -> None:

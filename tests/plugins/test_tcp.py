@@ -38,3 +38,17 @@ def test_rows_and_teacher_have_their_own_templates() -> None:
     assert [template.text for template in x.plan.prompts] == ["[4] {}, a type of pet."]
     assert [template.text for template in x.plan.teacher.templates] == ["a pet, a {}."]
     assert torch.equal(method.context, backbone().text.words(words))
+
+
+def test_class_tokens_also_replace_the_words_after_a_short_context() -> None:
+    """Four of them as in the published code, whose templates have an X for each."""
+    method = build("tcp", tokens=2, layer=2, template="of {}.")
+    x = forward(method)
+    assert [template.text for template in x.plan.prompts] == ["[4] {}."]
+    assert torch.equal(method.covered, backbone().text.words("of X"))
+    assert method.class_tokens(x).shape == (len(small.NAMES), 4, 64)
+
+
+def test_a_long_context_has_as_many_class_tokens() -> None:
+    method = build("tcp", tokens=6, layer=2)
+    assert method.class_tokens(forward(method)).shape == (len(small.NAMES), 6, 64)

@@ -29,9 +29,11 @@ def official() -> Official:
         method="gallop",
         options=lambda hyper, oracle: {
             "global_prompts": hyper["n_global_prompts"],
-            "patches": hyper["topk"],
+            # One number of patches holds for all local prompts.
+            "patches": hyper["topk"] * (hyper["n_local_prompts"] if len(hyper["topk"]) == 1 else 1),
             "dropout": hyper["global_dropout_p"],
-            "words": hyper["template"].removesuffix(" {}"),
+            "words": " ".join(hyper["template"].removesuffix(".").replace("{}", " ").replace("_", " ").split()),
+            "local_map": hyper["learn_local_proj"],
         },
         names=(
             ("global_prompt", "global_contexts"),

@@ -53,7 +53,7 @@ def official() -> Official:
         method="hicropl",
         options=lambda hyper, oracle: {
             "tokens": hyper["N_CTX"],
-            "words": hyper["CTX_INIT"],
+            "words": hyper["CTX_INIT"].replace("_", " "),
             "depth": hyper["PROMPT_DEPTH"],
             "cross": hyper["CROSS_LAYER"],
             "weight": hyper["LAMBD"],

@@ -32,7 +32,7 @@ def official() -> Official:
             "tokens": hyper["N_CTX"],
             "batch": hyper["PROMPT_BS"],
             "weight": hyper["ALPHA"],
-            "raw_names": any("_" in text for text in oracle["prompts"]["base"]["text"]),
+            "raw_names": any("_" in text for of in oracle["prompts"].values() for text in of["text"]),
         },
         names=((r"prompt_learner\.ctx", "contexts"),),
         terms={"ce": "ce", "orthogonality": "orthogonality"},

@@ -32,7 +32,7 @@ def official() -> Official:
         return {
             "text_tokens": hyper["N_CTX_TEXT"],
             "image_tokens": hyper["N_CTX_VISION"],
-            "words": hyper["CTX_INIT"],
+            "words": hyper["CTX_INIT"].replace("_", " "),
             "text_depth": hyper["PROMPT_DEPTH_TEXT"],
             "image_depth": hyper["PROMPT_DEPTH_VISION"],
             "text_weight": hyper["TEXT_LOSS_WEIGHT"],
