@@ -10,9 +10,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from vlmadapt.core.templates import readable
 from vlmadapt.errors import DataError
-from vlmadapt.text import first_few
+from vlmadapt.text import first_few, readable
 
 
 @dataclass(frozen=True, eq=False)
