@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from vlmadapt.core.recipe import Recipe
     from vlmadapt.core.side import IMAGE, TEXT, Side
     from vlmadapt.core.support_method import SupportMethod, assign, collect
-    from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer, readable
+    from vlmadapt.core.templates import Template, TokenizedTexts, Tokenizer
     from vlmadapt.core.trained_copy import TrainedCopy
     from vlmadapt.core.trained_run import TrainedRun
     from vlmadapt.core.transport import sinkhorn
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from vlmadapt.files import read_json, read_text
     from vlmadapt.registry import API_VERSION
     from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
+    from vlmadapt.text import readable
 
 _MODULES = {
     "vlmadapt.compare.published": ("Leak", "Published"),
@@ -163,7 +164,6 @@ _MODULES = {
         "Template",
         "TokenizedTexts",
         "Tokenizer",
-        "readable",
     ),
     "vlmadapt.core.trained_copy": ("TrainedCopy",),
     "vlmadapt.core.trained_run": ("TrainedRun",),
@@ -202,6 +202,7 @@ _MODULES = {
         "UNSEEN",
         "Role",
     ),
+    "vlmadapt.text": ("readable",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 _RENAMED = {

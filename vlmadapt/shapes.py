@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -21,6 +22,8 @@ NAMES: dict[Any, str] = {
     NoneType: "null",
 }
 """Names of JSON types in messages."""
+EXACT = (int, bool, str)
+"""Types of nearly all values in files, which need no look inside."""
 
 
 def check_shape(value: object, shape: Any, place: str = "") -> None:
@@ -34,11 +37,13 @@ def check_shape(value: object, shape: Any, place: str = "") -> None:
     Raises:
         ValueError: the message names the first place that is missing or of another type.
     """
-    origin, arguments = get_origin(shape) or shape, get_args(shape)
-    if origin is Any:
+    exact = type(value) in EXACT
+    if shape is Any or (exact and type(value) is shape):
         return
+    origin, arguments = _opened(shape)
     if origin in (Union, UnionType):
-        _check_any(value, arguments, place)
+        if not (exact and type(value) in arguments):
+            _check_any(value, arguments, place)
     elif origin is Literal:
         if value not in arguments:
             raise ValueError(f"{_quoted(place)} is none of {', '.join(map(str, arguments))}")
@@ -46,6 +51,12 @@ def check_shape(value: object, shape: Any, place: str = "") -> None:
         _check_kind(value, dict if is_typeddict(origin) else origin, place)
         for part, kind, where in _parts(value, origin, arguments, place):
             check_shape(part, kind, where)
+
+
+@cache
+def _opened(shape: Any) -> tuple[Any, tuple[Any, ...]]:
+    """`list[int]` as `list` and `(int,)`; a plain type as itself without arguments."""
+    return get_origin(shape) or shape, get_args(shape)
 
 
 def _check_any(value: object, shapes: tuple[Any, ...], place: str) -> None:
@@ -83,11 +94,10 @@ def _parts(value: Any, shape: Any, arguments: tuple[Any, ...], place: str) -> It
         ValueError: one is missing.
     """
     if is_typeddict(shape):
-        for name, stated in get_type_hints(shape, include_extras=True).items():
-            optional = get_origin(stated) is NotRequired
+        for name, stated, optional in _keys(shape):
             where = f"{place}.{name}" if place else name
             if name in value:
-                yield value[name], get_args(stated)[0] if optional else stated, where
+                yield value[name], stated, where
             elif not optional:
                 raise ValueError(f"{_quoted(where)} is missing")
     elif shape is dict and arguments:
@@ -96,6 +106,14 @@ def _parts(value: Any, shape: Any, arguments: tuple[Any, ...], place: str) -> It
     elif shape is list and arguments:
         for index, part in enumerate(value):
             yield part, arguments[0], f"{place}[{index}]"
+
+
+@cache
+def _keys(shape: Any) -> list[tuple[str, Any, bool]]:
+    """Name and shape of each key of a `TypedDict`, and whether it may be missing."""
+    hints = get_type_hints(shape, include_extras=True).items()
+    optional = {name for name, stated in hints if get_origin(stated) is NotRequired}
+    return [(name, get_args(stated)[0] if name in optional else stated, name in optional) for name, stated in hints]
 
 
 def _quoted(place: str) -> str:

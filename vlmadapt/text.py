@@ -27,3 +27,14 @@ def first_few(names: Sequence[object], most: int = 5) -> str:
     """The first few names: `a, b, c and 4 more`."""
     shown = ", ".join(map(str, names[:most]))
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def duration(seconds: float) -> str:
+    """A time in a unit that suits it: `99 s`, `99 min`, `2.5 h`."""
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def readable(name: str) -> str:
+    """A class name as it is written into a prompt: underscores become spaces, as in all published code."""
+    return " ".join(name.replace("_", " ").split())

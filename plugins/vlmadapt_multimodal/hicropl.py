@@ -210,5 +210,8 @@ class HiCroPL(Method):
 
     def described(self, fwd: ForwardPass) -> Tensor:
         """Unit mean (classes, joint) of the frozen unit features of each class's descriptions."""
-        mean = lambda: fwd.descriptions.mean(fwd.sentences().zero_shot.text)  # noqa: E731
-        return fwd.once("described", lambda: F.normalize(mean(), dim=-1))
+
+        def described() -> Tensor:
+            return F.normalize(fwd.descriptions.mean(fwd.sentences().zero_shot.text), dim=-1)
+
+        return fwd.once("described", described)

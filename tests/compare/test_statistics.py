@@ -140,6 +140,7 @@ def test_ranks_are_averaged_over_data_sets_and_ties_share_theirs(tmp_path: Path)
     path = made.of("mmrl", "a", 16)[0].folder / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": {"all": 9.0}}))
     # in the first data set now mmrl 1, clip 2, coop 3
+    made = Comparison.read(tmp_path)
     assert statistics_of(made).ranks == pytest.approx({"clip": 11 / 5, "coop": 11 / 5, "mmrl": 8 / 5})
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.core.words import END, PAD, START, Words
-from vlmadapt.core.templates import Template, readable
+from vlmadapt.core.templates import Template
 from vlmadapt.errors import DataError
+from vlmadapt.text import readable
 
 
 def test_a_class_name_is_written_in_the_place_of_the_braces() -> None:

@@ -22,7 +22,7 @@ from vlmadapt.core.plan import derive
 from vlmadapt.core.templates import Template
 from vlmadapt.errors import AdapterError
 from vlmadapt.evaluation import merge as merging
-from vlmadapt.evaluation.merge import merge
+from vlmadapt.evaluation.merge import Merged, merge
 from vlmadapt.plugin import IMAGE, method_class
 from vlmadapt.roles import SEEN
 from vlmadapt.runs.run import Run
@@ -128,3 +128,16 @@ def test_branches_that_are_not_linear_or_not_foldable_are_refused(backbone: Back
         plan = derive([adapt(IMAGE, 1, branch, site, replace=replace)], backbone, (Template.parse(TEMPLATE),))
         with pytest.raises(AdapterError, match=reason):
             merged_model(backbone, plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "merged"),
+    [
+        ("ViT-B-16:openai", "ViT-B-16:openai:m.safetensors"),
+        ("ViT-B-16:openai:w.pt", "ViT-B-16:openai:m.safetensors"),
+        ("ViT-B-16:w.pt", "ViT-B-16:m.safetensors"),
+    ],
+)
+def test_it_is_loaded_like_the_checkpoint_it_was_made_from(name: str, merged: str) -> None:
+    said = Merged(Path("m.safetensors"), name, (TEMPLATE,), False).how_to_load
+    assert said.startswith(f"Load it with --backbone {merged}, ")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from textwrap import dedent
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,6 +17,7 @@ from vlmadapt import Backbone, load_backbone, registry
 from vlmadapt.core.build import build_method, make_config, method_class
 from vlmadapt.core.method import Task
 from vlmadapt.errors import PluginError, SettingError
+from vlmadapt.registry import entry_points
 
 Capture = pytest.CaptureFixture[str]
 
@@ -89,6 +92,24 @@ def test_listing_plugins_imports_none_of_them(site: Site) -> None:
     site.method("their-methods", "raise SystemExit('imported')")
     assert "theirs" in {plugin.name for plugin in registry.plugins(registry.METHODS)}
     assert "their_methods" not in sys.modules
+
+
+def test_distributions_are_read_once_until_one_is_installed_or_removed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(wraps=entry_points.entry_points)
+    monkeypatch.setattr(entry_points, "entry_points", read)
+
+    def names() -> set[str]:
+        return {plugin.name for plugin in registry.plugins(registry.METHODS)}
+
+    site.method("their-methods")
+    assert "theirs" in names() and "theirs" in names()
+    assert read.call_count == 1
+    site.method("your-methods", yours="Theirs")
+    assert {"theirs", "yours"} <= names()
+    shutil.rmtree(site.folder / "their_methods-1.0.dist-info")
+    assert "yours" in names() and "theirs" not in names()
 
 
 def test_an_unknown_name_is_reported_with_the_nearest_one() -> None:

@@ -40,10 +40,12 @@ def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytes
 def test_a_registered_name_is_not_taken_for_a_folder_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("openmoji", "tiny"):
-        (tmp_path / name).mkdir()
+    for name in ("openmoji", "tiny", "openai", "owner/name"):
+        (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert absolute({"data": "openmoji", "backbone": "tiny"}) == {"data": "openmoji", "backbone": "tiny"}
+    for backbone in ("ViT-B-16:openai", "hf:owner/name", "hf-hub:owner/name"):
+        assert absolute({"backbone": backbone}) == {"backbone": backbone}
     assert absolute({"data": "./openmoji"}) == {"data": str(tmp_path / "openmoji")}
 
 
@@ -65,6 +67,27 @@ def test_paths_are_found_at_the_same_place_from_the_run(tmp_path: Path) -> None:
         f"data '{old / 'pets'}' does not exist; used instead: '{new / 'pets'}', which lies the same way from the run "
         "folder."
     )
+
+
+def test_a_checkpoint_of_a_tag_and_a_folder_with_a_comma_are_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a,b", "run"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+    (tmp_path / "old" / "w.pt").touch()
+    monkeypatch.chdir(tmp_path / "old")
+    config = absolute({"data": "a,b", "backbone": "ViT-B-16:openai:w.pt"})
+    assert config == {
+        "data": str(tmp_path / "old" / "a,b"),
+        "backbone": f"ViT-B-16:openai:{tmp_path / 'old' / 'w.pt'}",
+    }
+    settings = FitSettings("clip", **config)
+    relative = relative_places(settings, tmp_path / "old" / "run")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").rename(tmp_path / "new")
+    found = find_places(settings, tmp_path / "new" / "run", relative)
+    assert found.data == str(tmp_path / "new" / "a,b")
+    assert found.backbone == f"ViT-B-16:openai:{tmp_path / 'new' / 'w.pt'}"
 
 
 def test_the_recorded_path_is_kept_where_it_exists_or_where_there_is_no_other(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from vlmadapt.cli.parsing import add_backbone, new_parser, parse
-from vlmadapt.cli.predict import _classes
+from vlmadapt.cli.parsing import add_backbone, add_classes, class_list, new_parser, parse
 from vlmadapt.runs.run import Run
 
 DESCRIPTION = """Write a finished run as one model: preprocessed images in, probabilities of its classes out. A JSON
@@ -21,14 +20,12 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("--to", type=Literal["onnx", "torchscript", "pt2"], required=True, help="format of the model")
     parser.add_argument("--out", type=str | None, default=None, help="file to be written; by default in the run folder")
-    parser.add_argument(
-        "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
-    )
+    add_classes(parser)
     add_backbone(parser)
     given = parse(parser, arguments)
     source = Run.open(given.run)
     out = Path(given.out or source.folder / f"model{ENDINGS[given.to]}")
-    classes = _classes(given.classes)
+    classes = class_list(given.classes)
     from vlmadapt.deploy.export import BOUND, export, origin_of
     from vlmadapt.evaluation.predict import load
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, NoReturn
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from vlmadapt.errors import VlmadaptError, unknown
+from vlmadapt.errors import DataError, VlmadaptError, unknown
+from vlmadapt.files import exists
 from vlmadapt.runs.settings_files import read_settings, without_replaced_length
 from vlmadapt.validation import KINDS
 
@@ -40,6 +41,35 @@ def add_config(parser: ArgumentParser) -> None:
 def add_backbone(parser: ArgumentParser) -> None:
     """Add `--backbone` of a run."""
     parser.add_argument("--backbone", type=str | None, default=None, help="new location of the run's backbone")
+
+
+def add_classes(parser: ArgumentParser) -> None:
+    """Add `--classes` in the place of a run's own; `class_list` reads it."""
+    parser.add_argument(
+        "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
+    )
+
+
+def class_list(given: str | None) -> list[str] | None:
+    """The class names of `--classes`; None if it is not given.
+
+    Raises:
+        DataError: the file cannot be read, or there are fewer than two.
+    """
+    if given is None:
+        return None
+    if exists(Path(given)):
+        from vlmadapt.data.classes import read_name_list
+
+        found = list(read_name_list(Path(given)))
+    else:
+        found = [name.strip() for name in given.split(",") if name.strip()]
+    if len(found) < 2:
+        raise DataError(
+            f"--classes '{given}' leaves nothing to choose from; give two names or more with commas between, or a file "
+            "with a name per line."
+        )
+    return found
 
 
 def add_descriptions(parser: ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from vlmadapt.registry import KIND
 
 if TYPE_CHECKING:
     from vlmadapt.registry.listing import PluginInfo
+    from vlmadapt.testing import CheckResult
 
 ACTIONS = {
     "list": "list all registered plugins, broken ones with the reason; none is imported",
@@ -116,17 +118,13 @@ def _options(given: str) -> dict[str, Any]:
 
 
 def _check_method(info: PluginInfo, name: str, options: dict[str, Any], quick: bool, as_json: bool) -> bool:
-    from vlmadapt.cli.tables.checks import print_result, print_summary
+    from vlmadapt.cli.tables.checks import print_summary
     from vlmadapt.testing import MethodUnderTest, run_checks
     from vlmadapt.testing.advice import advice
     from vlmadapt.testing.uses import observed_uses
 
     tested = MethodUnderTest(name, options)
-    results = []
-    for result in run_checks(tested, quick=quick):
-        results.append(result)
-        if not as_json:
-            print_result(result)
+    results = _shown(run_checks(tested, quick=quick), as_json)
     ok = all(result.ok for result in results)
     fitted = tested.trace.error is None
     hints, uses = (advice(tested), observed_uses(tested)) if fitted else ([], {})
@@ -141,7 +139,7 @@ def _check_method(info: PluginInfo, name: str, options: dict[str, Any], quick: b
 
 def _check_other(kind: str, name: str, given: Any) -> bool:
     """Run the checks of a data set or a backbone."""
-    from vlmadapt.cli.tables.checks import print_result, print_summary
+    from vlmadapt.cli.tables.checks import print_summary
 
     if kind == "data set":
         from vlmadapt.testing.datasets import check_dataset
@@ -151,17 +149,25 @@ def _check_other(kind: str, name: str, given: Any) -> bool:
         from vlmadapt.testing.backbones import check_backbone
 
         checked = check_backbone(name)
-    results = []
-    for result in checked:
-        results.append(result)
-        if not given.json:
-            print_result(result)
+    results = _shown(checked, given.json)
     ok = all(result.ok for result in results)
     if given.json:
         print(json.dumps({"kind": kind, "name": name, "conforms": ok, "checks": [vars(result) for result in results]}))
     else:
         print_summary(results, [], [])
     return ok
+
+
+def _shown(results: Iterable[CheckResult], as_json: bool) -> list[CheckResult]:
+    """The results of all checks, each printed when it is there."""
+    from vlmadapt.cli.tables.checks import print_result
+
+    found = []
+    for result in results:
+        found.append(result)
+        if not as_json:
+            print_result(result)
+    return found
 
 
 def _say(content: dict[str, str], as_json: bool) -> None:

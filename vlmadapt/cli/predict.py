@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vlmadapt.cli.parsing import add_backbone, add_descriptions, add_precision, new_parser, parse
+from vlmadapt.cli.parsing import (
+    add_backbone,
+    add_classes,
+    add_descriptions,
+    add_precision,
+    class_list,
+    new_parser,
+    parse,
+)
 from vlmadapt.errors import DataError
 from vlmadapt.files import exists
 from vlmadapt.runs.run import Run
@@ -52,7 +60,7 @@ def run(arguments: list[str]) -> None:
     images, total = _images(given)
     if given.explain is not None and total != 1:
         raise DataError(f"--explain takes one image, not {'a list' if total is None else total}.")
-    classes = _classes(given.classes)
+    classes = class_list(given.classes)
     from vlmadapt.evaluation.predict import load
     from vlmadapt.runs.progress import Reporter
 
@@ -108,9 +116,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--recursive", action="store_true", help="read the folders inside folders too")
     parser.add_argument("--top", type=int, default=5, help="number of classes for each image")
-    parser.add_argument(
-        "--classes", type=str | None, default=None, help="class names separated by commas, or a file of them"
-    )
+    add_classes(parser)
     add_backbone(parser)
     add_descriptions(parser)
     add_precision(parser)
@@ -271,20 +277,3 @@ def _finish(given: Namespace, summary: Summary) -> None:
     if summary.skipped > len(summary.broken):
         print(f"skipped: {summary.skipped - len(summary.broken):,} more", file=sys.stderr)
     sys.exit(SKIPPED)
-
-
-def _classes(given: str | None) -> list[str] | None:
-    if given is None:
-        return None
-    if exists(Path(given)):
-        from vlmadapt.data.classes import read_name_list
-
-        found = list(read_name_list(Path(given)))
-    else:
-        found = [name.strip() for name in given.split(",") if name.strip()]
-    if len(found) < 2:
-        raise DataError(
-            f"--classes '{given}' leaves nothing to choose from; give two names or more with commas between, or a file "
-            "with a name per line."
-        )
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -66,8 +67,14 @@ class Entry:
     error: str | None = None
 
     def result(self) -> dict[str, Any] | None:
-        """Results of the run, None if it has none."""
-        return Run(self.folder).result() if self.error is None else None
+        """Results of the run but for those of each class, None if it has none; as they were when first asked for."""
+        return self._result
+
+    @cached_property
+    def _result(self) -> dict[str, Any] | None:
+        found = Run(self.folder).result() if self.error is None else None
+        # Every table asks for all results, so they stay in memory; those of each class would be most of them.
+        return found and {name: value for name, value in found.items() if name != "groups"}
 
     def device(self) -> str:
         """The device that a finished run was trained and tested on."""

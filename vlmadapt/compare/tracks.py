@@ -43,7 +43,8 @@ class TrackPart:
 
     def own(self, results: Iterable[R]) -> list[R]:
         """The results of its methods, in the order given."""
-        return [result for result in results if result.method in self.comparison.methods]
+        methods = set(self.comparison.methods)
+        return [result for result in results if result.method in methods]
 
 
 def by_track(comparison: Comparison) -> list[TrackPart]:

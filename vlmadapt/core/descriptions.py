@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from vlmadapt.core.templates import readable
 from vlmadapt.errors import DataError
-from vlmadapt.text import first_few
+from vlmadapt.text import first_few, readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,11 @@ class Descriptions:
 
     def starts(self, device: torch.device) -> Tensor:
         """Index (classes,) into `sentences` of the first sentence of each class."""
-        return self._on("starts", device, [sum(self.counts[:i]) for i in range(len(self.counts))])
+        return self._on("starts", device, self._starts)
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        return tuple(accumulate(self.counts, initial=0))[:-1]
 
     def _on(self, name: str, device: torch.device, values: Sequence[int]) -> Tensor:
         """Numbers as a tensor, which is made once for each device."""

@@ -175,7 +175,10 @@ class ForwardPass:
         They are scale * cosine, plus the bias of models that have one (SigLIP); no softmax over classes feels it.
         """
         self._asked_of_images = True
-        compute = lambda: self._engine.backbone.logits(similarity(self.image(head), self.text()))  # noqa: E731
+
+        def compute() -> Tensor:
+            return self._engine.backbone.logits(similarity(self.image(head), self.text()))
+
         return self._compute_once(("logits", head), compute)
 
     # -- class descriptions -------------------------------------------------------------------------------------------

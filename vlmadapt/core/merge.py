@@ -9,7 +9,7 @@ parallel with a whole block or MLP) is refused.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -69,7 +69,7 @@ def _text(model: Any) -> Any:
     return getattr(model, "text", model)
 
 
-def _merge_block(block: Any, adapters: Iterable[BlockAdapter]) -> None:
+def _merge_block(block: Any, adapters: Sequence[BlockAdapter]) -> None:
     for adapter in adapters:
         if adapter.site not in ORDER:
             raise _no_weight(adapter)
@@ -81,12 +81,15 @@ def _merge_block(block: Any, adapters: Iterable[BlockAdapter]) -> None:
         elif adapter.site in (NORM1, NORM2):
             _scale_norm(block.ln_1 if adapter.site is NORM1 else block.ln_2, adapter)
         elif adapter.site in (QUERY, KEY, VALUE):
-            _add_to_input(block.attn, adapter)
+            _add(*_input(block.attn, adapter.site), adapter)
         else:
             last = block.mlp.c_proj if adapter.site is AFTER_MLP else block.attn.out_proj
             if not isinstance(block.ls_2 if adapter.site is AFTER_MLP else block.ls_1, nn.Identity):
                 raise AdapterError("it adapts a block with layer scales, which are not merged.")
-            _change_output(last, adapter)
+            if adapter.site is ATTENTION:
+                _add(last.weight, last.bias, adapter)
+            else:
+                _apply_after(last, adapter)
 
 
 def _no_weight(adapter: BlockAdapter) -> AdapterError:
@@ -114,26 +117,25 @@ def _scale_norm(norm: nn.LayerNorm, adapter: BlockAdapter) -> None:
     norm.bias.mul_(scale).add_(shift)
 
 
-def _add_to_input(attention: nn.MultiheadAttention, adapter: BlockAdapter) -> None:
+def _input(attention: nn.MultiheadAttention, site: str) -> tuple[Tensor, Tensor]:
+    """Weight and bias, as views, of the linear map to queries, keys or values."""
     width = attention.embed_dim
-    start = (QUERY, KEY, VALUE).index(adapter.site) * width
-    weight, bias = (tensor[start : start + width] for tensor in (attention.in_proj_weight, attention.in_proj_bias))
-    matrix, shift = affine(adapter.branch, width, weight)
+    start = (QUERY, KEY, VALUE).index(site) * width
+    return attention.in_proj_weight[start : start + width], attention.in_proj_bias[start : start + width]
+
+
+def _add(weight: Tensor, bias: Tensor, adapter: BlockAdapter) -> None:
+    """A branch next to a linear map or in its place, which reads its input."""
+    matrix, shift = affine(adapter.branch, weight.shape[1], weight)
     if adapter.replace:
-        weight.zero_(), bias.zero_()
+        weight.zero_()
+        bias.zero_()
     weight.add_(matrix.T)
     bias.add_(shift)
 
 
-def _change_output(linear: nn.Linear, adapter: BlockAdapter) -> None:
-    """A branch next to a linear map, which reads its input, or after it, which reads its output."""
-    if adapter.site is ATTENTION:
-        matrix, shift = affine(adapter.branch, linear.in_features, linear.weight)
-        if adapter.replace:
-            linear.weight.zero_(), linear.bias.zero_()
-        linear.weight.add_(matrix.T)
-        linear.bias.add_(shift)
-        return
+def _apply_after(linear: nn.Linear, adapter: BlockAdapter) -> None:
+    """A branch after a linear map, which reads its output."""
     matrix, shift = _own_map(adapter, linear.weight)
     linear.weight.copy_(matrix.T @ linear.weight)
     linear.bias.copy_(linear.bias @ matrix + shift)

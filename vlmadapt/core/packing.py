@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ CAUSAL: Final = "causal"
 Mask = Tensor | Literal["causal"] | None
 """Which query may attend to which key, True is "may": (s, T), or (n, s, T) where it differs by sequence; `CAUSAL`; None
 where all see all."""
+M = TypeVar("M", Tensor | None, Mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +112,19 @@ class Packing:
 
     def patches(self, device: torch.device) -> Tensor:
         """(T,) 1 + the number of the patch at each position of the whole sequence, 0 where another token stands."""
-        make = lambda: self.map.patch_index(torch.arange(self.map.length))  # noqa: E731
+
+        def make() -> Tensor:
+            return self.map.patch_index(torch.arange(self.map.length))
+
         return self.map.index("patch numbers", device, make)
 
     def read_patches(self, reads: Iterable[Read | str], device: torch.device) -> Tensor:
         """The same for the tokens that are read, in their order."""
         key = tuple(reads)
-        make = lambda: self.map.patch_index(_read_positions(self.map, key)[0])  # noqa: E731
+
+        def make() -> Tensor:
+            return self.map.patch_index(_read_positions(self.map, key)[0])
+
         return self.map.index(("read patch numbers", key), device, make)
 
     def places(self, device: torch.device) -> Tensor:
@@ -183,36 +190,55 @@ def choose_buckets(ends: Sequence[int], cost: float) -> list[int]:
 
 def _packing(token_map: TokenMap, ends: list[int], causal: bool, cost: float, device: torch.device) -> Packing:
     mask = _attention_mask(token_map, causal)
+    prefix_len = token_map.prefix_len
+    longest = choose_buckets(ends, cost) if ends and mask is not None else []
+    packed_index = row_order = None
+    if mask is None or not longest or longest == [token_map.length - 1]:
+        buckets = [_all_tokens(token_map, mask)]
+    else:
+        buckets, packed_index, row_order = _by_length(token_map, mask, ends, longest)
+    prefix_mask = None if mask is None else (mask if mask.ndim == 2 else mask[0])[:prefix_len, :prefix_len]
+    return Packing(
+        token_map,
+        tuple(_moved(_in_tiles(bucket, prefix_len, device), device) for bucket in buckets),
+        _on(device, packed_index),
+        _on(device, row_order),
+        _on(device, mask),
+        _on(device, _simplest(prefix_mask)),
+    )
+
+
+def _all_tokens(token_map: TokenMap, mask: Tensor | None) -> Bucket:
+    """One bucket of all sequences and tokens."""
+    prefix_len, length = token_map.prefix_len, token_map.length
+    seen = None if mask is None else mask[..., prefix_len:, :]
+    return Bucket(None, (token_map.rows, length - prefix_len), torch.arange(length), seen)
+
+
+def _by_length(
+    token_map: TokenMap, mask: Tensor, ends: Sequence[int], longest: Sequence[int]
+) -> tuple[list[Bucket], Tensor, Tensor]:
+    """Buckets of sequences whose last needed token is at most at each of `longest`; `packed_index` and `row_order`."""
     prefix_len, suffix_len = token_map.prefix_len, token_map.length - token_map.prefix_len
     position = torch.arange(token_map.length)
-    longest = choose_buckets(ends, cost) if ends and mask is not None else []
-    if mask is None or not longest or longest == [token_map.length - 1]:
-        shape = (token_map.rows, suffix_len)
-        buckets = [Bucket(None, shape, position, None if mask is None else mask[..., prefix_len:, :])]
-        packed_index = row_order = None
-    else:
-        buckets, packed = [], []
-        for shorter, end in zip([-1, *longest], longest, strict=False):
-            rows = torch.tensor([row for row, last in enumerate(ends) if shorter < last <= end])
-            computed = position <= end
-            if token_map.appended is not None:
-                computed |= position >= token_map.appended
-            keys = position[computed]
-            suffix = keys[prefix_len:]
-            seen = mask if mask.ndim == 2 else mask[rows]
-            buckets.append(Bucket(rows, (len(rows), len(suffix)), keys, seen[..., suffix[:, None], keys]))
-            packed.append((rows[:, None] * suffix_len + (suffix - prefix_len)).flatten())
-        packed_index, row_order = (
-            torch.cat(packed),
-            torch.cat([b.rows for b in buckets if b.rows is not None]).argsort(),
-        )
-    prefix_mask = None if mask is None else (mask if mask.ndim == 2 else mask[0])[:prefix_len, :prefix_len]
-    on = _on(device)
-    moved = tuple(
-        Bucket(on(b.rows), b.shape, b.keys.to(device), on(_simplest(b.mask)), b.together)
-        for b in (_in_tiles(bucket, prefix_len, device) for bucket in buckets)
-    )
-    return Packing(token_map, moved, on(packed_index), on(row_order), on(mask), on(_simplest(prefix_mask)))
+    buckets, packed, order = [], [], []
+    for shorter, end in zip([-1, *longest], longest, strict=False):
+        rows = torch.tensor([row for row, last in enumerate(ends) if shorter < last <= end])
+        computed = position <= end
+        if token_map.appended is not None:
+            computed |= position >= token_map.appended
+        keys = position[computed]
+        suffix = keys[prefix_len:]
+        seen = mask if mask.ndim == 2 else mask[rows]
+        buckets.append(Bucket(rows, (len(rows), len(suffix)), keys, seen[..., suffix[:, None], keys]))
+        packed.append((rows[:, None] * suffix_len + (suffix - prefix_len)).flatten())
+        order.append(rows)
+    return buckets, torch.cat(packed), torch.cat(order).argsort()
+
+
+def _moved(bucket: Bucket, device: torch.device) -> Bucket:
+    mask = _on(device, _simplest(bucket.mask))
+    return replace(bucket, rows=_on(device, bucket.rows), keys=bucket.keys.to(device), mask=mask)
 
 
 def _in_tiles(bucket: Bucket, prefix_len: int, device: torch.device) -> Bucket:
@@ -247,8 +273,8 @@ def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return room.masked_fill_(~mask, float("-inf"))
 
 
-def _on(device: torch.device) -> Any:
-    return lambda mask: mask.to(device).contiguous() if isinstance(mask, Tensor) else mask
+def _on(device: torch.device, value: M) -> M:
+    return value.to(device).contiguous() if isinstance(value, Tensor) else value
 
 
 def _simplest(mask: Mask) -> Mask:

@@ -12,13 +12,9 @@ from torch import Tensor
 
 from vlmadapt.deprecated import renamed_arguments
 from vlmadapt.errors import DataError
+from vlmadapt.text import readable
 
 _PLACEHOLDER = re.compile(r"\[(\d+)\]")
-
-
-def readable(name: str) -> str:
-    """A class name as it is written into a prompt: underscores become spaces, as in all published code."""
-    return " ".join(name.replace("_", " ").split())
 
 
 class Tokenizer(Protocol):

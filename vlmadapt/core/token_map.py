@@ -146,7 +146,10 @@ class TokenMap:
 
     def name_span(self, name: str, start: int, length: int) -> TokenMap:
         """The same positions with a name for some of them."""
-        make = lambda: replace(self, spans={**self.spans, name: Span(start, length)})  # noqa: E731
+
+        def make() -> TokenMap:
+            return replace(self, spans={**self.spans, name: Span(start, length)})
+
         return self.once(("name", name, start, length), make)
 
     def alias(self, name: str, known: str) -> TokenMap:

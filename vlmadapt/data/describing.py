@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vlmadapt.errors import DataError, VlmadaptError, unknown
 from vlmadapt.files import parse_json, read_text, read_yaml_text
-from vlmadapt.text import first_few
+from vlmadapt.text import first_few, readable
 
 TEMPLATES = (
     "a photo of a {}.",
@@ -36,7 +36,7 @@ NOUN_PHRASES = ("a", "an", "the", "used", "made", "found")
 
 def from_templates(names: Iterable[str], templates: Sequence[str]) -> dict[str, list[str]]:
     """Every template with the class name in place of `{}`, by class name."""
-    return {name: [template.replace("{}", _readable(name)) for template in templates] for name in names}
+    return {name: [template.replace("{}", readable(name)) for template in templates] for name in names}
 
 
 # -- random words -----------------------------------------------------------------------------------------------------
@@ -79,12 +79,12 @@ def with_descriptor(name: str, descriptor: str, before: str = "") -> str:
     """`NAME, which has DESCRIPTOR`, with the verb that fits the descriptor's first word."""
     first = descriptor.split(" ", maxsplit=1)[0].lower()
     verb = "" if first in VERBS else "is " if first in NOUN_PHRASES else "has "
-    return f"{before}{_readable(name)}, which {verb}{descriptor}"
+    return f"{before}{readable(name)}, which {verb}{descriptor}"
 
 
 def mentions(text: str, name: str) -> bool:
     """Whether a text has the class name in it, so that it is a sentence and not a mere descriptor."""
-    return _readable(name).casefold() in text.casefold()
+    return readable(name).casefold() in text.casefold()
 
 
 # -- hierarchy --------------------------------------------------------------------------------------------------------
@@ -101,13 +101,13 @@ def from_hierarchy(names: Sequence[str], file: Path) -> dict[str, list[str]]:
         DataError: the file has another form, or a class is in no group.
     """
     groups = dict(_groups(read_yaml_text(file), (), file))
-    missing = [name for name in names if _readable(name).casefold() not in groups]
+    missing = [name for name in names if readable(name).casefold() not in groups]
     if missing:
         raise DataError(f"'{file}' has no group for {first_few(missing)}; put every class into one.")
     return {
         name: [
-            f"a photo of a {_readable(name)}, a type of {_readable(group)}."
-            for group in reversed(groups[_readable(name).casefold()])
+            f"a photo of a {readable(name)}, a type of {readable(group)}."
+            for group in reversed(groups[readable(name).casefold()])
         ]
         for name in names
     }
@@ -116,7 +116,7 @@ def from_hierarchy(names: Sequence[str], file: Path) -> dict[str, list[str]]:
 def _groups(content: object, above: tuple[str, ...], file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every class below some groups, with these from the outermost on."""
     if isinstance(content, str) and above:
-        yield _readable(content).casefold(), above
+        yield readable(content).casefold(), above
     elif isinstance(content, Mapping):
         for group, inside in content.items():
             yield from _groups(inside, (*above, str(group)), file)
@@ -132,9 +132,7 @@ def _groups(content: object, above: tuple[str, ...], file: Path) -> Iterator[tup
 
 def questions(names: Iterable[str], texts: Sequence[str] = QUESTIONS) -> list[dict[str, str]]:
     """Questions about each class for a language model, with room for its answers."""
-    return [
-        {"class": name, "question": t.replace("{}", _readable(name)), "answer": ""} for name in names for t in texts
-    ]
+    return [{"class": name, "question": t.replace("{}", readable(name)), "answer": ""} for name in names for t in texts]
 
 
 def from_answers(names: Sequence[str], file: Path) -> dict[str, list[str]]:
@@ -187,7 +185,3 @@ def joined(parts: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]
     if not found:
         raise VlmadaptError("there is nothing to describe the classes with; name a kind.")
     return found
-
-
-def _readable(name: str) -> str:
-    return " ".join(name.replace("_", " ").split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from vlmadapt.data.folder import SPLITS
 from vlmadapt.data.hash_split import Files, hash_split
 from vlmadapt.data.templates import DEFAULT_TEMPLATES
 from vlmadapt.errors import DataError
+from vlmadapt.files import TEMPORARY
 from vlmadapt.text import first_few
 
 MOST = 4
@@ -91,8 +93,8 @@ def _export(rows: Any, image: str, label: str, folder: Path) -> list[Example]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write atomically, without fsync: a lost image is simply exported again."""
-    temporary = file.with_suffix(".tmp")
+    """Write atomically, also next to other processes; without fsync, as a lost image is simply exported again."""
+    temporary = file.with_suffix(f".{os.getpid()}{TEMPORARY}")
     temporary.write_bytes(content)
     temporary.replace(file)
 

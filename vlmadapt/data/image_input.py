@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -45,6 +45,11 @@ def is_one_image(given: ImageInput | Iterable[ImageInput]) -> bool:
     if isinstance(given, np.ndarray | Tensor):
         return given.ndim in (2, 3) and given.dtype != object
     return isinstance(given, str | Path | Image.Image)
+
+
+def each_image(given: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
+    """The images given: one (see `is_one_image`), or several."""
+    return cast("Iterable[ImageInput]", [given] if is_one_image(given) else given)
 
 
 def _channels_last(image: Tensor) -> np.ndarray[Any, Any]:

@@ -104,8 +104,8 @@ def check_images(
     good = tuple(example for example in examples if example.path not in broken)
     if broken and not (skip and good):
         names = first_few([f"'{path}'" for path in broken])
-        advice = "no other is left" if skip else "replace or remove them, or leave them out with --skip_corrupt true"
-        raise DataError(f"{len(examples) - len(good)} of {len(examples)} images cannot be read: {names}; {advice}.")
+        then = "no other is left" if skip else "replace or remove them, or leave them out with --skip_corrupt true"
+        raise DataError(f"{len(examples) - len(good)} of {len(examples)} images cannot be read: {names}; {then}.")
     return good
 
 
@@ -140,7 +140,7 @@ def _problem(example: Example) -> str | None:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit images white. Integers are taken as 16-bit;
+    # Pillow clips at 255 instead of scaling, which turns nearly all 16-bit images white. Integers are taken as
     # 16-bit; floats have no known range, so that the image's own is used, and NaN is black.
     values = np.asarray(image, dtype=np.float32)
     finite = values[np.isfinite(values)]

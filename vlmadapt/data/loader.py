@@ -91,7 +91,7 @@ class ImageSet(Dataset[tuple[Any, int, int]]):
         if collate is not None:
             return collate(images)
         if images:
-            return torch.stack(images)  # type: ignore[arg-type]
+            return torch.stack(list(images))
         return torch.empty(0, *self._transformed(Image.new("RGB", (16, 16)), epoch=0, index=0).shape)
 
     def _transformed(self, image: Image.Image, epoch: int, index: int) -> Any:
@@ -250,12 +250,14 @@ def _batches(loader: DataLoader[Any], sampler: GlobalBatches) -> Iterator[Batch]
 
 def _decode(examples: Sequence[Example]) -> list[Image.Image]:
     decoded: list[Image.Image] = []
-    step = 64
+    bytes_used, step = 0, 64
     with decoders() as pool:
         for start in range(0, len(examples), step):
-            if sum(4 * image.width * image.height for image in decoded) >= CACHE_BYTES:
+            if bytes_used >= CACHE_BYTES:
                 break
-            decoded += pool.map(read_image, [example.path for example in examples[start : start + step]])
+            images = list(pool.map(read_image, [example.path for example in examples[start : start + step]]))
+            bytes_used += sum(4 * image.width * image.height for image in images)
+            decoded += images
     return decoded
 
 

@@ -164,8 +164,8 @@ def _with_tested(
             f"a method that trains on images without labels takes them from the data that are tested, and protocol "
             f"'{protocol}' tests others; make a run for each of these: --data TARGET --protocol few-shot."
         )
-    tested = {name for group in groups for name in group.classes}
-    return tuple(i for i, name in enumerate(dataset.classes) if i in set(trained) or name in tested)
+    own, tested = set(trained), {name for group in groups for name in group.classes}
+    return tuple(i for i, name in enumerate(dataset.classes) if i in own or name in tested)
 
 
 def _without_labels(examples: Sequence[Example]) -> tuple[Example, ...]:

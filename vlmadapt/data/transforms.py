@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
-from torch import Tensor, stack
+from torch import Tensor
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, Resize, ToTensor
 from torchvision.transforms.functional import InterpolationMode
 
@@ -35,18 +34,8 @@ def test_transform(
         return plain
     crop = Compose([RandomResizedCrop(_size(preprocess)), RandomHorizontalFlip()])
     finish = _finish(preprocess)
-    random: Transform = AugMix(crop, finish) if augmentation == "augmix" else Compose([crop, finish])
-    return _Views(plain, random, views)
-
-
-@dataclass(frozen=True)
-class _Views:
-    plain: Transform
-    random: Transform
-    views: int
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        return torch.stack([self.plain(image), *(self.random(image) for _ in range(self.views - 1))])
+    random: Transform = AugMix(crop, finish) if augmentation == "augmix" else _composed(crop, finish)
+    return Views(random, views, first=plain)
 
 
 def train_transform(
@@ -67,14 +56,11 @@ def train_transform(
         augmentation: 'randaugment' resizes the whole image (bicubic, whatever its shape) and changes it by
             `RandAugment`, in the place of crop and flip.
     """
-    transform: Transform
     if augmentation == "randaugment":
         resize = Resize(_size(preprocess), InterpolationMode.BICUBIC)
-        transform = Compose([resize, RandAugment(), _finish(preprocess)])
-    else:
-        crop = image_transform_v2(_config(preprocess), is_train=True, aug_cfg=AugmentationCfg(scale=crop_scale))
-        transform = Compose([RandomHorizontalFlip(flip), crop])
-    return transform
+        return _composed(resize, RandAugment(), _finish(preprocess))
+    crop = image_transform_v2(_config(preprocess), is_train=True, aug_cfg=AugmentationCfg(scale=crop_scale))
+    return _composed(RandomHorizontalFlip(flip), crop)
 
 
 class Views:
@@ -84,14 +70,24 @@ class Views:
         transform: draws a view.
         number: of views.
         last: gives the last view instead, where it is another kind.
+        first: gives the first view instead.
     """
 
-    def __init__(self, transform: Transform, number: int, last: Transform | None = None):
-        self.transforms = (*[transform] * (number - 1), last or transform)
+    def __init__(
+        self, transform: Transform, number: int, last: Transform | None = None, first: Transform | None = None
+    ):
+        self.transforms = [transform] * number
+        self.transforms[-1] = last or transform
+        self.transforms[0] = first or self.transforms[0]
 
     def __call__(self, image: Image.Image) -> Tensor:
         """All views of an image."""
-        return stack([transform(image) for transform in self.transforms])
+        return torch.stack([transform(image) for transform in self.transforms])
+
+
+def _composed(*transforms: Callable[[Any], Any]) -> Transform:
+    composed: Transform = Compose(transforms)  # whose stubs say Any
+    return composed
 
 
 def _size(preprocess: Mapping[str, Any]) -> tuple[int, int]:
@@ -103,8 +99,7 @@ def _size(preprocess: Mapping[str, Any]) -> tuple[int, int]:
 def _finish(preprocess: Mapping[str, Any]) -> Transform:
     """Image to normalised tensor."""
     config = _config(preprocess)
-    finish: Transform = Compose([ToTensor(), Normalize(config.mean, config.std)])
-    return finish
+    return _composed(ToTensor(), Normalize(config.mean, config.std))
 
 
 def _config(preprocess: Mapping[str, Any]) -> PreprocessCfg:

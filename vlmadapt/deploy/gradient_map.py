@@ -16,7 +16,7 @@ from vlmadapt.core.backbone import ImageTower
 from vlmadapt.core.encode_images import FrozenImages
 from vlmadapt.core.patch_path import PatchPath
 from vlmadapt.deploy.explanation import Explanation
-from vlmadapt.errors import VlmadaptError
+from vlmadapt.errors import BackboneError, VlmadaptError
 from vlmadapt.evaluation.predictor import Predictor
 
 STEPS = 16
@@ -40,7 +40,7 @@ def by_gradient(predictor: Predictor, image: Tensor) -> Explanation:
     """
     classifier, tower = predictor.classifier, predictor.classifier.backbone.image
     _refuse_without_gradients(predictor)
-    shape = patch_grid(tower)
+    grid = _grid(tower)
     probabilities = predictor.probabilities(image[None])[0]
     chosen = int(probabilities.argmax())
     classifier.drop_kept()  # made in inference mode, where they cannot be part of a graph
@@ -52,7 +52,7 @@ def by_gradient(predictor: Predictor, image: Tensor) -> Explanation:
     if found is None or not path.complete:
         name = type(classifier.method).__name__
         raise NoGradientMap(f"the scores of {name} have no gradients with respect to all that they rest on")
-    evidence = found.cpu().unflatten(0, shape)
+    evidence = found.cpu().unflatten(0, grid)
     return Explanation(predictor.classes[chosen], float(probabilities[chosen]), evidence, KIND)
 
 
@@ -62,18 +62,11 @@ def log_odds(scores: Tensor, chosen: int) -> Tensor:
     return scores[:, chosen] - others.logsumexp(dim=1)
 
 
-def patch_grid(tower: ImageTower) -> tuple[int, int]:
-    """Rows and columns of square patches.
-
-    Raises:
-        NoGradientMap: the patches are no such grid.
-    """
-    height, width = tower.size
-    patches = tower.sequence_length - tower.leading
-    side = max(1, round((height * width / patches) ** 0.5))
-    if (height // side) * (width // side) != patches:
-        raise NoGradientMap("the patches of the image tower are no grid of squares")
-    return height // side, width // side
+def _grid(tower: ImageTower) -> tuple[int, int]:
+    try:
+        return tower.grid
+    except BackboneError as error:
+        raise NoGradientMap("the patches of the image tower are no grid of squares") from error
 
 
 def _refuse_without_gradients(predictor: Predictor) -> None:

@@ -77,5 +77,7 @@ def _stream_unchanged(predictor: Predictor) -> Iterator[None]:
     """Leave the stream of a method as if no image had come."""
     classifier = predictor.classifier
     state = {name: tensor.clone() for name, tensor in classifier.stream_state().items()}
-    yield
-    classifier.continue_stream(state, predictor.classes, predictor.role)
+    try:
+        yield
+    finally:
+        classifier.continue_stream(state, predictor.classes, predictor.role)

@@ -77,6 +77,8 @@ def evaluate(
     if protocol is not None:
         changes = {"data": data, "recursive": recursive, "columns": columns} if data else {}
         groups = _groups_of(protocol, run, trained, changes, classes, data_root)
+        if data is None and run.settings().skip_corrupt:
+            groups = tuple(replace(group, examples=check_images(group.examples, skip=True)) for group in groups)
     elif data is None:
         recorded = _recorded(run, classes, data_root)
         groups, notes = recorded.groups, recorded.notes
@@ -90,8 +92,6 @@ def evaluate(
             )
         other, notes = _untrained(given, run)
         groups = (group_of(other, trained, None if role is None else Role(role)),)
-    if data is None and protocol is not None and run.settings().skip_corrupt:
-        groups = tuple(replace(group, examples=check_images(group.examples, skip=True)) for group in groups)
     for note in notes:
         session.reporter.say(note)
     classifier = load_classifier(

@@ -17,6 +17,7 @@ from vlmadapt.core.forward import ForwardPass
 from vlmadapt.core.hooks import Hook, Prompt
 from vlmadapt.core.loading.check import check_towers
 from vlmadapt.core.loading.load import is_registered
+from vlmadapt.core.loading.tag_settings import Checkpoint
 from vlmadapt.core.merge import merged_model
 from vlmadapt.core.plan import Optimizations, Plan, derive
 from vlmadapt.core.templates import Template
@@ -51,12 +52,12 @@ class Merged:
     @property
     def how_to_load(self) -> str:
         """How open_clip and vlmadapt load the checkpoint, in a sentence."""
-        architecture, _, tag = self.backbone.partition(":")
-        if Path(self.backbone).is_dir() or is_registered(self.backbone) or not tag or architecture == "hf-hub":
+        architecture, _, weights = self.backbone.partition(":")
+        if Path(self.backbone).is_dir() or is_registered(self.backbone) or not weights or architecture == "hf-hub":
             return "Load it as a copy of the backbone's folder in which it is the open_clip_model.safetensors."
-        return (
-            f"Load it with --backbone {self.backbone}:{self.file}, or in open_clip over the model of '{self.backbone}'."
-        )
+        tag = Checkpoint.parse(architecture, weights).tag
+        name = f"{architecture}:{tag}" if tag else architecture
+        return f"Load it with --backbone {name}:{self.file}, or in open_clip over the model of '{name}'."
 
 
 def merge(folder: Path | str, out: Path | str, *, backbone: str | None = None) -> Merged:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from vlmadapt.errors import VlmadaptError
 
@@ -56,16 +56,30 @@ def prediction_file(path: Path, top: int) -> Iterator[Callable[[Prediction], Non
     """
     check_ending(path)
     partial = path.with_name(path.name + PARTIAL)
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            yield _csv(file, top) if path.suffix.lower() == ".csv" else _jsonl(file)
+        file = partial.open("w", encoding="utf-8", newline="")
+    try:
+        with _writing(path):
+            add = _csv(file, top) if path.suffix.lower() == ".csv" else _jsonl(file)
+        yield _writing(path)(add)
+    finally:
+        with _writing(path):
+            file.close()
+    with _writing(path):
         partial.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say of an error of the file system that this file cannot be written; errors of other files pass by."""
+    try:
+        yield
     except OSError as error:
         raise VlmadaptError(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
-def _csv(file: Any, top: int) -> Callable[[Prediction], None]:
+def _csv(file: TextIO, top: int) -> Callable[[Prediction], None]:
     table = csv.writer(file, lineterminator="\n")
     further = [f"{name}_{place}" for place in range(2, top + 1) for name in ("class", "probability")]
     table.writerow(["image", "class", "probability", *further])
@@ -77,5 +91,5 @@ def _csv(file: Any, top: int) -> Callable[[Prediction], None]:
     return add
 
 
-def _jsonl(file: Any) -> Callable[[Prediction], None]:
+def _jsonl(file: TextIO) -> Callable[[Prediction], None]:
     return lambda prediction: print(json.dumps(record(prediction), ensure_ascii=False), file=file)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.data.generators import DrawFrom
-from vlmadapt.data.image_input import ImageInput, as_rgb, is_one_image
+from vlmadapt.data.image_input import ImageInput, as_rgb, each_image, is_one_image
 from vlmadapt.data.images import decoders
 from vlmadapt.data.loader import derived_seed
 from vlmadapt.data.transforms import test_transform
@@ -163,9 +163,8 @@ class Predictor:
         Raises:
             DataError: an image cannot be read.
         """
-        if is_one_image(images):
-            return next(self._best([images], top, raw))  # type: ignore[list-item]
-        return self._best(images, top, raw)  # type: ignore[arg-type]
+        found = self._best(each_image(images), top, raw)
+        return next(found) if is_one_image(images) else found
 
     def predict_proba(self, images: ImageInput | Iterable[ImageInput], *, raw: bool = False) -> Array:
         """Probabilities (N, classes) in the order of `classes_`; arguments and errors are those of `predict`."""
@@ -250,8 +249,7 @@ class Predictor:
             yield answer.best
 
     def _readable(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[_Batch]:
-        every: Any = [images] if is_one_image(images) else images
-        for batch in self._batches(every):
+        for batch in self._batches(each_image(images)):
             if batch.broken:
                 raise DataError(batch.broken[0].reason)
             yield batch

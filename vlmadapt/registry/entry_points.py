@@ -10,8 +10,13 @@ Two environment variables:
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
+from pathlib import Path
 from typing import Any
 
 from vlmadapt.deprecated import warn_deprecated
@@ -195,7 +200,23 @@ def missing(name: str, distribution: str, version: str) -> str | None:
     )
 
 
-def _registered(group: str) -> list[Plugin]:
+def _registered(group: str) -> tuple[Plugin, ...]:
+    return _read(group, _search_path())
+
+
+def _search_path() -> tuple[tuple[Path, int], ...]:
+    """Folders of `sys.path` and when each last changed: a distribution that comes or goes changes its folder."""
+    found = []
+    for folder in sys.path:
+        with suppress(OSError):
+            path = Path(folder).resolve()
+            found.append((path, path.stat().st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=32)
+def _read(group: str, search_path: tuple[tuple[Path, int], ...]) -> tuple[Plugin, ...]:
+    """Plugins of a group, which takes a twentieth of a second: the metadata of every distribution are read."""
     found = []
     owners: dict[int, tuple[str, str]] = {}  # read once per distribution: metadata are slow
     for entry in _entries(group):
@@ -203,10 +224,10 @@ def _registered(group: str) -> list[Plugin]:
         if id(dist) not in owners:
             owners[id(dist)] = (dist.name, dist.version) if dist else ("unknown", "?")
         found.append(Plugin(entry.name, *owners[id(dist)], entry))
-    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
 
 
-def _called(name: str, among: list[Plugin]) -> list[Plugin]:
+def _called(name: str, among: Iterable[Plugin]) -> list[Plugin]:
     return [p for p in among if name in (p.name, f"{p.distribution}:{p.name}")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,14 +52,11 @@ class PluginInfo:
 
 def list_plugins(kind: str | None = None) -> list[PluginInfo]:
     """All registered plugins; errors of a plugin are its status and are not raised."""
-    found = [
-        _info(plugin, clashing)
-        for group, name in registry.KIND.items()
-        if kind in (None, name)
-        for plugins in [registry.plugins(group)]
-        for clashing in [_clashes(plugins)]
-        for plugin in plugins
-    ]
+    found = []
+    for group, name in registry.KIND.items():
+        if kind in (None, name):
+            plugins = registry.plugins(group)
+            found += [_info(plugin, plugins) for plugin in plugins]
     damaged = [
         PluginInfo("?", "?", name, "?", "?", "broken: its entry_points.txt cannot be read", None)
         for name in registry.unreadable()
@@ -82,10 +80,10 @@ def plugin_info(name: str, kind: str | None = None) -> tuple[Plugin, PluginInfo]
     if not holding and len(groups) > 1:
         raise PluginError(unknown("plugin", name, set().union(*known.values())))
     plugin = registry.find((holding or groups)[0], name)
-    return plugin, _info(plugin, {})
+    return plugin, _info(plugin, ())
 
 
-def _info(plugin: Plugin, clashing: dict[str, list[Plugin]]) -> PluginInfo:
+def _info(plugin: Plugin, others: Iterable[Plugin]) -> PluginInfo:
     source, status = None, OK
     try:
         source = plugin.source_info()
@@ -95,17 +93,11 @@ def _info(plugin: Plugin, clashing: dict[str, list[Plugin]]) -> PluginInfo:
         if registry.strict():
             raise
         status = f"broken: {error}" if source is None else f"incompatible: {error}"
-    others = [p for p in clashing.get(plugin.name, ()) if p.distribution != plugin.distribution]
-    if others and status == OK:
-        owners = " and ".join(f"'{p.distribution}'" for p in others)
+    owners = " and ".join(
+        f"'{p.distribution}'" for p in others if p.name == plugin.name and p.distribution != plugin.distribution
+    )
+    if owners and status == OK:
         status = f"clash: {owners} has this name too; write '{plugin.distribution}:{plugin.name}'"
     return PluginInfo(
         plugin.kind, plugin.name, plugin.distribution, plugin.version, plugin.entry_point.value, status, source
     )
-
-
-def _clashes(plugins: list[Plugin]) -> dict[str, list[Plugin]]:
-    by_name: dict[str, list[Plugin]] = {}
-    for plugin in plugins:
-        by_name.setdefault(plugin.name, []).append(plugin)
-    return by_name

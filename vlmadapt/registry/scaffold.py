@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import keyword
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -92,25 +90,17 @@ def _write(what: str, words: dict[str, str], folder: Path | None, own: dict[str,
 
 def _write_squares(words: dict[str, str], folder: Path | None) -> Iterator[Path]:
     """Small pictures of coloured squares, a folder for each part and class."""
+    from PIL import Image
+
     images = (folder or Path(words["distribution"])) / words["package"] / "images"
     for part, first in (("train", 0), ("test", 4)):
         for name, colour in COLOURS.items():
             for number in range(first, first + 4):
                 path = images / part / name / f"{number}.png"
                 with replacing(path) as (temporary,):
-                    temporary.write_bytes(_square(tuple(max(channel - 3 * number, 0) for channel in colour)))
+                    shade = tuple(max(channel - 3 * number, 0) for channel in colour)
+                    Image.new("RGB", (32, 32), shade).save(temporary, "PNG")
                 yield path
-
-
-def _square(colour: tuple[int, ...], size: int = 32) -> bytes:
-    """A PNG file of one colour."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
-    rows = (b"\0" + bytes(colour) * size) * size
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def _words(name: str, what: str, group: str) -> dict[str, str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,12 @@ from vlmadapt.files import exists
 from vlmadapt.runs.settings import FitSettings
 
 PLACES = ("data", "targets", "classes", "descriptions", "class_split", "data_root", "backbone")
-"""Settings that are paths, or may be: `targets` lists several, `backbone` may be ARCHITECTURE:FILE."""
+"""Settings that are paths, or may be: `targets` lists several, `backbone` may end with one, ARCHITECTURE:FILE."""
 
 
 def absolute(config: Mapping[str, Any]) -> dict[str, Any]:
     """Content of a `config.yaml` with absolute paths; names of registered data sets and backbones stay."""
-    return {**config, **{name: _each(config[name], name) for name in PLACES if config.get(name)}}
+    return {**config, **{name: _absolute(config[name], name) for name in PLACES if config.get(name)}}
 
 
 def relative_places(settings: FitSettings, folder: Path) -> dict[str, str]:
@@ -45,7 +45,8 @@ def find_places(settings: FitSettings, folder: Path, relative: Mapping[str, str]
     """
     moved = {old: str(folder.resolve() / new) for old, new in relative.items() if not exists(Path(old))}
     moved = {old: os.path.normpath(new) for old, new in moved.items() if exists(Path(new))}
-    changes: dict[str, Any] = {name: _replaced(value, moved) for name in PLACES if (value := getattr(settings, name))}
+    given = {name: value for name in PLACES if (value := getattr(settings, name))}
+    changes: dict[str, Any] = {name: _replaced(value, name, moved) for name, value in given.items()}
     return replace(settings, **changes)
 
 
@@ -58,44 +59,53 @@ def place_notes(recorded: FitSettings, found: FitSettings) -> tuple[str, ...]:
     )
 
 
-def _each(value: str, name: str) -> str:
-    return (
-        ",".join(_absolute(item.strip(), name) for item in value.split(","))
-        if name == "targets"
-        else (_absolute(value, name))
-    )
-
-
 def _absolute(value: str, name: str) -> str:
+    return ",".join(_absolute_path(item.strip(), name) for item in _items(value, name))
+
+
+def _absolute_path(value: str, name: str) -> str:
     """A path made absolute; anything else as it is."""
     if name in ("data", "targets") and (value.startswith(HUB) or is_registered(value)):
         return value
     if name == "backbone" and _is_backbone_name(value):
         return value
-    path = Path(value).expanduser()
-    if exists(path):
-        return str(path.absolute())
-    before, colon, file = value.partition(":")
-    return f"{before}:{Path(file).absolute()}" if colon and exists(Path(file)) else value
+    for before, given in _readings(value, name):
+        path = Path(given).expanduser()
+        if exists(path) and (path.is_file() or not before):  # a folder may be called like the tag of a backbone
+            return f"{before}{path.absolute()}"
+    return value
 
 
 def _is_backbone_name(value: str) -> bool:
     names = ((plugin.name, f"{plugin.distribution}:{plugin.name}") for plugin in registry.plugins(registry.BACKBONES))
-    return value.startswith("hf-hub:") or any(value in pair for pair in names)
+    return value.startswith(("hf-hub:", HUB)) or any(value in pair for pair in names)
 
 
 def _paths(settings: FitSettings) -> list[str]:
     """Absolute paths of settings."""
-    values = [value for name in PLACES if (value := getattr(settings, name))]
-    items = [item.strip() for value in values for item in value.split(",")]
-    items += [item.partition(":")[2] for item in items]
-    return [item for item in dict.fromkeys(items) if item and Path(item).is_absolute()]
+    items = [(item.strip(), name) for name in PLACES for item in _items(getattr(settings, name) or "", name)]
+    paths = [path for item, name in items for _, path in _readings(item, name)]
+    return [path for path in dict.fromkeys(paths) if Path(path).is_absolute()]
 
 
-def _replaced(value: str, moved: Mapping[str, str]) -> str:
-    """A setting with each path, whole or after a comma or a colon, replaced."""
-    items = []
-    for item in value.split(","):
-        before, colon, file = item.strip().partition(":")
-        items.append(moved.get(item.strip()) or (f"{before}:{moved[file]}" if colon and file in moved else item))
-    return ",".join(items)
+def _replaced(value: str, name: str, moved: Mapping[str, str]) -> str:
+    """A setting with the paths that moved replaced."""
+    return ",".join(
+        next((before + moved[path] for before, path in _readings(item.strip(), name) if path in moved), item)
+        for item in _items(value, name)
+    )
+
+
+def _items(value: str, name: str) -> list[str]:
+    return value.split(",") if name == "targets" else [value]
+
+
+def _readings(value: str, name: str) -> Iterator[tuple[str, str]]:
+    """A value split into a path and what stands before it, in each way that its setting allows.
+
+    `FOLDER` for all settings, and for a backbone also `ARCHITECTURE:FILE` and `ARCHITECTURE:TAG:FILE`.
+    """
+    yield "", value
+    if name == "backbone":
+        for colon in (i for i, character in enumerate(value, start=1) if character == ":"):
+            yield value[:colon], value[colon:]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from vlmadapt.runs.notebook import Bar, NotebookBars
+from vlmadapt.text import duration
 
 LINE_EVERY = 30.0
 """Seconds between two lines of progress where no bar can be drawn; what takes less time prints none."""
@@ -44,8 +45,8 @@ class _Work:
         seconds = time.monotonic() - self.began
         whole = "" if self.total is None else f" of {self.total:,}"
         numbers = f", {self.numbers}" if self.numbers else ""
-        left = f", {_duration(seconds * (self.total / self.done - 1))} left" if self.total and self.done else ""
-        return f"{self.title}: {self.done:,}{whole}{numbers}, {_duration(seconds)} so far{left}"
+        left = f", {duration(seconds * (self.total / self.done - 1))} left" if self.total and self.done else ""
+        return f"{self.title}: {self.done:,}{whole}{numbers}, {duration(seconds)} so far{left}"
 
 
 class Reporter:
@@ -134,8 +135,3 @@ class Reporter:
         if not self._open:
             self._bars.stop()
             self._bars = None
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

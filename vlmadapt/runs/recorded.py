@@ -73,10 +73,10 @@ def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
     root = _root_of([*used, *tested], places)
     if own is None and not {root / name for name in (*used, *tested)} <= places:
         return frozenset()
-    seen = {root / name for name in used}
+    seen = frozenset(root / name for name in used)
     copies = duplicates([*seen, *(example.path for example in data.examples)])
-    equal = {path for group in copies if not seen.isdisjoint(group) for path in group}
-    return frozenset(example.path for example in data.examples if example.path in seen | equal)
+    copied = {path for group in copies if not seen.isdisjoint(group) for path in group}
+    return (seen | copied) & {example.path for example in data.examples}
 
 
 def _read(settings: FitSettings) -> Dataset | None:

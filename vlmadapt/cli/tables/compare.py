@@ -17,7 +17,7 @@ from vlmadapt.compare.plan import PlannedRun
 from vlmadapt.compare.sentences import statistics_lines
 from vlmadapt.compare.settings import data_name
 from vlmadapt.compare.tables import Table
-from vlmadapt.text import counted
+from vlmadapt.text import counted, duration
 
 
 def show(results: Results, where: str) -> None:
@@ -47,7 +47,7 @@ def show_plan(planned: Sequence[PlannedRun], folder: Path, jobs: int) -> None:
         elif open_ and cost.run is not None:
             left[p.folder] = cost.run.seconds
         recipe = ", ".join(p.spec.recipe) or "defaults"
-        time = "" if not open_ else "unknown" if cost.run is None else _duration(cost.run.seconds)
+        time = "" if not open_ else "unknown" if cost.run is None else duration(cost.run.seconds)
         memory = "" if cost.run is None else f"{cost.run.memory / 2**30:.2f} GiB"
         epochs = "" if not open_ else "by shots" if cost.epochs is None else str(cost.epochs)
         table.add_row(
@@ -73,7 +73,7 @@ def _end(left: Mapping[Path, float], jobs: int) -> str:
         return ""
     seconds = total_seconds(left.values(), jobs)
     end = datetime.now() + timedelta(seconds=seconds)
-    return f"; {_duration(seconds)} with {counted(jobs, 'job')} at a time, until {end:%Y-%m-%d %H:%M}"
+    return f"; {duration(seconds)} with {counted(jobs, 'job')} at a time, until {end:%Y-%m-%d %H:%M}"
 
 
 def _rich(table: Table) -> RichTable:
@@ -84,8 +84,3 @@ def _rich(table: Table) -> RichTable:
         cells = zip(row, table.best, strict=True)
         rich.add_row(*(Text(text, "bold" if i in best else "") for text, best in cells))
     return rich
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

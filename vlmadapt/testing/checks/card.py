@@ -25,6 +25,17 @@ def card(tested: MethodUnderTest) -> None:
         raise CheckFailed(
             "it does not state the plugin API version it is written for.", f"write `api_version = {API_VERSION}`."
         )
+    _check_readable(info, cls)
+    _check_touches(tested)
+    if cls.track == "few-shot" and not issubclass(cls, Wrapper) and _uses_test_images(tested.trained.method):
+        raise CheckFailed(
+            "it uses test images, or views of them, and stands in the track 'few-shot'.",
+            'write `track = "test-time"`: tables of comparisons keep it apart from methods that use none.',
+        )
+
+
+def _check_readable(info: SourceInfo, cls: type[Method]) -> None:
+    """What is read in the source is what the class has."""
     stated = {
         "paper": (info.paper, cls.paper),
         "touches": (set(info.touches), {side.value for side in cls.touches}),
@@ -36,22 +47,22 @@ def card(tested: MethodUnderTest) -> None:
     for name, (read, real) in stated.items():
         if read != real:
             raise CheckFailed(f"`{name}` reads {read!r} in the source, but is {real!r}.")
-    for side in sorted(_touched(tested) - set(tested.trained.method.touches)):
+
+
+def _check_touches(tested: MethodUnderTest) -> None:
+    """The towers that it states are those that it works inside."""
+    cls, method, touched = tested.cls, tested.trained.method, _touched(tested)
+    for side in sorted(touched - set(method.touches)):
         raise CheckFailed(
             f"it works inside the {side} tower and does not say so.",
             f"put {side.upper()} into `touches`: a backbone without access to that tower is then refused at once.",
         )
-    for side in sorted(set(cls.touches) - _touched(tested)):
-        if not tested.options and tested.trained.method.touches is cls.touches:
+    for side in sorted(set(cls.touches) - touched):
+        if not tested.options and method.touches is cls.touches:
             raise CheckFailed(
                 f"it says that it works inside the {side} tower and does not.",
                 f"leave {side.upper()} out of `touches`: backbones are refused for it without need.",
             )
-    if cls.track == "few-shot" and not issubclass(cls, Wrapper) and _uses_test_images(tested.trained.method):
-        raise CheckFailed(
-            "it uses test images, or views of them, and stands in the track 'few-shot'.",
-            'write `track = "test-time"`: tables of comparisons keep it apart from methods that use none.',
-        )
 
 
 def _uses_test_images(method: Method) -> bool:
