@@ -169,10 +169,18 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
         near = grouped or get_close_matches(wrong, options, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
         return f"unknown option {wrong}.{hint} `{parser.prog} --help` lists all."
+    if missing := re.search(r"arguments are required: (.*)", message):
+        return f"the following arguments are required: {_as_written(missing[1].split(', '), parser)}"
     if said := _wrong_value(message):
         return said
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return " ".join(lines[:3])
+
+
+def _as_written(names: Sequence[str], parser: ArgumentParser) -> str:
+    """Arguments by their names on the command line: `to` is written `--to`."""
+    written = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+    return ", ".join(written.get(name, name) for name in names)
 
 
 def _unknown_option(message: str) -> str | None:
