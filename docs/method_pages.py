@@ -20,8 +20,9 @@ from vlmadapt import registry
 from vlmadapt.cli.method_options import method_options
 from vlmadapt.plugin import Published
 from vlmadapt.registry import Plugin
-from vlmadapt.registry.source_info import read_source_info
+from vlmadapt.registry.source_info import SourceInfo, read_source_info
 from vlmadapt.registry.source_options import read_source_options
+from vlmadapt.registry.tracks import ordered, track_title
 from vlmadapt.text import counted
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,8 @@ HEAD = re.compile(r"\A# (?P<about>.*?)  (?P<command>vlmadapt .*)\n")
 INTRODUCTION = """\
 Each page has the method's equation and notes on its official code, its options and training settings with their
 published defaults, its settings files, and published numbers where they are built in. A method that works inside no
-tower needs the features alone and runs with every [backbone](../backbones.md)."""
+tower needs the features alone and runs with every [backbone](../backbones.md). What methods are given differs by
+[track](../compare.md#tables)."""
 
 OPTIONS = "Options of the method, on the command line `--method.NAME`:"
 SETTINGS = """\
@@ -83,12 +85,14 @@ def address(name: str) -> str:
 
 def index() -> str:
     """The page that lists all methods."""
-    rows = [
-        (f"[`{name}`]({Path(address(name)).name})", row["what"], towers(name), row["trained"], row["compared"])
-        for name, row in documented().items()
-    ]
     titles = ("name", "method", "works inside", "trainable, ViT-B/16", "compared with")
-    return f"# Methods\n\n{INTRODUCTION}\n\n{table(titles, rows)}\n"
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for name, row in documented().items():
+        link = f"[`{name}`]({Path(address(name)).name})"
+        cells = (link, row["what"], towers(name), row["trained"], row["compared"])
+        rows.setdefault(stated(name).track, []).append(cells)
+    tables = [f"## {track_title(track).capitalize()}\n\n{table(titles, rows[track])}" for track in ordered(rows)]
+    return "\n\n".join(("# Methods", INTRODUCTION, *tables)) + "\n"
 
 
 def page(name: str) -> str:
@@ -114,22 +118,28 @@ def sections(name: str) -> Iterator[str]:
 
 def facts(name: str) -> Iterator[str]:
     """What a list above the sections says in a line each."""
-    info = read_source_info(find(name).target)
-    if info and info.paper:
+    info = stated(name)
+    if info.paper:
         yield f"**Paper**: {info.paper}"
     yield f"**Works inside**: {towers(name)}"
     row = documented()[name]
     yield f"**Trainable parameters, ViT-B/16**: {row['trained']}"
     yield f"**Compared with**: {row['compared']} ([how](../CONTRIBUTING.md#how-parity-works))"
-    for check, reason in (info.limitations if info else {}).items():
+    for check, reason in info.limitations.items():
         yield f"**Limitation** (check `{check}`): {reason}"
 
 
 def towers(name: str) -> str:
     """Towers that a method works inside, in words."""
-    info = read_source_info(find(name).target)
-    touched = info.touches if info else ()
+    if any(option.name == "wraps" for option in fields(method_options(name)[0])):
+        return "as the method inside"
+    touched = stated(name).touches
     return "both towers" if len(touched) > 1 else f"{touched[0]} tower" if touched else "no tower"
+
+
+def stated(name: str) -> SourceInfo:
+    """What the source of a method states about it."""
+    return read_source_info(find(name).target) or SourceInfo("")
 
 
 def find(name: str) -> Plugin:
@@ -211,7 +221,8 @@ def published_table(numbers: Sequence[Published]) -> str:
             column = group.replace("_", " ") + (f", {counted(number.shots, 'shot')}" if several else "")
             row[column] = f"{value:.2f}{'*' if group in number.flaws else ''}"
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
-    return table(("data", *columns), [(data, *(row.get(c, "") for c in columns)) for data, row in cells.items()])
+    rows = [(data, *(row.get(column, "") for column in columns)) for data, row in cells.items()]
+    return table(("data", *columns), rows, numbers=True)
 
 
 def data_name(number: Published) -> str:
@@ -224,7 +235,7 @@ def backbones(numbers: Sequence[Published]) -> str:
     return " or ".join(sorted({f"`{name}`" for number in numbers for name in number.backbones}))
 
 
-def table(titles: Sequence[str], rows: Rows) -> str:
-    """A Markdown table."""
-    lines = [titles, ["---"] * len(titles), *rows]
+def table(titles: Sequence[str], rows: Rows, *, numbers: bool = False) -> str:
+    """A Markdown table; one of numbers has all columns but the first aligned at the right."""
+    lines = [titles, ["---", *["---:" if numbers else "---"] * (len(titles) - 1)], *rows]
     return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

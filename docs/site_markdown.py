@@ -20,6 +20,9 @@ ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT
 
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?!https?://|mailto:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
+PICTURE = re.compile(r"^!\[[^\]]*\]\((?P<file>[^)\s]+)\)$", re.M)
+"""A picture on a line of its own."""
+
 FENCE = re.compile(r"^```(?P<language>\w+) file=(?P<file>\S+)$", re.M)
 """Start of a code block that is part of a file, as in the plugin guide."""
 
@@ -32,10 +35,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let each link lead to a page of the site, and name files above their code."""
+    """Let each link lead to a page of the site, pictures open in full size, and name files above their code."""
     source = ROOT if page.file.src_uri in ROOT_PAGES else (DOCS / page.file.src_uri).parent
     linked = LINK.sub(lambda link: site_link(link, source, (DOCS / page.file.src_uri).parent), markdown)
-    return FENCE.sub(r'```\g<language> title="\g<file>"', linked)
+    opened = PICTURE.sub(r"[\g<0>](\g<file>)", linked)
+    return FENCE.sub(r'```\g<language> title="\g<file>"', opened)
 
 
 def site_link(link: re.Match[str], source: Path, place: Path) -> str:

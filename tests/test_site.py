@@ -60,6 +60,20 @@ def test_a_method_page_has_source_options_recipe_files_and_published_numbers(met
     assert "| dtd | " in page
 
 
+def test_the_list_of_methods_has_a_table_for_each_track(methods: ModuleType) -> None:
+    _, few_shot, descriptions, test_time, transductive = methods.index().split("\n## ")
+    assert few_shot.startswith("With labelled images alone\n") and "| [`coop`](coop.md) |" in few_shot
+    assert descriptions.startswith("With class descriptions\n") and "| [`cupl`](cupl.md) |" in descriptions
+    assert test_time.startswith("With test images\n") and "| [`tda`](tda.md) |" in test_time
+    assert transductive.startswith("With unlabelled images\n") and "| [`promptkd`](promptkd.md) |" in transductive
+
+
+def test_a_wrapper_works_where_the_method_inside_does(methods: ModuleType) -> None:
+    assert methods.towers("wise-ft") == methods.towers("dpc") == "as the method inside"
+    assert methods.towers("mmrl") == "both towers"
+    assert methods.towers("taskres") == "no tower"
+
+
 def test_options_of_base_classes_are_explained(methods: ModuleType) -> None:
     page = methods.page("mmrl++")
     assert "| `beta` | `0.9` | weight of the newly mapped tokens" in page
@@ -93,3 +107,9 @@ def test_a_part_of_a_file_gets_the_file_as_its_title(markdown: ModuleType) -> No
     page = SimpleNamespace(file=SimpleNamespace(src_uri="plugin-guide.md"))
     text = markdown.on_page_markdown("```python file=a/b.py\ncode\n```", page, None, None)
     assert text == '```python title="a/b.py"\ncode\n```'
+
+
+def test_a_picture_opens_in_full_size(markdown: ModuleType) -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="architecture.md"))
+    text = markdown.on_page_markdown("text\n\n![Layers](images/layers.svg)\n", page, None, None)
+    assert text == "text\n\n[![Layers](images/layers.svg)](images/layers.svg)\n"

@@ -43,6 +43,7 @@ class TrainingError(VlmadaptError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for an unknown name, with the nearest known name and all of them."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    by_lower = {known_name.casefold(): known_name for known_name in names}
+    near = get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.5)
+    hint = f" Did you mean '{by_lower[near[0]]}'?" if near else ""
     return f"unknown {kind} '{name}'.{hint} Known: {first_few(names, 50) or 'none'}."

@@ -31,6 +31,9 @@ Capture = pytest.CaptureFixture[str]
         (["fit", "--method"], "expected one argument"),
         (["fit", "--method", "mmlr"], "unknown method 'mmlr'. Did you mean 'mmrl'?"),
         (["fit", "--method=mmrl+"], "unknown method 'mmrl+'. Did you mean 'mmrl++'?"),
+        (["fit", "--method", "MMRL++"], "unknown method 'MMRL++'. Did you mean 'mmrl++'?"),
+        (["fit", "--method", "mmrl", "--lr", "0.1"], "unknown option --lr. Did you mean --train.lr?"),
+        (["fit", "--method", "mmrl", "--train.tokens", "3"], "--train.tokens. Did you mean --method.tokens?"),
         (
             ["fit", "--method", "mmrl", "--method.tokns", "3"],
             "unknown option --method.tokns. Did you mean --method.tok",
@@ -63,6 +66,9 @@ Capture = pytest.CaptureFixture[str]
         ),
         (["evaluate"], "the following arguments are required: run"),
         (["predict", "run"], "the following arguments are required: images"),
+        (["export", "run"], "the following arguments are required: --to"),
+        (["merge"], "the following arguments are required: run, --out"),
+        (["new", "metod", "x"], "unknown kind of plugin 'metod'. Did you mean 'method'?"),
         (["methods", "--jsn"], "unknown option --jsn. Did you mean --json?"),
         (["methods", "--backbone", "ViT-B-61"], "'ViT-B-61'. Did you mean 'ViT-B-16'?"),
     ],
@@ -145,13 +151,14 @@ def bad(world: World, tmp_path: Path) -> Path:
         ("backbone", "tyni", "unknown backbone 'tyni'. Did you mean 'tiny'?"),
         ("backbone", "ViT-B-61:openai", "unknown backbone 'ViT-B-61'. Did you mean 'ViT-B-16'?"),
         ("backbone", "ViT-B-16", "say which weights: 'ViT-B-16:TAG' with one of openai, "),
-        ("backbone", "ViT-B-16:opena", "the backbone 'ViT-B-16:opena' cannot be loaded"),
-        ("backbone", "ViT-B-16:BAD/missing.pt", "missing.pt' cannot be loaded"),
+        ("backbone", "ViT-B-16:opena", "unknown tag of ViT-B-16 'opena'. Did you mean 'openai'?"),
+        ("backbone", "ViT-B-16:BAD/missing.pt", "There is no such file either."),
+        ("backbone", "BAD/nothing", "`vlmadapt backbones` lists all. There is no such folder either."),
         ("backbone", "BAD/empty", "holds no open_clip_config.json"),
         ("method.layers", "[3,4]", "layer 4 (counted from 1) is used, but the text tower has 3."),
         ("method.layers", "[0]", "layers must be different numbers from 1 on, not [0]."),
         ("plan", "fast", "unknown value of --plan 'fast'"),
-        ("out", "BAD/three.txt", "cannot be written"),
+        ("out", "BAD/three.txt/run", "'BAD/three.txt/run' cannot be made: 'BAD/three.txt' is a file; name another"),
         ("train.batch_size", "0", "train.batch_size is 0, it cannot be below 1."),
     ],
 )
@@ -187,9 +194,10 @@ def test_a_folder_that_holds_a_run_already(capsys: Capture, world: World, base_t
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
-@pytest.mark.parametrize("command", [["fit", "--resume"], ["evaluate"]])
+@pytest.mark.parametrize("command", [["fit", "--resume"], ["evaluate"], ["predict"]])
 def test_a_folder_that_is_no_run(capsys: Capture, bad: Path, command: list[str], name: str) -> None:
-    told = call(capsys, *command, str(bad / name)).mistake()
+    images = ["photo.jpg"] if command == ["predict"] else []
+    told = call(capsys, *command, str(bad / name), *images).mistake()
     assert f"'{bad / name}' {'holds no run' if name == 'empty' else 'does not exist'}" in told
 
 
@@ -265,6 +273,9 @@ def test_corrupt_images_are_left_out_on_request(capsys: Capture, world: World, b
         (["BAD/corrupt/red_fox/00.png"], "image 'BAD/corrupt/red_fox/00.png' cannot be read"),
         (["BAD/corrupt/red_fox/01.png", "--top", "0"], "--top is 0; name at least one class."),
         (["BAD/corrupt/red_fox/01.png", "--top", "x"], "--top is 'x'; it has to be a whole number."),
+        (["BAD/corrupt/red_fox/01.png", "--copy"], "--copy says how images get into the folders of --sort_into"),
+        (["BAD/corrupt/red_fox/01.png", "--reject_by", "energy"], "--reject_by says what --reject compares"),
+        (["BAD/corrupt/red_fox/01.png", "--classes", ""], "--classes '' leaves nothing to choose from"),
         (["BAD/corrupt/red_fox/01.png", "--classes", ","], "--classes ',' leaves nothing to choose from"),
         (["BAD/corrupt/red_fox/01.png", "--classes", "BAD/mising.txt"], "mising.txt' leaves nothing to choose from"),
         (["BAD/corrupt/red_fox/01.png", "--classes", "BAD/corrupt/red_fox/01.png"], "is not UTF-8 text"),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.compare import fake
+from vlmadapt.compare.quality import qualities
 from vlmadapt.compare.record import Entry
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.report.classes import group_scores
@@ -129,6 +130,17 @@ def test_reliability_compares_confidence_with_accuracy_bin_by_bin(tmp_path: Path
     assert [(b.confidence, b.accuracy, b.images) for b in found.bins] == [
         (pytest.approx(0.63), 0.5, 2), (0.85, 0.0, 1), (pytest.approx((0.95 + 36) / 37), 1.0, 37)]  # fmt: skip
     assert found.calibration_error == pytest.approx((2 * 0.13 + 0.85 + 0.05) / 40)
+
+
+def test_the_calibration_error_of_a_diagram_is_that_of_the_table(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("coop",), seeds=(1, 2))
+    for number, entry in enumerate(made.entries):
+        answers = json.loads((entry.folder / "answers.json").read_text())
+        answers[0]["confidence"] = [0.5 + (7 * i + 3 * number) % 40 / 100 for i in range(40)]
+        (entry.folder / "answers.json").write_text(json.dumps(answers))
+    base, _ = group_scores(made.entries)
+    (quality,) = qualities(made)
+    assert 100 * base.calibration_error == pytest.approx(quality.values["ECE", "seen"].mean)
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import Namespace
 
+from vlmadapt import registry
 from vlmadapt.cli.parsing import add_config, new_parser, parse, take_config
 from vlmadapt.errors import VlmadaptError
 
@@ -47,14 +48,16 @@ def run(arguments: list[str]) -> None:
     given = parse(parser, others, content)
     if not given.methods:
         raise VlmadaptError("no methods given; write --methods NAME,NAME; `vlmadapt methods` lists them.")
+    settings = _settings(given)
+    if given.jobs < 1:
+        raise VlmadaptError(f"--jobs is {given.jobs}; run at least one at a time.")
+    for method in settings.methods:
+        registry.find(registry.METHODS, method)  # raises before torch is imported
     from vlmadapt.cli.tables.compare import show, show_plan
     from vlmadapt.compare.compare import compare, prepare
     from vlmadapt.compare.cost import measure
     from vlmadapt.compare.plan import plan
 
-    settings = _settings(given)
-    if given.jobs < 1:
-        raise VlmadaptError(f"--jobs is {given.jobs}; run at least one at a time.")
     if given.dry_run or given.measure:
         planned = plan(settings)
         if given.measure:

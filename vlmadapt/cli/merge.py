@@ -8,7 +8,7 @@ from vlmadapt.cli.parsing import add_backbone, new_parser, parse
 from vlmadapt.runs.run import Run
 
 DESCRIPTION = """Write an open_clip checkpoint with a run's adapter in its weights, for use without vlmadapt. Possible
-where weights can say what the method does (clip-lora, prolip, mail, norms); others are refused. The scores of the
+where weights can say what the method does (clip-lora, prolip, mail); others are refused. The scores of the
 checkpoint are compared with the run's before it is written."""
 
 

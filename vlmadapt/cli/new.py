@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     out = Path(given.out) if given.out else None
     if given.what not in NEXT:
-        raise VlmadaptError(unknown("plugin", given.what, NEXT))
+        raise VlmadaptError(unknown("kind of plugin", given.what, NEXT))
     if given.kind is not None and given.what != "method":
         raise VlmadaptError(f"--kind is for methods; leave it out for a {given.what}.")
     if given.kind not in (None, *METHOD_KINDS):

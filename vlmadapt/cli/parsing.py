@@ -58,7 +58,7 @@ def class_list(given: str | None) -> list[str] | None:
     """
     if given is None:
         return None
-    if exists(Path(given)):
+    if given and exists(Path(given)):
         from vlmadapt.data.classes import read_name_list
 
         found = list(read_name_list(Path(given)))
@@ -156,6 +156,7 @@ def parse(
     Raises:
         VlmadaptError: an option or a value is invalid; the message is one line.
     """
+    _hide_group_files(parser)
     content = dict(content or {})
     if "train" in content:
         given = [argument.partition("=")[0].removeprefix("--train.") for argument in arguments]
@@ -165,6 +166,13 @@ def parse(
         return parser.parse_args([*from_files, *_with_values(parser, arguments)], defaults=defaults)
     except ArgumentError as error:
         raise VlmadaptError(_one_line(str(error), parser)) from error
+
+
+def _hide_group_files(parser: ArgumentParser) -> None:
+    """Leave `--method FILE` and `--train FILE`, which jsonargparse adds, out of the help: `--config` reads files."""
+    for action in parser._actions:
+        if action.metavar == "CONFIG":
+            action.help = argparse.SUPPRESS
 
 
 def _with_values(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:
@@ -186,13 +194,23 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     """The gist of a jsonargparse message."""
     if wrong := _unknown_option(message):
         options = [option for action in parser._actions for option in action.option_strings]
-        near = get_close_matches(wrong, options, n=1, cutoff=0.5)
+        last = wrong.lstrip("-").rpartition(".")[2]
+        grouped = [option for option in options if option.endswith(f".{last}")]  # --lr is --train.lr
+        near = grouped or get_close_matches(wrong, options, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
         return f"unknown option {wrong}.{hint} `{parser.prog} --help` lists all."
+    if missing := re.search(r"arguments are required: (.*)", message):
+        return f"the following arguments are required: {_as_written(missing[1].split(', '), parser)}"
     if said := _wrong_value(message):
         return said
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return " ".join(lines[:3])
+
+
+def _as_written(names: Sequence[str], parser: ArgumentParser) -> str:
+    """Arguments by their names on the command line: `to` is written `--to`."""
+    written = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+    return ", ".join(written.get(name, name) for name in names)
 
 
 def _unknown_option(message: str) -> str | None:

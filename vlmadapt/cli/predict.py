@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> None:
     """Parse, classify, write or print."""
     given = parse(_parser(), arguments)
     _check(given)
-    if not (given.run.startswith("hf:") or Path(given.run).is_dir()):
+    if not (given.run.startswith("hf:") or (Path(given.run) / "adapter_config.json").is_file()):
         Run.open(Path(given.run))  # raises before torch is imported
     images, total = _images(given)
     if given.explain is not None and total != 1:
@@ -181,6 +181,10 @@ def _check(given: Namespace) -> None:
     for name in ("reject", "reject_below"):
         if (value := getattr(given, name)) is not None and not 0 < value < 1:
             raise DataError(f"--{name} is {value}; it has to lie between 0 and 1.")
+    if given.copy and given.sort_into is None:
+        raise DataError("--copy says how images get into the folders of --sort_into; name the folder there.")
+    if given.reject_by != "probability" and given.reject is None:
+        raise DataError("--reject_by says what --reject compares; give a share there, like --reject 0.05.")
     if given.explain_by is not None and given.explain is None:
         raise DataError("--explain_by says how to draw the map of --explain; name its file there.")
     if given.reject is not None and given.reject_below is not None:

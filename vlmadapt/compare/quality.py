@@ -69,7 +69,7 @@ def _of_run(groups: Sequence[GroupPredictions]) -> dict[tuple[str, str], float]:
     """Qualities of one run in percent by name and role."""
     found: dict[tuple[str, str], float] = {}
     for role in ROLES:
-        tested = [_arrays(group) for group in groups if group.role == role]
+        tested = [confidence_and_correctness(group) for group in groups if group.role == role]
         if tested:
             found["ECE", role] = 100 * mean(calibration_error(*arrays) for arrays in tested)
             found["Brier", role] = 100 * mean(brier_score(*arrays) for arrays in tested)
@@ -80,7 +80,7 @@ def _of_run(groups: Sequence[GroupPredictions]) -> dict[tuple[str, str], float]:
     return found
 
 
-def _arrays(group: GroupPredictions) -> tuple[Floats, Floats]:
+def confidence_and_correctness(group: GroupPredictions) -> tuple[Floats, Floats]:
     """Confidence and correctness (images,)."""
     import numpy as np
 

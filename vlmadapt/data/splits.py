@@ -107,7 +107,7 @@ def make_splits(
         DataError: the protocol is unknown or lacks what it needs, the classes are too few for it, a class to train on
             has no training image, or no image is left to test.
     """
-    _check_given(protocol, targets, class_split)
+    check_given(protocol, targets, class_split)
     if protocol == "train-only" and dataset.cut:
         dataset = replace(dataset, train=dataset.examples, val=(), test=())
     if not dataset.train:
@@ -144,7 +144,7 @@ def make_groups(
     Returns:
         Names of the classes that the protocol trains on, and the groups to test.
     """
-    _check_given(protocol, targets, class_split)
+    check_given(protocol, targets, class_split)
     trained, groups = _groups(dataset, protocol, targets, class_split)
     if unlabelled:
         trained = _with_tested(dataset, protocol, trained, groups)
@@ -184,7 +184,12 @@ def _check_trained(dataset: Dataset, labels: Sequence[int]) -> None:
         )
 
 
-def _check_given(protocol: Protocol, targets: Sequence[Dataset], class_split: ClassSplit | None) -> None:
+def check_given(protocol: str, targets: Sequence[object], class_split: object | None) -> None:
+    """Refuse a protocol without what it needs, or with what it has no use for.
+
+    Raises:
+        DataError: the message names the option.
+    """
     if protocol not in get_args(Protocol):
         raise DataError(unknown("protocol", protocol, get_args(Protocol)))
     if protocol in TRANSFER and not targets:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from vlmadapt.compare.predictions import GroupPredictions, read_predictions
+from vlmadapt.compare.quality import calibration_error, confidence_and_correctness
 from vlmadapt.compare.record import Entry
 from vlmadapt.evaluation.accuracy import distinct
 from vlmadapt.evaluation.by_class import ClassScores, class_scores
@@ -15,7 +17,7 @@ from vlmadapt.runs.run import Run
 MOST_CLASSES = 40
 """Classes in a confusion matrix; of more, those that are confused most."""
 BINS = 10
-"""Bins of equal width that confidences are sorted into."""
+"""Dots of equal width in confidence; the error has its own, finer bins."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class GroupScores:
         shown: classes in the confusion matrix.
         matrix: rows by actual class, columns by predicted class.
         bins: bins that are not empty, least confident first.
+        calibration_error: expected calibration error, mean over seeds, as tables have it.
     """
 
     name: str
@@ -69,12 +72,7 @@ class GroupScores:
     shown: tuple[str, ...]
     matrix: tuple[tuple[Cell, ...], ...]
     bins: tuple[Bin, ...]
-
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error: sum over bins of `n_b / n |accuracy_b - confidence_b|` (Guo et al., 2017)."""
-        images = sum(found.images for found in self.bins)
-        return sum(found.images * abs(found.accuracy - found.confidence) for found in self.bins) / images
+    calibration_error: float
 
 
 def group_scores(entries: Sequence[Entry]) -> list[GroupScores]:
@@ -94,7 +92,8 @@ def _scores(name: str, groups: Sequence[GroupPredictions]) -> GroupScores:
             confusion[classes[label]][classes[predicted]] += 1
     shown = _most_confused(confusion)
     matrix = tuple(tuple(_cells(actual, confusion[actual], shown)) for actual in shown)
-    return GroupScores(name, len(confusion), class_scores(confusion), tuple(shown), matrix, tuple(_bins(groups)))
+    error = mean(calibration_error(*confidence_and_correctness(group)) for group in groups)
+    return GroupScores(name, len(confusion), class_scores(confusion), tuple(shown), matrix, tuple(_bins(groups)), error)
 
 
 def _most_confused(confusion: dict[str, Counter[str]]) -> list[str]:

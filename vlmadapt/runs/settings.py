@@ -28,10 +28,10 @@ class FitSettings:
         method: registered name of the method.
         options: options of the method; missing ones keep their published values.
         train: training settings; missing ones keep the method's published values.
-        data: registered data set, folder with a folder of images per class, CSV or JSONL file with path, label and
-            split, or hf:NAME for a data set of the Hugging Face Hub.
-        backbone: registered name, ARCHITECTURE:TAG or ARCHITECTURE:FILE of open_clip, folder with a saved open_clip
-            model, or hf-hub:OWNER/NAME.
+        data: registered data set, folder with a folder of images per class, CSV, TSV or JSONL file with path, label and
+            split, or hf:OWNER/NAME for a data set of the Hugging Face Hub.
+        backbone: registered name, ARCHITECTURE:TAG or ARCHITECTURE:FILE of open_clip, folder of an open_clip or
+            transformers model, or one on the Hub: hf-hub:OWNER/NAME for open_clip, hf:OWNER/NAME for transformers.
         protocol: evaluation protocol; by default custom with class_split, cross-dataset with targets,
             base-to-novel for a registered data set, and few-shot for your own.
         targets: data sets, separated by commas, that cross-dataset and domain-generalization also test on; by default

@@ -23,6 +23,7 @@ from vlmadapt.core.loading.guard import as_backbone_errors, quiet
 from vlmadapt.core.loading.model_config import CONFIG, read_model_config
 from vlmadapt.core.loading.tag_settings import Checkpoint
 from vlmadapt.errors import BackboneError, PluginError, VlmadaptError, VlmadaptWarning, unknown
+from vlmadapt.files import exists
 from vlmadapt.text import first_line
 
 
@@ -59,11 +60,20 @@ def load_backbone(spec: str, *, weights: str | None = None) -> Backbone:
     architecture, _, pretrained = spec.partition(":")
     if architecture not in open_clip.list_models():
         names = {plugin.name for plugin in registered} | set(open_clip.list_models())
-        raise BackboneError(shortened(unknown("backbone", architecture, names)))
+        raise BackboneError(f"{shortened(unknown('backbone', architecture, names))} There is no such folder either.")
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
         raise BackboneError(f"say which weights: '{architecture}:TAG' with one of {tags}, or '{architecture}:FILE'.")
-    return _create(spec, architecture, Checkpoint.parse(architecture, pretrained), weights)
+    checkpoint = Checkpoint.parse(architecture, pretrained)
+    _check_weights_exist(architecture, checkpoint.pretrained)
+    return _create(spec, architecture, checkpoint, weights)
+
+
+def _check_weights_exist(architecture: str, weights: str) -> None:
+    """Refuse weights that are neither a tag of the architecture, however it is spelt, nor a file."""
+    if not open_clip.get_pretrained_cfg(architecture, weights) and not exists(Path(weights)):
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        raise BackboneError(f"{unknown(f'tag of {architecture}', weights, tags)} There is no such file either.")
 
 
 def is_published(spec: str) -> bool:
@@ -206,4 +216,4 @@ def _tokenizer(model_name: str, config: Mapping[str, Any], folder: Path | None) 
 def shortened(message: str) -> str:
     """Leave out a list of names that is too long to read."""
     head, _, names = message.partition(" Known: ")
-    return message if names.count(",") < 12 else f"{head} `open_clip.list_models()` lists all."
+    return message if names.count(",") < 12 else f"{head} `vlmadapt backbones` lists all."
