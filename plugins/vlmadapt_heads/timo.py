@@ -27,6 +27,7 @@ class TIMOConfig:
         search: what validation images choose: nothing, alpha (TIMO), or gamma, the number of descriptions and alpha
             (TIMO-S). Without validation images the values above stay.
         alphas: values of the search for alpha.
+        cut: keep as many descriptions of each class as the class with the fewest has, its first ones, as published.
     """
 
     passes: int = 10
@@ -34,6 +35,7 @@ class TIMOConfig:
     alpha: float = 100.0
     search: Literal["none", "alpha", "full"] = "alpha"
     alphas: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4])
+    cut: bool = True
 
 
 class Guided(NamedTuple):
@@ -66,10 +68,10 @@ class TIMO(SupportMethod):
     Alpha is the value with the best validation accuracy, the smallest on a tie. TIMO-S (`search: full`) also chooses
     gamma, by the accuracy of x . w_c, and how many descriptions join, up to twice all of them.
 
-    Official code (lyymuwu/TIMO) cuts every class to the smallest number of descriptions; here each keeps its own, and
-    TIMO-S takes the same share of each. It joins descriptions with templates; put both into one file. Test images take
-    part in nothing, but where it reads ImageNet's validation set as test set it searches on it; here the search never
-    sees a test image.
+    Official code (lyymuwu/TIMO) cuts every class to the smallest number of descriptions; without `cut` each keeps its
+    own, and TIMO-S takes the same share of each. It joins descriptions with templates; put both into one file, the
+    templates first. Test images take part in nothing, but where it reads ImageNet's validation set as test set it
+    searches on it; here the search never sees a test image.
     """
 
     Config = TIMOConfig
@@ -110,6 +112,8 @@ class TIMO(SupportMethod):
         fwd = first_batch(support)
         texts = fwd.descriptions
         described = fwd.sentences(texts).zero_shot.text.float().split(texts.counts)
+        if self.config.cut:
+            described = tuple(features[: min(texts.counts)] for features in described)
         every, mean = views_of(support, self.config.passes)
         return described, F.normalize(mean.means(self.fitted()), dim=-1), every
 
@@ -141,8 +145,9 @@ class TIMO(SupportMethod):
             yield self.text.clone(), self.weight.clone(), self.bias.clone()
             return
         described, images, samples = self.features(support)
-        tried = [guide(described, images, gamma) for gamma in range(5, 101, 5)]
-        found = [right(validation.features @ guided.text.T, validation) for guided in tried]
+        # The published search starts from 0, where it stays if no gamma classifies any image correctly.
+        tried = [guide(described, images, gamma) for gamma in (0, *range(5, 101, 5))]
+        found = [0, *(right(validation.features @ guided.text.T, validation) for guided in tried[1:])]
         guided = tried[found.index(max(found))]
         most = max(map(len, guided.instances))
         for number in torch.linspace(1, 2 * most, 10, device="cpu").int().tolist():

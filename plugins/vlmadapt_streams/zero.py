@@ -19,10 +19,13 @@ class ZeroConfig:
     Args:
         views: views of each test image: itself and random crops.
         confident: share of the views that votes, those of the lowest entropy.
+        published: decide a tie that no further view decides as the published code does; otherwise among the tied
+            classes.
     """
 
     views: int = 64
     confident: float = 0.3
+    published: bool = True
 
 
 class Zero(Method):
@@ -33,8 +36,9 @@ class Zero(Method):
         score_c = |{v confident : argmax z_v = c}|
 
     A tie is decided by the next views in order of entropy: the first whose best class is among the tied ones. If none
-    is, the most confident of these views decides by its logits of the tied classes. (In that last case official code,
-    FarinaMatteo/zero, excludes other classes than it means to: it inverts the bits of class indices.)
+    is, the most confident of these views decides by its logits of the tied classes. In that last case official code
+    (FarinaMatteo/zero) inverts the bits of class indices: for each tied class c of C it excludes class C - 1 - c, and
+    any other may win, as here with `published`.
 
     Every image is answered on its own. Views are the image and crops of 8 to 100 % of its area, half of them flipped,
     as in official code, which does not use AugMix.
@@ -77,12 +81,14 @@ class Zero(Method):
         winner = F.one_hot(self.winner(tied, logits[:, self.voters :]), votes.shape[1])
         return votes + winner * (tied.sum(dim=1, keepdim=True) > 1)
 
-    @staticmethod
-    def winner(tied: Tensor, rest: Tensor) -> Tensor:
+    def winner(self, tied: Tensor, rest: Tensor) -> Tensor:
         """The class (B,) that wins among those tied (B, classes), by the logits (B, n, classes) of further views."""
         if not rest.shape[1]:
             return tied.int().argmax(dim=1)
         deciding = tied.take_along_dim(rest.argmax(dim=-1), dim=1)
         first = deciding.int().argmax(dim=1)  # the most confident view if none is deciding
         logits = rest[torch.arange(len(rest), device=rest.device), first]
-        return logits.masked_fill(~tied, -torch.inf).argmax(dim=-1)
+        excluded = ~tied
+        if self.config.published:
+            excluded = excluded.where(deciding.any(dim=1, keepdim=True), tied.flip(-1))
+        return logits.masked_fill(excluded, -torch.inf).argmax(dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch.nn.functional as F
@@ -28,10 +28,14 @@ class DCLIPConfig:
     """Options of DCLIP.
 
     Args:
-        published: choose the verb before a descriptor as the published code does.
+        published: take every description for a descriptor, and choose the verb before it, as the published code does.
+        before: text before the class name of a descriptor.
+        after: text after a descriptor; "." for ImageNet in the published code.
     """
 
     published: bool = False
+    before: str = ""
+    after: str = ""
 
 
 class DCLIP(Method):
@@ -44,9 +48,10 @@ class DCLIP(Method):
     A description without the class name is a descriptor, as in the published files, and is written as `NAME, which has
     DESCRIPTOR`; any other one is encoded as it is. The mean is not normalised again.
 
-    Official code (sachit-menon/classify_by_description_release) takes every descriptor that begins with the letter a,
-    such as `antlers`, for a noun with an article and writes `which is antlers`; here whole words are compared, and
-    `published` does as the code. It also scores classes in the order of the descriptions' file.
+    Official code (sachit-menon/classify_by_description_release) takes every description for a descriptor, and looks at
+    the letters it begins with instead of its words: it writes `which is antlers` and `which has made of wood`. Here
+    whole words are compared, and `published` does as the code. It also scores classes in the order of the descriptions'
+    file.
     """
 
     Config = DCLIPConfig
@@ -64,7 +69,7 @@ class DCLIP(Method):
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """Mean over the descriptions of each class, for seen and unseen classes alike."""
-        texts = as_sentences(fwd.descriptions, fwd.names, self.config.published)
+        texts = as_sentences(fwd.descriptions, fwd.names, self.config)
         return fwd.scale * similarity(fwd.zero_shot.image, texts.mean(fwd.sentences(texts).zero_shot.text))
 
 
@@ -113,6 +118,8 @@ class WaffleConfig:
         letters: letters of a word, at most, and of a group of letters.
         seed: of the descriptors; published results are means over several.
         before: text before the class name.
+        descriptors: descriptors to take instead of drawing them, such as those that the published code drew.
+        published: choose the verb before a descriptor as the published code does.
     """
 
     pairs: int = 15
@@ -120,6 +127,8 @@ class WaffleConfig:
     letters: int = 6
     seed: int = 1
     before: str = "A photo of a "
+    descriptors: list[str] = field(default_factory=list)
+    published: bool = False
 
 
 class Waffle(Method):
@@ -130,7 +139,8 @@ class Waffle(Method):
 
     Official code (ExplainableML/WaffleCLIP) takes the number and length of the random words from the names of all
     classes of the data set, those to be tested too, and the letters from descriptions; here they are options, and
-    words come from the vocabulary of CLIP's tokenizer instead of a word list.
+    words come from the vocabulary of CLIP's tokenizer instead of a word list. Its verbs are those of DCLIP's code:
+    `which is` before every descriptor that begins with the letter a.
     """
 
     Config = WaffleConfig
@@ -149,8 +159,8 @@ class Waffle(Method):
         c = self.config
         if min(c.pairs, c.words, c.letters) < 1:
             raise DataError("WaffleCLIP needs at least one pair, one word and one letter.")
-        found = random_descriptors(c.pairs, c.seed, c.words, c.letters)
-        return [f"{with_descriptor('{}', descriptor, c.before)}." for descriptor in found]
+        found = c.descriptors or random_descriptors(c.pairs, c.seed, c.words, c.letters)
+        return [f"{_described('{}', descriptor, c.before, c.published)}." for descriptor in found]
 
     def route(self, fwd: ForwardPass, role: Role) -> Tensor:
         """Mean over the random descriptors of each class, for seen and unseen classes alike."""
@@ -158,23 +168,38 @@ class Waffle(Method):
         return fwd.scale * similarity(fwd.zero_shot.image, texts.mean(fwd.sentences(texts).zero_shot.text))
 
 
-def as_sentences(texts: Descriptions, names: tuple[str, ...], published: bool = False) -> Descriptions:
+def as_sentences(texts: Descriptions, names: tuple[str, ...], config: DCLIPConfig) -> Descriptions:
     """Descriptions with mere descriptors written after the class name."""
-    return _as_sentences(texts.sentences, texts.counts, names, published)
+    return _as_sentences(texts.sentences, texts.counts, names, config.published, config.before, config.after)
 
 
 @lru_cache(maxsize=8)
 def _as_sentences(
-    sentences: tuple[str, ...], counts: tuple[int, ...], names: tuple[str, ...], published: bool
+    sentences: tuple[str, ...],
+    counts: tuple[int, ...],
+    names: tuple[str, ...],
+    published: bool,
+    before: str,
+    after: str,
 ) -> Descriptions:
+    def written(text: str, name: str) -> str:
+        if not published and _mentions(text, name):
+            return text
+        return _described(name, text, before, published) + after
+
     of_class = [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
-    written = (_as_sentence(text, name, published) for text, name in zip(sentences, of_class, strict=True))
-    return Descriptions(tuple(written), counts)
+    return Descriptions(tuple(map(written, sentences, of_class)), counts)
 
 
-def _as_sentence(text: str, name: str, published: bool) -> str:
-    if re.search(rf"(?<!\w){re.escape(readable(name))}(s|es)?(?!\w)", text, re.IGNORECASE):  # no `ant` in `antlers`
-        return text
-    if published and text.startswith("a"):
-        return f"{readable(name)}, which is {text}"
-    return with_descriptor(name, text)
+def _mentions(text: str, name: str) -> bool:
+    """Whether a text has the class name in it as words, in the plural too: there is no `ant` in `antlers`."""
+    return bool(re.search(rf"(?<!\w){re.escape(readable(name))}(s|es)?(?!\w)", text, re.IGNORECASE))
+
+
+def _described(name: str, descriptor: str, before: str, published: bool) -> str:
+    """A class name with a descriptor, whose verb the published code chooses by the letters that it begins with."""
+    if not published:
+        return with_descriptor(name, descriptor, before)
+    kinds = {"is ": ("a", "used"), "": ("has", "often", "typically", "may", "can")}
+    verb = next((verb for verb, starts in kinds.items() if descriptor.startswith(starts)), "has ")
+    return f"{before}{readable(name)}, which {verb}{descriptor}"

@@ -81,7 +81,9 @@ class Run:
             return (self.settings["template"],)
         prompts = self.settings.get("prompts", {}).get("base", {})
         texts = prompts if self.official.plain else prompts.get("teacher")
-        return templates_of(texts, self.settings["base_classes"]) if texts else ("a photo of a {}.",)
+        if not texts or isinstance(texts, list):  # none, or descriptions of each class
+            return ("a photo of a {}.",)
+        return templates_of(texts, self.settings["base_classes"])
 
     def again(self, part: str, changes: dict[str, Any]) -> Run:
         """The same start with other options, against one part of the arrays."""

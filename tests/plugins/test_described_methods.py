@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import open_clip
+import pytest
 import torch
 import torch.nn.functional as F
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.hooks import BlockAdapter
 from vlmadapt.core.method import Method, Task
-from vlmadapt.plugin import method_class, teacher
+from vlmadapt.plugin import Support, method_class, teacher
 from vlmadapt.roles import SEEN
 from vlmadapt.testing import MethodUnderTest, tiny_clip
 from vlmadapt_heads.samples import Samples
-from vlmadapt_heads.timo import gaussians, guide
+from vlmadapt_heads.timo import TIMO, gaussians, guide
 
 NAMES = ("cat", "red_fox")
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -109,3 +110,15 @@ def test_timo_takes_the_same_share_of_each_class() -> None:
     half = torch.stack([torch.cat([text, samples.features[2 * i : 2 * i + 2]]).mean(0) for i, text in enumerate(texts)])
     weight, bias = gaussians(guided, samples, 0.5)
     torch.testing.assert_close(bias, -torch.tensor(2.0).log() - (weight * half).sum(-1) / 2)
+
+
+def test_timo_weighs_equally_where_no_gamma_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = tuple(F.normalize(torch.randn(3, 8), dim=-1) for _ in range(2))
+    images = F.normalize(torch.randn(2, 8), dim=-1)
+    samples = Samples(F.normalize(torch.randn(4, 8), dim=-1), torch.tensor([0, 0, 1, 1]))
+    method = build("timo", search="full")
+    assert isinstance(method, TIMO)
+    monkeypatch.setattr(method, "features", lambda support: (described, images, samples))
+    of_no_class = Samples(samples.features, torch.full((4,), -1))
+    (text, _, _), *_ = method.candidates(cast(Support, None), of_no_class)
+    torch.testing.assert_close(text, F.normalize(torch.stack([d.mean(0) for d in described]), dim=-1))

@@ -7,10 +7,10 @@ import torch
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.method import Task
-from vlmadapt.plugin import method_class
+from vlmadapt.plugin import Descriptions, method_class
 from vlmadapt.roles import SEEN
 from vlmadapt.testing import tiny_clip
-from vlmadapt_zero_shot.descriptions import _as_sentence
+from vlmadapt_zero_shot.descriptions import DCLIPConfig, Waffle, WaffleConfig, as_sentences
 
 NAMES = ("cat", "red_fox")
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -40,12 +40,39 @@ def test_dclip_averages_cosines_and_cupl_features() -> None:
     torch.testing.assert_close(cosines, cosines[:1].expand_as(cosines))
 
 
+def written(text: str, name: str, **options: object) -> str:
+    return as_sentences(Descriptions((text,), (1,)), (name,), DCLIPConfig(**options)).sentences[0]  # type: ignore[arg-type]
+
+
 def test_a_descriptor_follows_the_class_name() -> None:
-    assert _as_sentence("antlers", "red_fox", published=False) == "red fox, which has antlers"
-    assert _as_sentence("antlers", "red_fox", published=True) == "red fox, which is antlers"
-    assert _as_sentence("A Red Fox in snow.", "red_fox", published=False) == "A Red Fox in snow."
-    assert _as_sentence("Ants in a row.", "ant", published=False) == "Ants in a row."
-    assert _as_sentence("long antennae", "ant", published=False) == "ant, which has long antennae"
+    assert written("antlers", "red_fox") == "red fox, which has antlers"
+    assert written("A Red Fox in snow.", "red_fox") == "A Red Fox in snow."
+    assert written("Ants in a row.", "ant") == "Ants in a row."
+    assert written("long antennae", "ant") == "ant, which has long antennae"
+    assert written("antlers", "elk", before="A photo of an ", after=".") == "A photo of an elk, which has antlers."
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "verb"),
+    [
+        ("antlers", "is "),
+        ("used tyres", "is "),
+        ("made of wood", "has "),
+        ("the head", "has "),
+        ("is red", "has "),
+        ("often red", ""),
+        ("candles", ""),
+        ("hash marks", ""),
+    ],
+)
+def test_published_verbs_go_by_the_first_letters(descriptor: str, verb: str) -> None:
+    assert written(descriptor, "red_fox", published=True) == f"red fox, which {verb}{descriptor}"
+    waffle = Waffle(WaffleConfig(descriptors=[descriptor], published=True), tiny_clip(), Task(NAMES, ()))
+    assert waffle.templates() == [f"A photo of a {{}}, which {verb}{descriptor}."]
+
+
+def test_published_descriptions_are_all_descriptors() -> None:
+    assert written("red fox face", "red_fox", published=True) == "red fox, which has red fox face"
 
 
 def test_waffle_depends_on_its_seed_alone() -> None:

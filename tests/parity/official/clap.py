@@ -14,6 +14,8 @@ def official() -> Official:
     def options(hyper: dict[str, Any], oracle: dict[str, Any]) -> Options:
         """The official constraint is a string that is searched for words."""
         words = hyper["CONSTRAINT"]
+        if "corrected" in words and "constant" in words:  # the mean of what has mean 1
+            words += "-balanced"
         return {
             "passes": hyper["epochs_aumentation"],
             "distance": "cosine" if "cosine" in words and "l2" not in words else "l2",

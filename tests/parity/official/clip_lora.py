@@ -16,7 +16,7 @@ def official() -> Official:
             "alpha": hyper["alpha"],
             "dropout": 0.0,  # the official run's probability is too small to drop anything
             "matrices": hyper["params"],
-            "position": hyper["position"],
+            "position": "top1" if hyper["position"] == "top" else hyper["position"],  # so called in the image tower
             "encoder": hyper["encoder"].replace("vision", "image"),
         }
 

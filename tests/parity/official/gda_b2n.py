@@ -14,6 +14,7 @@ def official() -> Official:
         options=lambda hyper, oracle: {
             "passes": hyper["augment_epoch"],
             "alpha": hyper["alpha"],
+            **({"alphas": hyper["alphas"]} if "alphas" in hyper else {}),
             "neighbours": hyper["k"],
             "text_repeats": hyper["text_repeats"],
         },

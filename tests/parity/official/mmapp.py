@@ -17,7 +17,7 @@ TOWERS = {"text": "text", "visual": "image"}
 def official() -> Official:
     def options(hyper: dict[str, Any], oracle: dict[str, Any]) -> Options:
         return {
-            "texts": {"hc": "templates", "cupl": "descriptions"}[hyper["INPUT_PROMPTS"]],
+            "texts": {"hc": "templates", "cupl": "descriptions"}[hyper["INPUT_PROMPTS"].lower()],
             "layers": list(range(hyper["ADAPTER_START"], hyper["ADAPTER_END"] + 1)),
             "width": hyper["ADAPTER_DIM"],
             "scale": hyper["ADAPTER_TRAIN_SCALE"],

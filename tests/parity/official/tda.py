@@ -14,18 +14,14 @@ def official() -> Official:
 
 
 def _options(hyper: dict[str, Any], oracle: dict[str, Any]) -> dict[str, Any]:
-    caches = {"positive": hyper["positive"], "negative": hyper["negative"]}
-    options = {
+    caches = {name: hyper[name] for name in ("positive", "negative") if hyper[name]["enabled"]}
+    options = {f"{name}_shots": 0 for name in ("positive", "negative")} | {
         f"{name}_{ours}": cache[theirs]
         for name, cache in caches.items()
         for ours, theirs in (("shots", "shot_capacity"), ("alpha", "alpha"), ("beta", "beta"))
     }
-    entropy, probability = hyper["negative"]["entropy_threshold"], hyper["negative"]["mask_threshold"]
-    return {
-        **options,
-        "min_entropy": entropy["lower"],
-        "max_entropy": entropy["upper"],
-        "min_probability": probability["lower"],
-        "max_probability": probability["upper"],
-        "views": hyper["views"],
-    }
+    for ours, theirs in (("entropy", "entropy_threshold"), ("probability", "mask_threshold")):
+        if "negative" in caches:
+            bounds = caches["negative"][theirs]
+            options |= {f"min_{ours}": bounds["lower"], f"max_{ours}": bounds["upper"]}
+    return {**options, "views": hyper["views"]}

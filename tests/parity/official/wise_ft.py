@@ -20,7 +20,8 @@ def official() -> Official:
         (rf"{block}\.ln_{number}\.(weight|bias)", rf"inner.image.\1.{number - 1}.copies.\2.difference")
         for number in (1, 2)
     ]
-    copies = [f"{stage}.{i}" for stage in ("start", "trained") for i in range(49)]
+    # Weight and bias of two norms in each of up to 48 blocks, and the classifier.
+    copies = [f"{stage}.{i}" for stage in ("start", "trained") for i in range(4 * 48 + 1)]
     return Official(
         method="wise-ft",
         options=options,
