@@ -13,6 +13,7 @@ from vlmadapt.compare.settings import data_name, shots_text
 from vlmadapt.compare.tables import FLAW
 from vlmadapt.evaluation.titles import short_title
 from vlmadapt.runs.run import Run
+from vlmadapt.text import first_few
 
 NAMED = ("vlmadapt", "torch", "open_clip_torch")
 
@@ -22,6 +23,7 @@ def make_notes(comparison: Comparison, rows: Sequence[ResultRow]) -> list[str]:
     return [
         *_recipe(comparison),
         *_splits(comparison),
+        *_tests(comparison),
         *_data(comparison),
         *_weights(comparison),
         *_versions(comparison),
@@ -54,6 +56,22 @@ def _splits(comparison: Comparison) -> Iterator[str]:
         if hashes:
             said = ", ".join(f"{what} {' and '.join(marks)}" for what, marks in hashes.items())
             yield f"Split of {data_name(data)}: {said} (SHA-256)."
+
+
+def _tests(comparison: Comparison) -> Iterator[str]:
+    """A warning if runs on the same data tested other images, classes or roles."""
+    for data in comparison.data:
+        results = [result for entry in comparison.entries if entry.data == data and (result := entry.result())]
+        hashes: dict[str, set[str]] = {}
+        for group in (group for result in results for group in result.get("groups", ())):
+            if "data_sha256" in group:
+                hashes.setdefault(group["name"], set()).add(group["data_sha256"])
+        others = [short_title(name) for name, found in hashes.items() if len(found) > 1]
+        if others:
+            yield (
+                f"These runs tested other images or classes of {data_name(data)} ({first_few(others)}); their "
+                "accuracies cannot be compared."
+            )
 
 
 def _data(comparison: Comparison) -> Iterator[str]:
