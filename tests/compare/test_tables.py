@@ -106,6 +106,22 @@ def test_different_machines_are_noted(tmp_path: Path) -> None:
     assert any("times cannot be compared" in note for note in make_results(made).notes)
 
 
+def test_runs_by_several_versions_of_a_method_are_noted(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1, 2))
+
+    def notes(*versions: str) -> list[str]:
+        for entry, version in zip(made.of("coop", "alpha", 16), versions, strict=True):
+            path = entry.folder / "environment.json"
+            by = {"name": "coop", "distribution": "prompts", "version": version}
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"method": by}))
+        return [note for note in make_results(made).notes if "several versions" in note]
+
+    assert notes("0.1", "0.1") == []
+    assert notes("0.2", "0.1") == [
+        "Runs of coop were made by several versions of it (prompts 0.1, prompts 0.2); they may not be repeats."
+    ]
+
+
 def test_a_comparison_can_be_moved(tmp_path: Path) -> None:
     fake.comparison(tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")

@@ -27,6 +27,7 @@ def make_notes(comparison: Comparison, rows: Sequence[ResultRow]) -> list[str]:
         *_data(comparison),
         *_weights(comparison),
         *_versions(comparison),
+        *_method_versions(comparison),
         *_numbers(comparison, rows),
         *_published(comparison, rows),
         *(f"Failed: {row.method} on {data_name(row.data[0])}, {error}" for row in rows for error in row.errors),
@@ -101,6 +102,16 @@ def _versions(comparison: Comparison) -> Iterator[str]:
     yield from (f"Versions: {kind}." for kind in kinds)
     if len(kinds) > 1:
         yield "These runs used different versions or machines; times cannot be compared."
+
+
+def _method_versions(comparison: Comparison) -> Iterator[str]:
+    """A warning for each method whose runs were made by several versions of it."""
+    for method in comparison.methods:
+        folders = [entry.folder for entry in comparison.entries if entry.method == method and entry.result()]
+        made_by = (Run(folder).environment().get("method") for folder in folders)
+        found = sorted({f"{made['distribution']} {made['version']}" for made in made_by if made})
+        if len(found) > 1:
+            yield f"Runs of {method} were made by several versions of it ({', '.join(found)}); they may not be repeats."
 
 
 def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]:
