@@ -60,6 +60,20 @@ def test_labels_of_any_kind_have_names_for_prompts(world: World, data: Any) -> N
     assert (model.predict(opened) == model.predict(paths)).all()
 
 
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, 1], {0: "fox", 1: "fox "}, "two classes with the name 'fox'"),
+        (["fox", " fox"], None, "two classes with the name 'fox'"),
+        ([0.0, float("nan")], None, "empty name"),
+    ],
+)
+def test_labels_that_become_one_class_or_none_are_refused(world: World, labels: Any, names: Any, message: str) -> None:
+    images = [np.full((8, 8, 3), 90, np.uint8)] * 2
+    with pytest.raises(DataError, match=message):
+        VLMClassifier("clip", backbone=str(world.clip), names=names).fit(images, labels)
+
+
 def test_cross_validated_grid_search_and_pipelines(world: World, data: Any) -> None:
     paths, labels = data
     model = VLMClassifier("clip", backbone=str(world.clip), names={True: "fox", False: "newt"})

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from vlmadapt.data.classes import check_class_names
 from vlmadapt.data.image_input import ImageInput
 from vlmadapt.errors import DataError
 from vlmadapt.evaluation.predictor import Predictor
 from vlmadapt.roles import SEEN
-from vlmadapt.training.fit_images import fit_images
+from vlmadapt.training.fit_images import fit_images, label_text
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -71,13 +72,15 @@ class VLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """Train on images and their labels.
 
         Raises:
-            VlmadaptError: there is no method, images and labels do not match, or an image cannot be read.
+            VlmadaptError: there is no method, images and labels do not match, a label is missing, two labels have the
+                same name, or an image cannot be read.
         """
         if self.method is None:
             raise DataError("VLMClassifier has no method; name one, as in VLMClassifier('coop').")
         labels = np.asarray(y)
         self.classes_: Array = np.unique(labels)
         names = [self._name(label) for label in self.classes_.tolist()]
+        check_class_names(names, "labels")
         with tempfile.TemporaryDirectory() as folder:
             result = fit_images(
                 X,
@@ -104,7 +107,7 @@ class VLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return self.predictor_.predict_proba(X)
 
     def _name(self, label: Any) -> str:
-        return str(label) if self.names is None else self.names[label]
+        return label_text(label if self.names is None else self.names[label])
 
     def __sklearn_tags__(self) -> Any:
         """Tags that tell scikit-learn that rows of `X` are images, not numbers."""

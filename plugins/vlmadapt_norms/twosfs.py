@@ -102,7 +102,7 @@ class TwoSFS(Method):
         self.register_buffer("row_names", _encoded(task.classes))
         self.register_buffer("second_stage", torch.tensor(False))
         # The same for Python, which would have to wait for a device.
-        self.rows = {name: row for row, name in enumerate(task.classes)}
+        self.row_classes = task.classes
         self.has_rows = False
 
     def hooks(self) -> Iterable[Hook]:
@@ -120,7 +120,7 @@ class TwoSFS(Method):
         self.second_stage.fill_(self.has_rows)
         if cycle == 1:
             fwd = next(next(support.epochs(augmented=False)))
-            self.classifier.copy_(fwd.other(names=tuple(self.rows)).text())
+            self.classifier.copy_(fwd.other(names=self.row_classes).text())
 
     def losses(self, fwd: ForwardPass) -> Iterable[LossTerm]:
         """Cross entropy; in the second stage without gradients for the norms."""
@@ -143,14 +143,17 @@ class TwoSFS(Method):
     def class_features(self, fwd: ForwardPass) -> Tensor:
         """Unit features (classes, joint): rows of the classifier, and text features of classes without one."""
         trained = F.normalize(self.classifier.float(), dim=-1)
-        if fwd.names == tuple(self.rows):
+        if fwd.names == self.row_classes:
             return trained
-        others = [name for name in dict.fromkeys(fwd.names) if name not in self.rows]
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(self.row_classes):  # ImageNet has classes with the same name
+            rows.setdefault(name, []).append(row)
+        others = [name for name in dict.fromkeys(fwd.names) if name not in rows]
         if others:
             with torch.no_grad():
                 trained = torch.cat([trained, fwd.other(names=others).text().to(trained.dtype)])
-        places = self.rows | {name: len(self.rows) + i for i, name in enumerate(others)}
-        return trained[[places[name] for name in fwd.names]]
+        rows |= {name: [len(self.row_classes) + i] for i, name in enumerate(others)}
+        return trained[[rows[name].pop(0) if len(rows[name]) > 1 else rows[name][0] for name in fwd.names]]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, with a row for each class that the saved classifier was trained on."""
@@ -159,7 +162,7 @@ class TwoSFS(Method):
             if value is not None and value.shape[1:] == tensor.shape[1:]:
                 tensor.data = tensor.new_zeros(value.shape)  # an optimiser keeps its reference to it
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.rows = {name: row for row, name in enumerate(_decoded(self.row_names))}
+        self.row_classes = tuple(_decoded(self.row_names))
         self.has_rows = bool(self.second_stage)
 
 

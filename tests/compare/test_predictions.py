@@ -19,7 +19,7 @@ def test_correctness_of_each_image(tmp_path: Path) -> None:
     made = fake.comparison(tmp_path, ("coop",), seeds=(1,))
     path = made.entries[0].folder / "answers.json"
     path.write_text(json.dumps([{**group, "chosen": [0] * 40} for group in json.loads(path.read_text())]))
-    assert read_correct(made.entries[0])["base"].tolist() == [1.0, 0.0] * 20  # labels alternate 0, 1
+    assert read_correct(made.entries[0])["base"].correct.tolist() == [1.0, 0.0] * 20  # labels alternate 0, 1
 
 
 def test_a_run_without_answers_has_none(tmp_path: Path) -> None:

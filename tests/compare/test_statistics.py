@@ -56,7 +56,7 @@ def test_the_interval_of_a_single_group_is_about_the_normal_one(tmp_path: Path) 
         (entry.folder / "result.json").write_text(json.dumps(result))
     found = statistics_of(made)
     assert found.metric == "all"
-    a, b = (read_correct(made.of(m, "alpha", 16)[0])["all"] for m in ("clip", "mmrl"))
+    a, b = (read_correct(made.of(m, "alpha", 16)[0])["all"].correct for m in ("clip", "mmrl"))
     half = 1.96 * 100 * (b - a).std(ddof=1) / np.sqrt(len(a))
     (interval,) = found.images
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
@@ -142,6 +142,29 @@ def test_ranks_are_averaged_over_data_sets_and_ties_share_theirs(tmp_path: Path)
     # in the first data set now mmrl 1, clip 2, coop 3
     made = Comparison.read(tmp_path)
     assert statistics_of(made).ranks == pytest.approx({"clip": 11 / 5, "coop": 11 / 5, "mmrl": 8 / 5})
+
+
+def test_methods_with_the_same_numbers_in_another_order_tie(tmp_path: Path) -> None:
+    """A sum of floats depends on their order."""
+    values = (41.6667, 33.3333, 66.6667)
+    assert sum(values) != sum(values[-1:] + values[:-1])
+    made = fake.comparison(tmp_path, ("clip", "coop"), SIX)
+    for entry in made.entries:
+        path = entry.folder / "result.json"
+        value = values[entry.seed - 1 if entry.method == "clip" else entry.seed - 2]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": {"all": value}}))
+    found = statistics_of(made)
+    assert found.ranks == {"clip": 1.5, "coop": 1.5}
+    assert found.p_values == {"coop": 1.0}
+    assert not any(ranking.turned for ranking in found.rankings)
+
+
+def test_images_are_only_paired_with_themselves(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "mmrl"), seeds=(1,))
+    assert statistics_of(made).images
+    path = made.of("mmrl", "alpha", 16)[0].folder / "data.json"
+    path.write_text(path.read_text().replace('"novel/39.png"', '"novel/40.png"'))
+    assert statistics_of(made).images == ()  # as many images, but not the same
 
 
 def test_a_method_without_any_difference_still_counts_as_a_comparison(tmp_path: Path) -> None:

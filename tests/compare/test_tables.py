@@ -107,6 +107,22 @@ def test_different_machines_are_noted(tmp_path: Path) -> None:
     assert any("times cannot be compared" in note for note in make_results(made).notes)
 
 
+def test_runs_by_several_versions_of_a_method_are_noted(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1, 2))
+
+    def notes(*versions: str) -> list[str]:
+        for entry, version in zip(made.of("coop", "alpha", 16), versions, strict=True):
+            path = entry.folder / "environment.json"
+            by = {"name": "coop", "distribution": "prompts", "version": version}
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"method": by}))
+        return [note for note in make_results(made).notes if "several versions" in note]
+
+    assert notes("0.1", "0.1") == []
+    assert notes("0.2", "0.1") == [
+        "Runs of coop were made by several versions of it (prompts 0.1, prompts 0.2); they may not be repeats."
+    ]
+
+
 def test_a_comparison_can_be_moved(tmp_path: Path) -> None:
     fake.comparison(tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
@@ -120,3 +136,36 @@ def test_runs_of_different_protocols_are_not_compared(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("base-to-novel", "few-shot"))
     with pytest.raises(VlmadaptError, match="only runs of one protocol and one backbone"):
         comparison_of([entry.folder for entry in made.entries])
+
+
+@pytest.mark.parametrize(
+    ("setting", "other", "differing"),
+    [("train: {}", "train: {epochs: 3}", "train.epochs"), ("name: coop", "{name: coop, tokens: 4}", "method.tokens")],
+)
+def test_runs_of_one_method_with_other_settings_are_not_averaged(
+    tmp_path: Path, setting: str, other: str, differing: str
+) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1, 2))
+    folders = [entry.folder for entry in made.entries]
+    assert [len(row.seeds) for row in make_results(comparison_of(folders)).rows] == [2, 2]
+    config = made.of("coop", "alpha", 16)[1].folder / "config.yaml"
+    config.write_text(config.read_text().replace(setting, other))
+    with pytest.raises(VlmadaptError, match=f"are both coop on alpha, with other {differing}; report them one at"):
+        comparison_of(folders)
+
+
+def test_tests_on_other_images_are_noted(tmp_path: Path) -> None:
+    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1,))
+
+    def notes(*hashes: str) -> list[str]:
+        for entry, sha256 in zip(made.entries, hashes, strict=True):
+            path = entry.folder / "result.json"
+            counts: dict[str, object] = {"correct": 1, "total": 2, "classes": {}}
+            groups = [{"name": "base", "data_sha256": sha256, **counts}, {"name": "novel", "data_sha256": "", **counts}]
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"groups": groups}))
+        return [note for note in make_results(made).notes if "cannot be compared" in note]
+
+    assert notes("a", "a") == []
+    assert notes("a", "b") == [
+        "These runs tested other images or classes of alpha (base); their accuracies cannot be compared."
+    ]

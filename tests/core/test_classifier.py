@@ -44,6 +44,21 @@ def test_classes_in_another_order_get_the_same_answers(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", KNOWING)
+def test_two_classes_with_one_name_keep_their_own_columns(method: str) -> None:
+    """As 'missile' and 'sunglasses' of ImageNet, each of which names two classes."""
+    classifier, images = knowing_its_classes(method)
+    expected = classifier.scores(images, small.NAMES, SEEN)
+    classifier.method.trained_classes = names = ("crane", "dog", "crane", "owl", "hen")
+    fwd = classifier.forward(images, names)
+    in_order = classifier.method.route(fwd, SEEN).float()
+    assert not torch.allclose(expected[:, 0], expected[:, 2])
+    torch.testing.assert_close(classifier.scores(images, names, SEEN), in_order)
+    moved = classifier.scores(images, ("owl", "crane", "crane", "hen", "dog"), SEEN)
+    torch.testing.assert_close(moved, in_order[:, [3, 0, 2, 4, 1]])
+    torch.testing.assert_close(classifier.scores(images, ("hen", "crane"), UNKNOWN), in_order[:, [4, 0]])
+
+
+@pytest.mark.parametrize("method", KNOWING)
 def test_other_classes_are_refused(method: str) -> None:
     classifier, images = knowing_its_classes(method)
     for names, role in ((["dog", "cat", "fish", "tree", "owl"], UNKNOWN), (small.NAMES, UNSEEN)):

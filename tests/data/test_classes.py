@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vlmadapt.data.class_file import read_names
 from vlmadapt.data.classes import alike, in_class_order, read_class_names, read_name_list
 from vlmadapt.errors import DataError
 
@@ -33,6 +34,7 @@ def test_whole_numbers_are_sorted_by_value_and_all_else_as_text(names: list[str]
         ("Cat", "cat"),
         ("jack-o-lantern", "jack o lantern"),
         ("01", "1"),
+        ("1", "1.0"),
         ("e\u0301", "\u00e9"),
     ],
 )
@@ -41,7 +43,7 @@ def test_names_that_read_alike(names: tuple[str, str]) -> None:
 
 
 def test_names_that_read_differently() -> None:
-    assert alike(["cat", "cats", "1", "10", "sea lion", "sealion"]) == []
+    assert alike(["cat", "cats", "1", "10", "1.5", "0.1", "sea lion", "sealion"]) == []
 
 
 @pytest.mark.parametrize("content", ["cat\ndog\n", "1: cat\n2: dog\n", "\ufeffcat\r\n\r\ndog\r\n"])
@@ -50,6 +52,31 @@ def test_a_list_of_names_is_read_like_the_names_of_folders(tmp_path: Path, conte
     assert read_name_list(tmp_path / "names.txt") == ("cat", "dog")
     if "\r\n\r\n" not in content:
         assert read_class_names(tmp_path / "names.txt", ["1", "2"]) == ("cat", "dog")
+
+
+@pytest.mark.parametrize("content", ["dog\ncat\nfox\n", "house cat\nFox\ndog\n"])
+def test_a_list_in_another_order_than_the_folders_is_refused(tmp_path: Path, content: str) -> None:
+    """A `classes.txt` of other software, in its own order, would give every image the label of another class."""
+    (tmp_path / "classes.txt").write_text(content)
+    with pytest.raises(DataError, match=r"line \d of '.*' names '(cat|dog)' '(dog|Fox)', which is the name of another"):
+        read_class_names(tmp_path / "classes.txt", ["cat", "dog", "fox"])
+    names = content.splitlines()
+    pairs = "".join(f"{folder}: {name}\n" for folder, name in zip(("cat", "dog", "fox"), names, strict=True))
+    (tmp_path / "classes.txt").write_text(pairs)
+    assert read_class_names(tmp_path / "classes.txt", ["cat", "dog", "fox"]) == tuple(names)
+
+
+def test_a_list_may_write_the_folders_names_better(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("sea lion\nRed fox\n")
+    assert read_class_names(tmp_path / "classes.txt", ["sea_lion", "red-fox"]) == ("sea lion", "Red fox")
+
+
+def test_the_names_of_a_yaml_file_are_read_in_its_order(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("n02: {name: red fox, descriptions: [a fox.]}\nn01: tabby cat\nowl: [a bird.]\n")
+    assert read_names(tmp_path / "c.yaml") == ("red fox", "tabby cat", "owl")
+    (tmp_path / "c.yaml").write_text("n02: {name: owl}\nowl: [a bird.]\n")
+    with pytest.raises(DataError, match="two classes with the name 'owl'"):
+        read_names(tmp_path / "c.yaml")
 
 
 @pytest.mark.parametrize(

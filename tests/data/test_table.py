@@ -118,6 +118,14 @@ def test_lines_that_are_no_objects(here: Path, content: str, message: str) -> No
         read_table(file)
 
 
+@pytest.mark.parametrize("missing", ["NaN", "null", '""'])
+def test_a_label_that_is_missing_is_no_class(here: Path, missing: str) -> None:
+    file = here / "list.jsonl"
+    file.write_text(f'{{"path": "img/a.png", "label": "x"}}\n{{"path": "img/b.png", "label": {missing}}}\n')
+    with pytest.raises(DataError, match=r"line 2 of '.*' has no label"):
+        read_table(file)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'.*none.csv' cannot be read"):
         load_data(str(tmp_path / "none.csv"))

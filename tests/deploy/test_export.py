@@ -49,6 +49,27 @@ def test_torchscript_by_the_command_line(
     check(base_to_novel, world, described, torch.jit.load(out)(images(world, base_to_novel)[1]))
 
 
+def test_the_labels_of_another_model_are_kept(base_to_novel: FitResult, tmp_path: Path) -> None:
+    """Two models of one name share the file of labels, whose order is that of the probabilities."""
+    export(load(base_to_novel.folder, CLASSES), "torchscript", tmp_path / "model.pt")
+    before = (tmp_path / "model.json").read_bytes()
+    turned = load(base_to_novel.folder, CLASSES[::-1])
+    with pytest.raises(VlmadaptError, match=r"'.*model.json' has the labels of 'model.pt', which are others"):
+        export(turned, "torchscript", tmp_path / "model.ts")
+    assert (tmp_path / "model.json").read_bytes() == before
+    export(turned, "torchscript", tmp_path / "model.pt")  # replaces its own labels
+    assert json.loads((tmp_path / "model.json").read_text())["labels"] == list(CLASSES[::-1])
+
+
+def test_a_file_that_is_no_list_of_labels_is_kept(base_to_novel: FitResult, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"accuracy": {}}')
+    predictor = load(base_to_novel.folder)
+    for name, message in (("result.pt", "is another file"), ("model.json", "another ending")):
+        with pytest.raises(VlmadaptError, match=message):
+            export(predictor, "torchscript", tmp_path / name)
+    assert (tmp_path / "result.json").read_text() == '{"accuracy": {}}'
+
+
 @pytest.mark.slow
 def test_pt2_of_a_method_that_knows_only_its_classes(world: World, tmp_path: Path) -> None:
     run = world.fit(tmp_path / "run", "tip-adapter-f")

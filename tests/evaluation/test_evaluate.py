@@ -152,6 +152,16 @@ def test_images_that_the_run_was_trained_on_are_not_tested_wherever_they_are_now
     (tmp_path / "pictures").rename(tmp_path / "moved")
     (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "moved"))
     assert accuracy.total == 32 - used
+    assert "no longer in" not in capsys.readouterr().err
+    for name, _ in (manifest["train"][0], manifest["test"][0]["examples"][0]):
+        (tmp_path / "moved" / name).unlink()
+    (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "moved"))
+    assert accuracy.total == 32 - used - 1
+    lost = f"of the {used} images that the run was trained on are no longer in '{tmp_path / 'pictures'}'; copies"
+    assert f"1 {lost}" in capsys.readouterr().err
+    (accuracy,), _ = evaluate(fitted.folder, data=str(tmp_path / "others"))
+    assert accuracy.total == 10
+    assert f"{used} {lost}" in capsys.readouterr().err
 
 
 def test_another_protocol_with_the_same_training(world: World, run: FitResult, tmp_path: Path) -> None:
@@ -222,6 +232,12 @@ def test_classes_are_seen_unseen_or_mixed() -> None:
     assert role_of(["a", "b"], ["b", "a", "c"]) is Role.SEEN
     assert role_of(["a", "d"], ["a", "b"]) is Role.UNKNOWN
     assert role_of(["d"], ["a", "b"]) is Role.UNSEEN
+
+
+def test_a_class_in_another_spelling_is_the_class_that_was_trained_on() -> None:
+    """macOS spells accents in two characters, and folders differ in case and underscores."""
+    assert role_of(["cafe\u0301", "Sea_Lion"], ["caf\u00e9", "sea lion"]) is Role.SEEN
+    assert role_of(["cafe", "sea lion"], ["caf\u00e9", "sea lion"]) is Role.UNKNOWN
 
 
 def test_no_batch_is_waited_for(run: FitResult, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,6 +191,19 @@ def test_no_classes_are_no_question(run: FitResult) -> None:
         load(run.folder, [])
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("moth,bus", "are one text; give a list of names"),
+        (["moth", "bus", "moth"], "class 'moth' is named twice"),
+    ],
+)
+def test_what_is_no_list_of_different_names_is_refused(run: FitResult, classes: Any, message: str) -> None:
+    """The letters of a text would be classes, and two equal names would share one probability."""
+    with pytest.raises(DataError, match=message):
+        load(run.folder, classes)
+
+
 @pytest.mark.parametrize("name", ["", "  ", "_"])
 def test_an_empty_class_name_is_refused(run: FitResult, images: list[Path], name: str) -> None:
     with pytest.raises(DataError, match="class 1 has an empty name"):

@@ -20,6 +20,7 @@ from vlmadapt.plugin import (
     MLP,
     TEXT,
     UNKNOWN,
+    UNSEEN,
     Backbone,
     ForwardPass,
     Hook,
@@ -99,6 +100,38 @@ class Unused(Good):
     def build(self, backbone: Backbone, task: Task) -> None:
         super().build(backbone, task)
         self.extra = nn.Parameter(torch.zeros(3))
+
+
+class Unregistered(Good):
+    """It has a parameter in a list, where PyTorch does not find it."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.more = [nn.Parameter(torch.zeros(backbone.image.width))]
+
+    def hooks(self) -> Iterable[Hook]:
+        yield adapt(IMAGE, self.config.layer, (self.vector + self.more[0]).expand_as, MLP)
+
+
+class UnregisteredModule(Good):
+    """It has a module in a dictionary, where PyTorch does not find it."""
+
+    def build(self, backbone: Backbone, task: Task) -> None:
+        super().build(backbone, task)
+        self.more = {"map": nn.Linear(backbone.image.width, backbone.image.width)}
+        nn.init.zeros_(self.more["map"].weight)
+        nn.init.zeros_(self.more["map"].bias)
+
+    def hooks(self) -> Iterable[Hook]:
+        yield adapt(IMAGE, self.config.layer, lambda x: self.vector + self.more["map"](x), MLP)
+
+
+class SortsUnseen(Good):
+    """It scores unseen classes in the order of their names."""
+
+    def route(self, fwd: ForwardPass, role: Role) -> Tensor:
+        order = sorted(range(len(fwd.names)), key=lambda i: fwd.names[i])
+        return fwd.logits()[:, order] if role is UNSEEN else fwd.logits()
 
 
 class Meddles(Good):

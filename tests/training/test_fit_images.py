@@ -79,6 +79,8 @@ def test_each_run_gets_a_folder_of_its_own(world: World, tmp_path: Path, monkeyp
         (["a.png"], ["x", "y"], "there are 1 train images and 2 labels"),
         ("a.png", ["x"], "one train image is given"),
         (["a.png", "b.png"], ["x", None], "label 1 is empty"),
+        (["a.png", "b.png"], ["x", float("nan")], "label 1 is empty"),
+        (["a.png", "b.png"], ["x", np.float32("nan")], "label 1 is empty"),
         (["a.png", "b.png"], ["x", "y"], "2 of 2 images in .* do not exist"),
         ([np.zeros((4, 4, 3)), "b.png"], ["x", "y"], "arrays of float64 are not read"),
     ],

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from vlmadapt.cli.parsing import add_data_root, new_parser, parse
 from vlmadapt.data import describing
-from vlmadapt.data.classes import read_name_list
+from vlmadapt.data.class_file import read_names
 from vlmadapt.data.templates import check_templates
 from vlmadapt.errors import DataError, VlmadaptError, unknown
 from vlmadapt.files import exists, write_json, write_text
@@ -96,7 +96,7 @@ def _names(given: Namespace) -> Sequence[str]:
 
         return load_data(given.data, root=Path(given.data_root) if given.data_root else None).classes
     if exists(Path(given.classes)):
-        return read_name_list(Path(given.classes))
+        return read_names(Path(given.classes))
     return [name.strip() for name in given.classes.split(",") if name.strip()]
 
 

@@ -59,9 +59,9 @@ def class_list(given: str | None) -> list[str] | None:
     if given is None:
         return None
     if given and exists(Path(given)):
-        from vlmadapt.data.classes import read_name_list
+        from vlmadapt.data.class_file import read_names
 
-        found = list(read_name_list(Path(given)))
+        found = list(read_names(Path(given)))
     else:
         found = [name.strip() for name in given.split(",") if name.strip()]
     if len(found) < 2:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from vlmadapt.compare.measured import Measured
+from vlmadapt.compare.measured import DECIMALS, Measured
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ def leave_one_out(measured: Measured) -> tuple[Ranking, ...]:
     whole = measured.average_scores
     rankings = [_ranking("", measured, whole, whole)]
     for i, data in enumerate(measured.data):
-        rest = measured.score(np.delete(accuracy, i, axis=1).mean(axis=1))
+        rest = measured.score(np.delete(accuracy, i, axis=1).mean(axis=1)).round(DECIMALS)
         rankings.append(_ranking(data, measured, rest, whole))
     return tuple(rankings)
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+DECIMALS = 8
+"""Decimals of a score in percent: sums of the same numbers in another order differ below, and equal scores must tie."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Results of methods that all have the same data sets and seeds.
@@ -68,12 +72,12 @@ class Measured:
     @cached_property
     def set_scores(self) -> Floats:
         """The metric of each method on each data set (M, D), of accuracies averaged over seeds."""
-        return self.score(self.accuracy.mean(axis=2))
+        return self.score(self.accuracy.mean(axis=2)).round(DECIMALS)
 
     @cached_property
     def average_scores(self) -> Floats:
         """The metric of each method (M,), of accuracies averaged over seeds and data sets, as in the papers' tables."""
-        return self.score(self.accuracy.mean(axis=(1, 2)))
+        return self.score(self.accuracy.mean(axis=(1, 2))).round(DECIMALS)
 
 
 def measure(comparison: Comparison, metric: str, shots: int, data: str) -> Measured | None:
@@ -133,14 +137,16 @@ def _groups(metric: str, accuracy: dict[str, float]) -> list[str]:
 def _correct(
     comparison: Comparison, methods: Sequence[str], data: str, shots: int, seeds: Sequence[int], groups: Sequence[str]
 ) -> tuple[Floats, ...] | None:
-    """For each group (methods, seeds, images); None if these were not saved or do not fit each other."""
+    """For each group (methods, seeds, images); None if these were not saved, or the runs tested other images."""
     import numpy as np
 
-    runs: list[list[Correct]] = []
+    runs: list[list[dict[str, Correct]]] = []
     for method in methods:
         entries = {e.seed: e for e in comparison.of(method, data, shots)}
         runs.append([read_correct(entries[seed]) for seed in seeds])
-    sizes = {tuple(len(run.get(group, ())) for group in groups) for of_method in runs for run in of_method}
-    if len(sizes) != 1 or 0 in next(iter(sizes)):
+    every = [run for of_method in runs for run in of_method]
+    if any(group not in run for run in every for group in groups):
         return None
-    return tuple(np.array([[run[group] for run in of_method] for of_method in runs]) for group in groups)
+    if any(run[group].images != every[0][group].images for run in every for group in groups):
+        return None
+    return tuple(np.array([[run[group].correct for run in of_method] for of_method in runs]) for group in groups)

@@ -13,6 +13,7 @@ from vlmadapt.compare.settings import data_name, shots_text
 from vlmadapt.compare.tables import FLAW
 from vlmadapt.evaluation.titles import short_title
 from vlmadapt.runs.run import Run
+from vlmadapt.text import first_few
 
 NAMED = ("vlmadapt", "torch", "open_clip_torch")
 
@@ -22,9 +23,11 @@ def make_notes(comparison: Comparison, rows: Sequence[ResultRow]) -> list[str]:
     return [
         *_recipe(comparison),
         *_splits(comparison),
+        *_tests(comparison),
         *_data(comparison),
         *_weights(comparison),
         *_versions(comparison),
+        *_method_versions(comparison),
         *_numbers(comparison, rows),
         *_published(comparison, rows),
         *(f"Failed: {row.method} on {data_name(row.data[0])}, {error}" for row in rows for error in row.errors),
@@ -56,6 +59,22 @@ def _splits(comparison: Comparison) -> Iterator[str]:
             yield f"Split of {data_name(data)}: {said} (SHA-256)."
 
 
+def _tests(comparison: Comparison) -> Iterator[str]:
+    """A warning if runs on the same data tested other images, classes or roles."""
+    for data in comparison.data:
+        results = [result for entry in comparison.entries if entry.data == data and (result := entry.result())]
+        hashes: dict[str, set[str]] = {}
+        for group in (group for result in results for group in result.get("groups", ())):
+            if "data_sha256" in group:
+                hashes.setdefault(group["name"], set()).add(group["data_sha256"])
+        others = [short_title(name) for name, found in hashes.items() if len(found) > 1]
+        if others:
+            yield (
+                f"These runs tested other images or classes of {data_name(data)} ({first_few(others)}); their "
+                "accuracies cannot be compared."
+            )
+
+
 def _data(comparison: Comparison) -> Iterator[str]:
     results = [result for entry in comparison.entries if (result := entry.result())]
     yield from dict.fromkeys(note for result in results for note in result.get("data_notes", ()))
@@ -83,6 +102,16 @@ def _versions(comparison: Comparison) -> Iterator[str]:
     yield from (f"Versions: {kind}." for kind in kinds)
     if len(kinds) > 1:
         yield "These runs used different versions or machines; times cannot be compared."
+
+
+def _method_versions(comparison: Comparison) -> Iterator[str]:
+    """A warning for each method whose runs were made by several versions of it."""
+    for method in comparison.methods:
+        folders = [entry.folder for entry in comparison.entries if entry.method == method and entry.result()]
+        made_by = (Run(folder).environment().get("method") for folder in folders)
+        found = sorted({f"{made['distribution']} {made['version']}" for made in made_by if made})
+        if len(found) > 1:
+            yield f"Runs of {method} were made by several versions of it ({', '.join(found)}); they may not be repeats."
 
 
 def _numbers(comparison: Comparison, rows: Sequence[ResultRow]) -> Iterator[str]:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Correct = dict[str, "NDArray[np.float64]"]
-"""By tested group (images,), 1 where an image was classified correctly, else 0."""
-
 
 @dataclass(frozen=True)
 class GroupPredictions:
@@ -80,9 +77,27 @@ def _group(tested: dict[str, Any], answers: dict[str, Any], trained: frozenset[s
     return GroupPredictions(tested["name"], role, classes, knows, images, labels, predicted, confidence)
 
 
-def read_correct(entry: Entry) -> Correct:
-    """By tested group (images,), 1 where a run classified an image correctly; empty without saved predictions."""
+@dataclass(frozen=True)
+class Correct:
+    """Which test images of a group one run classified correctly.
+
+    Attributes:
+        images: files of the test images and the index of the correct class of each.
+        correct: (images,) 1 for a correct prediction, else 0.
+    """
+
+    images: tuple[tuple[str, int], ...]
+    correct: NDArray[np.float64]
+
+
+def read_correct(entry: Entry) -> dict[str, Correct]:
+    """Which images a run classified correctly, by tested group; empty without saved predictions."""
     import numpy as np
 
-    groups = read_predictions(Run(entry.folder))
-    return {group.name: (np.array(group.predicted) == np.array(group.labels)).astype(float) for group in groups}
+    return {
+        group.name: Correct(
+            tuple(zip(group.images, group.labels, strict=True)),
+            (np.array(group.predicted) == np.array(group.labels)).astype(float),
+        )
+        for group in read_predictions(Run(entry.folder))
+    }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from vlmadapt.compare.settings import IRRELEVANT
 from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.files import read_json, write_json
 from vlmadapt.runs.run import Run
+from vlmadapt.runs.settings import FitSettings
 from vlmadapt.shapes import check_shape
-from vlmadapt.text import first_line
+from vlmadapt.text import first_few, first_line
 
 COMPARISON = "comparison.json"
 
@@ -153,12 +155,16 @@ def comparison_of(folders: Sequence[Path]) -> Comparison:
     """Treat runs of `fit` as a comparison.
 
     Raises:
-        VlmadaptError: a folder holds no run, or the runs differ in protocol or backbone.
+        VlmadaptError: a folder holds no run, the runs differ in protocol or backbone, or runs of one method on the same
+            data differ in more than their seed.
     """
     entries = []
     kinds = {}
+    rows: dict[tuple[str, str, int], tuple[Path, dict[str, Any]]] = {}
     for folder in folders:
         settings = Run.open(folder).settings()
+        row = settings.method, settings.data, settings.shots
+        _check_repeats(*rows.setdefault(row, (folder, _relevant(settings))), folder, _relevant(settings))
         kinds[settings.protocol, settings.backbone] = folder
         entries.append(Entry(settings.method, settings.data, settings.shots, settings.seed, folder))
     if len(kinds) > 1:
@@ -169,3 +175,24 @@ def comparison_of(folders: Sequence[Path]) -> Comparison:
         )
     protocol, backbone = next(iter(kinds))
     return Comparison(protocol or "few-shot", backbone, "as run", tuple(entries), {})
+
+
+def _relevant(settings: FitSettings) -> dict[str, Any]:
+    """Settings that results depend on, but the seed; those of method and training by `method.NAME` and `train.NAME`."""
+    config = settings.to_config()
+    parts = {f"{part}.{name}": value for part in ("method", "train") for name, value in config.pop(part).items()}
+    return {name: value for name, value in (parts | config).items() if name not in ("seed", *IRRELEVANT)}
+
+
+def _check_repeats(first: Path, known: Mapping[str, Any], other: Path, given: Mapping[str, Any]) -> None:
+    """Refuse two runs of one row of a table that do not repeat each other: their mean would be of different things.
+
+    Raises:
+        VlmadaptError: the message names the settings that differ.
+    """
+    differing = sorted(name for name in known.keys() | given.keys() if known.get(name) != given.get(name))
+    if differing:
+        raise VlmadaptError(
+            f"'{first}' and '{other}' are both {known['method.name']} on {known['data']}, with other "
+            f"{first_few(differing)}; report them one at a time."
+        )

@@ -263,13 +263,15 @@ class Classifier:
         return features.float()
 
     def _trained_columns(self, names: Sequence[str], role: Role) -> list[int]:
-        """Column of each class among the classes trained on."""
-        trained = {name: i for i, name in enumerate(self.method.trained_classes)}
-        others = [name for name in names if name not in trained]
+        """Column of each class among the classes trained on; of two with the same name the first is the first there."""
+        columns: dict[str, list[int]] = {}
+        for column, name in enumerate(self.method.trained_classes):
+            columns.setdefault(name, []).append(column)
+        others = [name for name in names if name not in columns]
         if others or role is UNSEEN:
             raise DataError(
-                f"{type(self.method).__name__} with these options knows only the {len(trained)} classes it was trained "
-                f"on; it cannot score others ({first_few(others or list(names))}). Use a method that reads class "
-                "names, or the protocol few-shot."
+                f"{type(self.method).__name__} with these options knows only the {len(self.method.trained_classes)} "
+                f"classes it was trained on; it cannot score others ({first_few(others or list(names))}). Use a method "
+                "that reads class names, or the protocol few-shot."
             )
-        return [trained[name] for name in names]
+        return [columns[name].pop(0) if len(columns[name]) > 1 else columns[name][0] for name in names]

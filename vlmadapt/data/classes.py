@@ -34,7 +34,8 @@ def read_class_names(file: Path, folders: Sequence[str]) -> tuple[str, ...]:
     as the latter where every line has a colon.
 
     Raises:
-        DataError: the file is missing or no UTF-8 text, does not fit the folders, or has an empty name or one twice.
+        DataError: the file is missing or no UTF-8 text, does not fit the folders, has an empty name or one twice, or
+            lists the name of a folder in the place of another.
     """
     lines = _lines(file)
     gap = next((number for number, text in lines if not text), None)
@@ -47,7 +48,25 @@ def read_class_names(file: Path, folders: Sequence[str]) -> tuple[str, ...]:
             f"{first_few(folders)}."
         )
     check_class_names(names, file)
+    if not _pairs(lines):
+        _check_order(file, names, folders)
     return names
+
+
+def _check_order(file: Path, names: Sequence[str], folders: Sequence[str]) -> None:
+    """Refuse a list in the order of folders that gives a folder the name of another: it has some other order.
+
+    Raises:
+        DataError: the message shows such a folder.
+    """
+    place = {folded(folder): i for i, folder in enumerate(folders)}
+    for i, name in enumerate(names):
+        other = place.get(folded(name), i)
+        if other != i and folded(folders[i]) != folded(name):
+            raise DataError(
+                f"line {i + 1} of '{file}' names '{folders[i]}' '{name}', which is the name of another, "
+                f"'{folders[other]}'; give names in the order {first_few(folders)}, or write '{folders[i]}: NAME'."
+            )
 
 
 def read_name_list(file: Path) -> tuple[str, ...]:
@@ -83,10 +102,10 @@ def check_class_names(names: Sequence[str], where: Path | str) -> None:
 
 
 def alike(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Groups of names that differ only in case, underscores, hyphens, spaces, accents' spelling or leading zeros."""
+    """Groups of names that differ only in case, underscores, hyphens, spaces, accents' spelling or a number's zeros."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(_folded(name), []).append(name)
+        groups.setdefault(folded(name), []).append(name)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
@@ -103,9 +122,11 @@ def naming_note(file: Path, folders: Sequence[str], names: Sequence[str]) -> str
     return f"class names come from '{file.name}': {first_few(pairs)}."
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """What names that read alike have in common: see `alike`."""
     words = " ".join(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).split()).casefold()
-    return words.lstrip("0") or "0" if re.fullmatch("[0-9]+", words) else words
+    number = re.fullmatch(r"0*([0-9]+)(\.0*)?", words)
+    return number[1] if number else words
 
 
 def _lines(file: Path) -> list[Line]:

@@ -170,7 +170,7 @@ def _object(file: Path, number: int, text: str) -> Mapping[str, Any]:
 
 def _value(file: Path, line: int, record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
-    if value is None or not str(value).strip():
+    if value is None or value != value or not str(value).strip():  # noqa: PLR0124 (NaN, which JSON lines may have)
         columns = " ".join(", ".join(record).split()) or "none"
         raise DataError(
             f"line {line} of '{file}' has no {name}; needed are path and label, the columns are: {columns}. For other "

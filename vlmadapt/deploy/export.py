@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import warnings
@@ -20,7 +21,7 @@ from torch.export import Dim, ExportedProgram
 from vlmadapt.core.adapter import read_config
 from vlmadapt.errors import VlmadaptError
 from vlmadapt.evaluation.predictor import Predictor
-from vlmadapt.files import as_json, replacing
+from vlmadapt.files import as_json, read_json, replacing
 from vlmadapt.text import first_line
 
 Format = Literal["onnx", "torchscript", "pt2"]
@@ -72,10 +73,12 @@ def export(predictor: Predictor, kind: Format, out: Path, origin: dict[str, Any]
 
     Raises:
         VlmadaptError: the method encodes the class names for each image, its computation cannot be exported, its
-            answers differ, or a package is missing.
+            answers differ, a package is missing, or the JSON file is that of something else.
     """
     if kind == "onnx" and find_spec("onnxscript") is None:
         raise VlmadaptError("exports to ONNX need onnx and onnxscript: pip install 'vlmadapt[export]'.")
+    labels = out.with_suffix(".json")
+    _check_place(out, labels, predictor)
     module = Probabilities(predictor).eval()
     size = predictor.classifier.backbone.image.size
     example, images = torch.randn(2, 3, *size), torch.randn(CHECKED, 3, *size)
@@ -94,7 +97,6 @@ def export(predictor: Predictor, kind: Format, out: Path, origin: dict[str, Any]
             f"the exported model's probabilities differ by up to {difference:.1g} from the run's, more than {BOUND:g}; "
             "nothing was written."
         )
-    labels = out.with_suffix(".json")
     described = {**_description(predictor, kind), "largest_difference": difference, **(origin or {})}
     with replacing(out, labels) as (model_file, labels_file):
         model_file.write_bytes(content)
@@ -111,6 +113,26 @@ def origin_of(run: Path, adapter: Path) -> dict[str, Any]:
         "backbone": config.backbone["name"],
         "vlmadapt": version("vlmadapt"),
     }
+
+
+def _check_place(out: Path, labels: Path, predictor: Predictor) -> None:
+    """Refuse to write labels over a file that something else needs, such as a model with other labels.
+
+    Raises:
+        VlmadaptError: it is the model itself, no file of labels, or that of a model in another format.
+    """
+    if out == labels:
+        raise VlmadaptError(f"'{out}' is the place of the labels; give the model's file another ending.")
+    if not labels.exists():
+        return
+    found = read_json(labels)
+    if not isinstance(found, dict) or "labels" not in found:
+        raise VlmadaptError(f"'{labels}', where the labels belong, is another file; name another with --out.")
+    models = [path for path in out.parent.glob(f"{glob.escape(out.stem)}.*") if path not in (out, labels)]
+    if models and found["labels"] != list(predictor.classes):
+        raise VlmadaptError(
+            f"'{labels}' has the labels of '{models[0].name}', which are others; name another file with --out."
+        )
 
 
 def _check_text(predictor: Predictor, example: Tensor) -> None:

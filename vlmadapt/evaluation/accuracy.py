@@ -15,6 +15,7 @@ from torch import Tensor
 from vlmadapt.core.captured_scores import Scorer, scorer
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.encode_images import FrozenImages
+from vlmadapt.data.classes import folded
 from vlmadapt.data.dataset import Dataset
 from vlmadapt.data.feed import Feed
 from vlmadapt.data.loader import Batch, derived_seed, eval_batches
@@ -265,9 +266,12 @@ def _scorer(classifier: Classifier, group: ClassGroup, zero_shot: bool, encoded:
 
 
 def role_of(classes: Sequence[str], trained: Sequence[str]) -> Role:
-    """The role of classes: seen if all of them were trained on, unseen if none was, else unknown."""
-    known = set(trained)
-    seen = [name in known for name in classes]
+    """The role of classes: seen if all of them were trained on, unseen if none was, else unknown.
+
+    A name that reads like one that was trained on (see `alike`) is the same class: `Sea_lion` and `sea lion`.
+    """
+    known = set(map(folded, trained))
+    seen = [folded(name) in known for name in classes]
     if all(seen):
         return Role.SEEN
     return Role.UNKNOWN if any(seen) else Role.UNSEEN

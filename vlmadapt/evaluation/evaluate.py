@@ -129,13 +129,13 @@ def _recorded(run: Run, classes: Path | None, root: Path | None) -> Recorded:
 
 
 def _untrained(data: Dataset, run: Run) -> tuple[Dataset, tuple[str, ...]]:
-    """Other data without images the run was trained on, and a note on these; without parts all images are tested."""
+    """Other data without images the run was trained on, and notes on these; without parts all images are tested."""
     test = data.only_tested().test
     known = trained_on(run, data)
-    rest = tuple(example for example in test if example.path not in known)
+    rest = tuple(example for example in test if example.path not in known.paths)
     images = counted(len(test) - len(rest), "image")
-    note = f"used in training and therefore not tested: {images} of '{data.name}'."
-    return replace(data, test=rest), (note,) if len(rest) < len(test) else ()
+    note = f"used in training and therefore not tested: {images} of '{data.name}'." if len(rest) < len(test) else ""
+    return replace(data, test=rest), tuple(filter(None, (note, known.note)))
 
 
 def _groups_of(
@@ -167,7 +167,7 @@ def _groups_of(
 
 
 def _check_untrained(groups: Sequence[ClassGroup], run: Run, data: Dataset) -> None:
-    known = trained_on(run, data)
+    known = trained_on(run, data).paths
     used = sum(example.path in known for group in groups for example in group.examples)
     if used:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -101,12 +101,10 @@ class Predictor:
     def __init__(
         self, classifier: Classifier, classes: Sequence[str], role: Role, calibration: Calibration | None = None
     ):
-        if not classes:
-            raise DataError("there are no classes to choose from.")
         self.classifier = classifier
-        self.classes = tuple(classes)
+        self.classes = _class_list(classes)
         self.role = role
-        self.calibration = calibration if role is SEEN and set(classes) == set(self._trained) else None
+        self.calibration = calibration if role is SEEN and set(self.classes) == set(self._trained) else None
         method = classifier.method
         self._transform = test_transform(
             classifier.backbone.preprocess_config, method.test_views, method.test_augmentation
@@ -318,6 +316,23 @@ class Predictor:
         torch.set_num_threads(threads)  # parts of that setting are the process's, and `_use_one_core` has changed them
         stacked = torch.stack(pixels).to(self.classifier.device) if pixels else torch.empty(0)
         return _Batch(images, stacked, broken)
+
+
+def _class_list(given: Sequence[str]) -> tuple[str, ...]:
+    """Different class names: equal ones would share one probability.
+
+    Raises:
+        DataError: there are none, one comes twice, or a single text is given, whose letters would be the classes.
+    """
+    if isinstance(given, str):
+        raise DataError(f"the classes '{given}' are one text; give a list of names.")
+    names = tuple(given)
+    if not names:
+        raise DataError("there are no classes to choose from.")
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise DataError(f"class '{twice}' is named twice, so that two answers would share its probability.")
+    return names
 
 
 @contextmanager

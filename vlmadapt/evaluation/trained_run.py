@@ -70,7 +70,7 @@ def check_teachers(method: Method, groups: Sequence[ClassGroup]) -> None:
             )
         run = Run.open(teacher.folder)
         for group in groups:
-            used = trained_on(run, Dataset(group.name, group.classes, (), (), (), group.examples))
+            used = trained_on(run, Dataset(group.name, group.classes, (), (), (), group.examples)).paths
             if used:
                 raise VlmadaptError(
                     f"the teacher in '{teacher.folder}' was trained on {counted(len(used), 'image')} that are tested, "

@@ -57,26 +57,49 @@ def recorded_groups(manifest: Mapping[str, Any], inputs: Inputs, *, rename: bool
     return Recorded(tuple(groups), tuple(notes))
 
 
-def trained_on(run: Run, data: Dataset) -> frozenset[Path]:
+@dataclass(frozen=True)
+class Used:
     """Images of a data set that a run used in training or validation.
 
-    They are recognised by content, or if the run's data have moved, by their names below a common folder. Registered
-    data sets have fixed parts, so they are not searched.
+    Attributes:
+        paths: the images.
+        note: that some cannot be recognised, and why; empty if all can.
+    """
+
+    paths: frozenset[Path]
+    note: str = ""
+
+
+def trained_on(run: Run, data: Dataset) -> Used:
+    """Images of a data set that a run used in training or validation.
+
+    They are recognised by content. Where the run's data have moved, they are looked for by their names below a common
+    folder of `data`, if most of them are there. Registered data sets have fixed parts, so they are not searched.
     """
     settings, manifest = run.settings(), run.manifest()
     if is_registered(settings.data):
-        return frozenset()
+        return Used(frozenset())
     used = [name for name, _ in (*manifest["train"], *manifest["val"])]
     tested = [name for group in manifest["test"] if "templates" not in group for name, _ in group["examples"]]
     own = _read(settings)
     places = {example.path for example in (own or data).examples}
     root = _root_of([*used, *tested], places)
-    if own is None and not {root / name for name in (*used, *tested)} <= places:
-        return frozenset()
-    seen = frozenset(root / name for name in used)
+    if own is None and 2 * len(places.intersection(root / name for name in (*used, *tested))) < len(used + tested):
+        places = set()  # other data, of which a few images may be called alike
+    seen = places.intersection(root / name for name in used)
     copies = duplicates([*seen, *(example.path for example in data.examples)])
     copied = {path for group in copies if not seen.isdisjoint(group) for path in group}
-    return (seen | copied) & {example.path for example in data.examples}
+    found = frozenset((seen | copied) & {example.path for example in data.examples})
+    return Used(found, _lost(settings.data, len(used) - len(seen), len(used)))
+
+
+def _lost(data: str, lost: int, used: int) -> str:
+    if not lost:
+        return ""
+    return (
+        f"{lost:,} of the {counted(used, 'image')} that the run was trained on are no longer in '{data}'; copies of "
+        "them would be tested."
+    )
 
 
 def _read(settings: FitSettings) -> Dataset | None:

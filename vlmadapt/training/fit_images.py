@@ -95,10 +95,19 @@ def _pairs(part: str, images: Iterable[ImageInput], labels: Iterable[object]) ->
 
 
 def _text(labels: Sequence[object], index: int) -> str:
-    text = str(labels[index]).strip()
-    if not text or labels[index] is None:
+    text = label_text(labels[index])
+    if not text:
         raise DataError(f"label {index} is empty; name the class of each image.")
     return text
+
+
+def label_text(label: object) -> str:
+    """The class name that a label is, without blanks around it; empty for None, NaN and pandas' missing values."""
+    try:
+        missing = label is None or bool(label != label)  # noqa: PLR0124 (NaN)
+    except (TypeError, ValueError):  # pandas' NA is neither equal nor unequal to itself
+        missing = True
+    return "" if missing else str(label).strip()
 
 
 def _place(folder: Path, image: ImageInput, number: int) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from vlmadapt.roles import UNKNOWN, UNSEEN
+from vlmadapt.roles import SEEN, UNKNOWN, UNSEEN, Role
 from vlmadapt.testing.checks.compare import same, scores_of
 from vlmadapt.testing.data import CLASSES, OTHERS
 from vlmadapt.testing.result import NotApplicable
@@ -29,11 +31,16 @@ def unseen_classes(tested: MethodUnderTest) -> None:
 
 
 def class_order(tested: MethodUnderTest) -> None:
-    """Classes in another order give the same scores in that order."""
-    order = [3, 0, 4, 2, 1]
-    scores = tested.scores(tested.trained)
-    moved = tested.scores(tested.trained, [CLASSES[i] for i in order])
-    same("scores of classes in another order", scores[:, torch.tensor(order)], moved)
+    """Classes in another order give the same scores in that order: those trained on, and others."""
+    _in_another_order(tested, CLASSES, SEEN, [3, 0, 4, 2, 1])
+    if tested.trained.method.answers_unseen:
+        _in_another_order(tested, OTHERS, UNSEEN, [2, 0, 1])
+
+
+def _in_another_order(tested: MethodUnderTest, names: Sequence[str], role: Role, order: list[int]) -> None:
+    scores = tested.scores(tested.trained, names, role)
+    moved = tested.scores(tested.trained, [names[i] for i in order], role)
+    same(f"scores of {role.value} classes in another order", scores[:, torch.tensor(order)], moved)
 
 
 def added_class(tested: MethodUnderTest) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
-from vlmadapt.core.method import trainable_count
+from torch import nn
+
+from vlmadapt.core.method import Method, trainable_count
 from vlmadapt.testing.result import CheckFailed, NotApplicable
 from vlmadapt.testing.under_test import MethodUnderTest
 
 
 def gradients(tested: MethodUnderTest) -> None:
-    """Finite gradients reach every trainable parameter, and only they change."""
+    """Finite gradients reach every trainable parameter, and only they change; none is hidden from the optimiser."""
     classifier = tested.trained
+    _all_registered(classifier.method)
     if not trainable_count(classifier.method) or not tested.recipe.epochs:
         raise NotApplicable("it is not trained step by step")
     seen = tested.trace.gradients
@@ -31,3 +36,35 @@ def gradients(tested: MethodUnderTest) -> None:
                 f"the parameter '{name}' is the backbone's.",
                 "keep the tower (`self.tower = backbone.image`), not its modules; copy what you train.",
             )
+
+
+def _all_registered(method: Method) -> None:
+    """Refuse parameters in lists, tuples and dictionaries, which PyTorch does not find: they would not be trained.
+
+    Raises:
+        CheckFailed: the message names the attribute.
+    """
+    known = {id(parameter) for parameter in method.parameters()}
+    for module in method.modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") and name in vars(nn.Module()):
+                continue  # where PyTorch keeps what is registered
+            if any(p.requires_grad and id(p) not in known for p in _parameters(value)):
+                raise CheckFailed(
+                    f"parameters in '{name}' of {type(module).__name__} are not registered, so that they are neither "
+                    "trained nor saved.",
+                    "keep them in `nn.ParameterList`, `nn.ParameterDict`, `nn.ModuleList` or `nn.ModuleDict`.",
+                )
+
+
+def _parameters(value: Any) -> Iterator[nn.Parameter]:
+    """Parameters in a value, in containers and in modules inside."""
+    if isinstance(value, nn.Parameter):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+    elif isinstance(value, dict):
+        yield from _parameters(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _parameters(item)
