@@ -155,15 +155,15 @@ def test_runs_of_one_method_with_other_settings_are_not_averaged(
 
 
 def test_tests_on_other_images_are_noted(tmp_path: Path) -> None:
-    made = fake.comparison(tmp_path, ("clip", "coop"), seeds=(1,))
+    folders = [entry.folder for entry in fake.comparison(tmp_path, ("clip", "coop"), seeds=(1,)).entries]
 
     def notes(*hashes: str) -> list[str]:
-        for entry, sha256 in zip(made.entries, hashes, strict=True):
-            path = entry.folder / "result.json"
+        for folder, sha256 in zip(folders, hashes, strict=True):
+            path = folder / "result.json"
             counts: dict[str, object] = {"correct": 1, "total": 2, "classes": {}}
             groups = [{"name": "base", "data_sha256": sha256, **counts}, {"name": "novel", "data_sha256": "", **counts}]
             path.write_text(json.dumps(json.loads(path.read_text()) | {"groups": groups}))
-        return [note for note in make_results(made).notes if "cannot be compared" in note]
+        return [note for note in make_results(comparison_of(folders)).notes if "cannot be compared" in note]
 
     assert notes("a", "a") == []
     assert notes("a", "b") == [

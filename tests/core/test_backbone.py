@@ -250,14 +250,18 @@ def test_a_method_that_touches_an_opaque_tower_is_refused(opaque: Backbone, name
 
 
 @pytest.mark.parametrize(
-    ("architecture", "part"), [("ViT-B-16-SigLIP", "tokenizer"), ("xlm-roberta-base-ViT-B-32", "text tower")]
+    ("architecture", "tag", "part"),
+    [
+        ("ViT-B-16-SigLIP", "webli", "tokenizer"),
+        ("xlm-roberta-base-ViT-B-32", "laion5b_s13b_b90k", "text tower"),
+    ],
 )
 def test_a_missing_package_is_named_with_what_to_install(
-    architecture: str, part: str, monkeypatch: pytest.MonkeyPatch
+    architecture: str, tag: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "find_spec", lambda name: None)
     message = rf"the {part} of '{architecture}.*' comes from .* `pip install 'vlmadapt\[transformers\]'`"
     with pytest.raises(BackboneError, match=message):
-        load_backbone(f"{architecture}:weights.pt")
+        load_backbone(f"{architecture}:{tag}")
     with pytest.raises(BackboneError, match=message):
         untrained(architecture)

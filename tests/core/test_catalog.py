@@ -68,7 +68,9 @@ def test_architectures_are_found_by_a_part_of_their_name() -> None:
     assert [info.name for info in list_architectures(["siglip2-512"])] == [
         "ViT-B-16-SigLIP2-512", "ViT-L-16-SigLIP2-512", "ViT-SO400M-16-SigLIP2-512"
     ]  # fmt: skip
-    with pytest.raises(BackboneError, match=r"unknown architecture 'ViT-Z-16'. Did you mean 'ViT-.-16'\? `open_clip"):
+    with pytest.raises(
+        BackboneError, match=r"unknown architecture 'ViT-Z-16'. Did you mean 'ViT-.-16'\? `vlmadapt backbones"
+    ):
         list(list_architectures(["ViT-Z-16"]))
 
 
