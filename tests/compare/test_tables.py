@@ -154,6 +154,18 @@ def test_runs_of_one_method_with_other_settings_are_not_averaged(
         comparison_of(folders)
 
 
+def test_a_result_is_kept_without_the_numbers_of_its_classes(tmp_path: Path) -> None:
+    entry = fake.comparison(tmp_path, ("clip",), seeds=(1,)).entries[0]
+    path = entry.folder / "result.json"
+    group = {"name": "base", "correct": 1, "total": 2, "seconds": 3.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"groups": [{**group, "classes": {"cat": 50.0}}]}))
+    (again,) = comparison_of([entry.folder]).entries
+    result = again.result()
+    assert result is not None
+    assert result["groups"] == [group]
+    assert result.keys() == json.loads(path.read_text()).keys()
+
+
 def test_tests_on_other_images_are_noted(tmp_path: Path) -> None:
     folders = [entry.folder for entry in fake.comparison(tmp_path, ("clip", "coop"), seeds=(1,)).entries]
 

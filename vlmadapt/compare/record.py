@@ -75,8 +75,11 @@ class Entry:
     @cached_property
     def _result(self) -> dict[str, Any] | None:
         found = Run(self.folder).result() if self.error is None else None
+        if found is None:
+            return None
         # Every table asks for all results, so they stay in memory; those of each class would be most of them.
-        return found and {name: value for name, value in found.items() if name != "groups"}
+        groups = [{name: group[name] for name in group if name != "classes"} for group in found.get("groups", ())]
+        return {**found, "groups": groups}
 
     def device(self) -> str:
         """The device that a finished run was trained and tested on."""
