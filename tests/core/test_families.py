@@ -279,7 +279,7 @@ HALF = (
 
 
 @pytest.mark.parametrize("family", [family for family in HALF if family in FAMILIES])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=SLOW)])
 def test_a_family_runs_in_half_precision(family: str, dtype: torch.dtype) -> None:
     """Norms of heads, rotary positions and pooling give float32 where the rest is bfloat16, as they do on a GPU."""
     backbone = families.backbone(family)

@@ -94,6 +94,11 @@ def test_a_good_method_fails_nothing() -> None:
     assert failures(Good) == {}
 
 
+def test_the_seeds_of_the_kit_are_not_taken_for_those_of_the_method() -> None:
+    MethodUnderTest(Good, backbone=shallow()).trace_again()  # libraries that are imported on first use may draw
+    assert MethodUnderTest(Good, backbone=shallow()).trace.changed == []
+
+
 @pytest.mark.parametrize(
     ("method", "wrong"),
     [

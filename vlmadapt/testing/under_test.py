@@ -77,6 +77,9 @@ class MethodUnderTest:
     def build(self, classes: Sequence[str] = CLASSES, seed: int = 0) -> Method:
         """A new, untrained method, on the backbone's device."""
         torch.manual_seed(seed)
+        return self._made(classes)
+
+    def _made(self, classes: Sequence[str]) -> Method:
         made = self.cls(make_config(self.cls, self.options), self.backbone, Task(tuple(classes), (TEMPLATE,)))
         return made.to(self.backbone.device)
 
@@ -95,8 +98,8 @@ class MethodUnderTest:
     @cached_property
     def _views(self) -> int:
         """Views of an image in a step, which a wrapper has from the method inside."""
-        with torch.random.fork_rng(devices=[]):
-            return self.build().views_per_step
+        with torch.random.fork_rng(devices=[]):  # a seed would count as the method's own
+            return self._made(CLASSES).views_per_step
 
     def fit(
         self,
