@@ -27,7 +27,8 @@ from vlmadapt.runs.run import Run
 from vlmadapt.text import counted
 
 if TYPE_CHECKING:
-    from vlmadapt.evaluation.predictor import Broken, Prediction, Predictor, Threshold
+    from vlmadapt.evaluation.decoding import Broken
+    from vlmadapt.evaluation.predictor import Prediction, Predictor, Threshold
 
 DESCRIPTION = """Classify images with a finished run. Exits with 1 if images were skipped with --skip_corrupt."""
 SKIPPED = 1
@@ -253,7 +254,7 @@ def _readable(
     Raises:
         DataError: an image cannot be read, and is not skipped.
     """
-    from vlmadapt.evaluation.predictor import Broken
+    from vlmadapt.evaluation.decoding import Broken
 
     for answer in answers:
         advance()

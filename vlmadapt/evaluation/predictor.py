@@ -1,30 +1,25 @@
-"""Predict images: decoded in threads while the batch before is classified, so that memory does not grow with them."""
+"""Predict images with a classifier bound to a list of classes."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
-from vlmadapt.data.generators import DrawFrom
-from vlmadapt.data.image_input import ImageInput, as_rgb, each_image, is_one_image
-from vlmadapt.data.images import decoders
-from vlmadapt.data.loader import derived_seed
+from vlmadapt.data.image_input import ImageInput, each_image, is_one_image
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.evaluation.calibration import Calibration, Certainty, certainty, probabilities
+from vlmadapt.evaluation.decoding import Broken, Decoded, Decoding, one_core
 from vlmadapt.evaluation.stream import continue_stream, save_stream
 from vlmadapt.roles import SEEN, Role
 
@@ -37,7 +32,6 @@ NONE = "none of these"
 Best = list[tuple[str, float]]
 """Names of classes and their probabilities, best first."""
 Array = np.ndarray[Any, np.dtype[Any]]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,23 +62,6 @@ class Prediction:
         return NONE if self.rejected else self.best[0][0]
 
 
-@dataclass(frozen=True)
-class Broken:
-    """An image that cannot be read, and why."""
-
-    image: ImageInput
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Images of a batch that could be read, their pixels (B, 3, H, W), and those that could not be read."""
-
-    images: list[ImageInput]
-    pixels: Tensor
-    broken: list[Broken]
-
-
 class Predictor:
     """A classifier bound to a list of classes.
 
@@ -106,10 +83,8 @@ class Predictor:
         self.role = role
         self.calibration = calibration if role is SEEN and set(self.classes) == set(self._trained) else None
         method = classifier.method
-        self._transform = test_transform(
-            classifier.backbone.preprocess_config, method.test_views, method.test_augmentation
-        )
-        self._seen = 0
+        transform = test_transform(classifier.backbone.preprocess_config, method.test_views, method.test_augmentation)
+        self._decoding = Decoding(transform, classifier.device, max(BATCH // method.test_views, 1), self._light)
         classifier.start_stream(self.classes, role)
 
     def continue_stream(self, path: Path) -> None:
@@ -119,7 +94,7 @@ class Predictor:
             VlmadaptError: answers do not depend on earlier images, or the file cannot be used.
         """
         self._refuse_stateless()
-        self._seen = continue_stream(path, self.classifier, self.classes, self.role)
+        self._decoding.seen = continue_stream(path, self.classifier, self.classes, self.role)
 
     def save_stream(self, path: Path) -> None:
         """Write the state of the stream of all images so far, for `continue_stream`.
@@ -128,7 +103,7 @@ class Predictor:
             VlmadaptError: answers do not depend on earlier images.
         """
         self._refuse_stateless()
-        save_stream(path, self.classifier, self.classes, self.role, self._seen)
+        save_stream(path, self.classifier, self.classes, self.role, self._decoding.seen)
 
     def _refuse_stateless(self) -> None:
         if not self.classifier.method.streams:
@@ -219,7 +194,7 @@ class Predictor:
             workers: threads that decode; None for what suits the machine.
         """
         top = min(top, len(self.classes))
-        for batch in self._batches(images, workers):
+        for batch in self._decoding.batches(images, workers):
             if batch.images:
                 scores, own = self._answered(batch.pixels)
                 best = self._probabilities(scores, raw).topk(top, dim=-1)
@@ -246,8 +221,8 @@ class Predictor:
                 raise DataError(answer.reason)
             yield answer.best
 
-    def _readable(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[_Batch]:
-        for batch in self._batches(each_image(images)):
+    def _readable(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[Decoded]:
+        for batch in self._decoding.batches(each_image(images)):
             if batch.broken:
                 raise DataError(batch.broken[0].reason)
             yield batch
@@ -262,7 +237,7 @@ class Predictor:
 
     def _answered(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores (B, classes), and the method's own certainty (B,), None if it has none."""
-        with _one_core() if self._light else nullcontext():
+        with one_core() if self._light else nullcontext():
             scores, own = self.classifier.scores_and_certainty(pixels, self.classes, self.role)
             return scores.cpu(), None if own is None else own.cpu()
 
@@ -274,48 +249,6 @@ class Predictor:
             return [False] * len(scores)
         below: list[bool] = (certainty(scores, reject.by, self.temperature, own) < reject.value).tolist()
         return below
-
-    def _batches(self, images: Iterable[ImageInput], workers: int | None = None) -> Iterator[_Batch]:
-        """Decoded batches, the next one being decoded while the caller works on one, if cores are free for that.
-
-        Threads of torch wait for each other actively, which takes the cores from threads that decode. So where torch
-        computes on several cores, all cores decode a batch, and then all of them compute.
-        """
-        threads = torch.get_num_threads()
-        ahead = 0 if self.classifier.device.type == "cpu" and threads > 1 and not self._light else 1
-        with decoders(workers, initializer=_use_one_core) as pool:
-            waiting: deque[list[tuple[ImageInput, Future[Tensor]]]] = deque()
-            for some in _cut(images, max(BATCH // self.classifier.method.test_views, 1)):
-                for image in some:
-                    if isinstance(image, Image.Image):
-                        image.load()  # here, because the same image may come twice and its file can be read by one only
-                waiting.append(
-                    [(image, pool.submit(self._load, image, self._seen + i)) for i, image in enumerate(some)]
-                )
-                self._seen += len(some)
-                if len(waiting) > ahead:
-                    yield self._finished(waiting.popleft(), threads)
-            while waiting:
-                yield self._finished(waiting.popleft(), threads)
-
-    def _load(self, image: ImageInput, place: int) -> Tensor:
-        with DrawFrom(torch.Generator().manual_seed(derived_seed(0, 0, place))):  # for random views
-            return self._transform(as_rgb(image))
-
-    def _finished(self, loading: list[tuple[ImageInput, Future[Tensor]]], threads: int) -> _Batch:
-        images: list[ImageInput] = []
-        pixels: list[Tensor] = []
-        broken: list[Broken] = []
-        for image, future in loading:
-            try:
-                pixels.append(future.result())
-            except DataError as error:
-                broken.append(Broken(image, str(error)))
-            else:
-                images.append(image)
-        torch.set_num_threads(threads)  # parts of that setting are the process's, and `_use_one_core` has changed them
-        stacked = torch.stack(pixels).to(self.classifier.device) if pixels else torch.empty(0)
-        return _Batch(images, stacked, broken)
 
 
 def _class_list(given: Sequence[str]) -> tuple[str, ...]:
@@ -333,25 +266,3 @@ def _class_list(given: Sequence[str]) -> tuple[str, ...]:
     if twice is not None:
         raise DataError(f"class '{twice}' is named twice, so that two answers would share its probability.")
     return names
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Let torch compute on one core, so that the others can do something else."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _use_one_core() -> None:
-    """Let torch's operations in this thread use this thread alone: as many others decode as there are cores."""
-    torch.set_num_threads(1)
-
-
-def _cut(images: Iterable[T], size: int) -> Iterator[list[T]]:
-    source = iter(images)
-    while some := list(islice(source, size)):
-        yield some
