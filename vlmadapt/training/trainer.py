@@ -126,7 +126,7 @@ class StepTrainer:
         self._note_failure(1, overflow.bool() & (not self.scale.enabled))
         self._not_finite.copy_(torch.maximum(overflow, (self._failed >= 0).any().to(overflow.dtype)))
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else _laid_out_like(parameter, gradient)
         # Fused optimisers skip their step if this is set, as with GradScaler.
         self.optimizer.found_inf = self._not_finite  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -205,6 +205,9 @@ class StepTrainer:
         self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr  # loading has replaced it by a copy
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                values[name] = _laid_out_like(parameter, value) if value.shape == parameter.shape else value
         self.scale.load(loss_scale)
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
@@ -219,6 +222,14 @@ class StepTrainer:
         yield from (self._not_finite, self._failed, self._stop)
         for state in self.optimizer.state.values():
             yield from state.values()
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A gradient or moment with the strides of its parameter.
+
+    Fused optimisers pair the values of these tensors as they lie in memory; on a CPU torch does not check their order.
+    """
+    return value if value.stride() == parameter.stride() else torch.empty_like(parameter).copy_(value)
 
 
 class NotFinite(TrainingError):
