@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from vlmadapt.core.overwrite import overwrite
 from vlmadapt.core.token_map import Span, TokenMap
 
 
@@ -111,14 +112,10 @@ class Sequences:
         split = self.split(span.start) if per_row else self
         if stop <= split.map.prefix_len:
             prefix, new = _same_groups(split.prefix, tokens[:, 0])
-            before, old, after = cut(prefix, 1, span.start, stop)
-            joined = torch.cat([before, _blend(new, old, blend), after], dim=1)
-            return Sequences(joined, split.rest, split.map)
+            return Sequences(overwrite(prefix, new, span.start, blend), split.rest, split.map)
         suffix, new = _same_rows(split.suffix, tokens)
-        start, stop = span.start - split.map.prefix_len, stop - split.map.prefix_len
-        before, old, after = cut(suffix, 2, start, stop)
-        joined = torch.cat([before, _blend(new, old, blend), after], dim=2)
-        return Sequences(split.prefix, joined, split.map.with_rows(joined.shape[1]))
+        written = overwrite(suffix, new, span.start - split.map.prefix_len, blend)
+        return Sequences(split.prefix, written, split.map.with_rows(written.shape[1]))
 
     def read(self, name: str) -> Tensor:
         """Tokens (G, N|1, n, width) of a span."""
