@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 from vlmadapt.core.backbone.blocks import views
+from vlmadapt.core.backbone.patches import embed_patches, embed_timm_patches
 from vlmadapt.core.backbone.projection import LinearProjection, joint_width, linear_projection
 from vlmadapt.core.backbone.timm_blocks import RelativeParts, TimmAttentionParts
 from vlmadapt.core.backbone.transformers_image import TransformersImage
@@ -108,8 +109,8 @@ class OpenClipTransformer:
         return None if self._norm_follows_pooling else LinearProjection(self._visual.proj)
 
     def embed(self, images: Tensor) -> Tensor:
-        patches = self._visual.conv1(images).flatten(2).transpose(1, 2)
-        leading = self._visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        patches = embed_patches(self._visual.conv1, images)
+        leading = self._visual.class_embedding.to(patches.dtype).repeat(patches.shape[0], 1, 1)
         tokens = torch.cat([leading, patches], dim=1) + self._visual.positional_embedding.to(patches.dtype)
         return self.first_norm(tokens)
 
@@ -167,7 +168,7 @@ class TimmTransformer:
         return linear_projection(like, *_projections(self._visual))
 
     def embed(self, images: Tensor) -> Tensor:
-        embedded = self._trunk._pos_embed(self._trunk.patch_embed(images))
+        embedded = self._trunk._pos_embed(embed_timm_patches(self._trunk.patch_embed, images))
         tokens = embedded[0] if isinstance(embedded, tuple) else embedded  # with the rotary positions, in Eva
         return self.first_norm(tokens)
 
@@ -221,7 +222,7 @@ class RelativeTransformer(TimmTransformer):
                 block.set_shared_positions(self._trunk.shared_rel_pos)
 
     def embed(self, images: Tensor) -> Tensor:
-        patches: Tensor = self._trunk.patch_embed(images)
+        patches = embed_timm_patches(self._trunk.patch_embed, images)
         if self._trunk.cls_token is None:
             return patches
         return torch.cat([self._trunk.cls_token.to(patches.dtype).expand(len(patches), -1, -1), patches], dim=1)
