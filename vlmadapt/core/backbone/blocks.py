@@ -9,14 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 import open_clip.transformer
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlmadapt.core.backbone.block_parts import BlockParts, MlpMaps
+from vlmadapt.core.backbone.quick_gelu import QuickGeluMlp
 from vlmadapt.core.backbone.timm_blocks import timm_view
 from vlmadapt.core.backbone.transformers_blocks import transformers_view
 
 __all__ = ["BlockParts", "ResidualAttentionBlock", "view", "views"]
+
+PARTS_OF_MLP = ["c_fc", "gelu", "c_proj"]
+"""Names of an MLP's modules, in their order."""
 
 
 class ResidualAttentionBlock(BlockParts):
@@ -27,6 +32,7 @@ class ResidualAttentionBlock(BlockParts):
         self._attention = block.attn
         self.heads: int = block.attn.num_heads
         self.norms = (block.ln_1, block.ln_2)
+        self._quick_gelu = quick_gelu_mlp(block.mlp)
 
     def norm1(self, x: Tensor) -> Tensor:
         return self._block.ln_1(x)
@@ -53,13 +59,21 @@ class ResidualAttentionBlock(BlockParts):
         return self._block.ln_2(x)
 
     def mlp(self, x: Tensor) -> Tensor:
-        return self._block.ls_2(self._block.mlp(x))
+        fused = self._quick_gelu if not torch.compiler.is_compiling() else None  # which fuses by itself
+        return self._block.ls_2(self._block.mlp(x) if fused is None or fused.trained else fused(x))
 
     def mlp_maps(self) -> MlpMaps | None:
         mlp, scale = self._block.mlp, self._block.ls_2
-        if [name for name, _ in mlp.named_children()] != ["c_fc", "gelu", "c_proj"]:
+        if [name for name, _ in mlp.named_children()] != PARTS_OF_MLP:
             return None
         return MlpMaps(mlp.c_fc, lambda hidden: scale(mlp.c_proj(mlp.gelu(hidden))), mlp.c_fc.out_features)
+
+
+def quick_gelu_mlp(mlp: Any) -> QuickGeluMlp | None:
+    """A block's MLP, if its activation is QuickGELU."""
+    if [name for name, _ in mlp.named_children()] != PARTS_OF_MLP:
+        return None
+    return QuickGeluMlp.of(mlp.c_fc, mlp.gelu, mlp.c_proj)
 
 
 def view(block: nn.Module) -> BlockParts | None:
