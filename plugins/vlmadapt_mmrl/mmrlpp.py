@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from vlmadapt.plugin import Backbone, LowRank
-from vlmadapt_mmrl.mmrl import MMRL, MMRLConfig
+from vlmadapt_mmrl.mmrl import MMRL, MMRLConfig, map_each, stacked
 
 
 @dataclass
@@ -45,8 +45,8 @@ class SharedResidualAligner(nn.Module):
 
     def forward(self, sources: Sequence[Tensor]) -> list[Tensor]:
         """Tokens (K, source) of each layer -> tokens (K, width) of each layer."""
-        maps = zip(sources, self.residuals, self.biases, strict=True)
-        return [F.linear(x, self.weight + residual(), bias) for x, residual, bias in maps]
+        residuals = stacked(self.residuals, "a") @ stacked(self.residuals, "b")
+        return map_each(sources, self.weight + residuals, torch.stack(list(self.biases)))
 
 
 class MMRLpp(MMRL):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vlmadapt.plugin import (
     CONTEXT,
@@ -68,9 +69,14 @@ class MaPLe(Method):
 
     def hooks(self) -> Iterable[Hook]:
         """Contexts in the text tower, and the tokens mapped from them in the image tower."""
-        contexts, couples = (self.context, *self.deep), (self.couple, *self.couple_deep)
-        mapped = (couple(context) for couple, context in zip(couples, contexts, strict=True))
+        contexts = (self.context, *self.deep)
         text, image = self.blocks
         yield prompt(self.template)
         yield inject(TEXT, by_depth(contexts, text), at=CONTEXT)
-        yield inject(IMAGE, by_depth(mapped, image), at=END)
+        yield inject(IMAGE, by_depth(self.coupled(contexts), image), at=END)
+
+    def coupled(self, contexts: Sequence[Tensor]) -> list[Tensor]:
+        """Contexts (n, text width) of each depth -> image tokens (n, image width), in one product for all depths."""
+        couples = (self.couple, *self.couple_deep)
+        weights, biases = (torch.stack([getattr(m, name) for m in couples]) for name in ("weight", "bias"))
+        return list(torch.baddbmm(biases[:, :, None], weights, torch.stack(tuple(contexts)).mT).mT)
