@@ -292,7 +292,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp16", help="on a GPU")
     parser.add_argument("--steps", type=int, default=50, help="steps that are timed")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--backbone", default="ViT-B-16", help="architecture of open_clip, or tiny")
+    parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="architecture of open_clip, or tiny")
     parser.add_argument("--fit-classes", type=int, default=100)
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--fit-epochs", type=int, default=0, help="by default those of the recipe")
