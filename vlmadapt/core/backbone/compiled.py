@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from vlmadapt.core.backbone.block_parts import BlockParts
 
@@ -17,17 +21,32 @@ class CompiledParts:
     def __init__(self, parts: BlockParts):
         self.module, self.heads, self.scale = parts.module, parts.heads, parts.scale
         self.norms, self.post_norm, self.in_float16 = parts.norms, parts.post_norm, parts.in_float16
-        self.norm1 = torch.compile(parts.norm1, dynamic=True)
-        self.query = torch.compile(parts.query, dynamic=True)
-        self.key_value = torch.compile(parts.key_value, dynamic=True)
-        self.query_key_value = torch.compile(parts.query_key_value, dynamic=True)
+        self.norm1 = _compiled(parts.norm1)
+        self.query = _compiled(parts.query)
+        self.key_value = _compiled(parts.key_value)
+        self.query_key_value = _compiled(parts.query_key_value)
         self.query_norm, self.key_norm = parts.query_norm, parts.key_norm
         self.rotary, self.rotate = parts.rotary, parts.rotate
         self.position_bias = parts.position_bias
-        self.inner_norm = torch.compile(parts.inner_norm, dynamic=True)
-        self.output = torch.compile(parts.output, dynamic=True)
-        self.post_norm1 = torch.compile(parts.post_norm1, dynamic=True)
-        self.norm2 = torch.compile(parts.norm2, dynamic=True)
-        self.mlp = torch.compile(parts.mlp, dynamic=True)
+        self.inner_norm = _compiled(parts.inner_norm)
+        self.output = _compiled(parts.output)
+        self.post_norm1 = _compiled(parts.post_norm1)
+        self.norm2 = _compiled(parts.norm2)
+        self.mlp = _compiled(parts.mlp)
         self.mlp_maps = parts.mlp_maps
-        self.post_norm2 = torch.compile(parts.post_norm2, dynamic=True)
+        self.post_norm2 = _compiled(parts.post_norm2)
+
+
+def _compiled(part: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    """A part that is compiled for rows (n, width), so that one compilation serves tokens of all shapes (..., width).
+
+    Torch compiles at most eight variants of a part of all blocks together, and runs further ones as they are.
+    """
+    of_rows = torch.compile(part, dynamic=True)
+
+    def run(x: Tensor) -> Any:
+        found = of_rows(x.flatten(0, -2))
+        shape = x.shape[:-1]
+        return tuple(y.unflatten(0, shape) for y in found) if isinstance(found, tuple) else found.unflatten(0, shape)
+
+    return run
