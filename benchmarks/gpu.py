@@ -1,4 +1,4 @@
-"""Training steps, testing and a whole `fit` on one GPU, in under 8 minutes.
+"""Training steps, testing and a whole `fit` on one GPU, in about 4 minutes.
 
     python benchmarks/gpu.py                                           # the table of docs/performance.md
     python benchmarks/gpu.py --cases mmrl:1000:32 --modes captured     # METHOD:CLASSES:BATCH
