@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vlmadapt.core.recipe import Recipe
+from vlmadapt.core.recipe import Precision, Recipe
 from vlmadapt.testing.training import OneProcess
 from vlmadapt.training.trainer import StepTrainer
 
@@ -79,3 +79,13 @@ def test_a_restored_moment_meets_its_own_weights(name: str) -> None:
     after.load(state, {})
     after.apply([last])
     torch.testing.assert_close(resumed.weight.detach(), plainly_trained(RECIPES[name]))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_gradient_that_is_one_value_for_all_weights(precision: Precision) -> None:
+    """That of a sum: torch gives one value in memory for the whole matrix."""
+    module = Matrix(by_columns=False)
+    before = module.weight.detach().clone()
+    recipe = Recipe(optimizer="sgd", lr=0.1, weight_decay=0.0, momentum=0.0, precision=precision)
+    trainer_of(module, recipe).backward_and_step(module.weight.sum())
+    torch.testing.assert_close(module.weight.detach(), before - 0.1)

@@ -6,7 +6,7 @@ first failed are tensors on the device, which `StepTrainer.check` reads periodic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -118,6 +118,7 @@ class StepTrainer:
 
         With fp16 gradients may overflow now and then; with other precisions, and for losses, `check` raises.
         """
+        gradients = self._laid_out(gradients)
         found = [g for g in gradients if g is not None]
         if not found:
             return
@@ -126,7 +127,7 @@ class StepTrainer:
         self._note_failure(1, overflow.bool() & (not self.scale.enabled))
         self._not_finite.copy_(torch.maximum(overflow, (self._failed >= 0).any().to(overflow.dtype)))
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else _laid_out_like(parameter, gradient)
+            parameter.grad = gradient
         # Fused optimisers skip their step if this is set, as with GradScaler.
         self.optimizer.found_inf = self._not_finite  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -136,24 +137,29 @@ class StepTrainer:
         with torch.autocast(self._device.type, enabled=False):
             weighted = loss.float() * self.weight
             scaled = weighted * self.scale.value if self.scale.enabled else weighted
-            local = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
-        gradients, total = self._over_processes(local, weighted.detach())
+            found = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
+        gradients, total = self._over_processes(self._laid_out(found), weighted.detach())
         self.scale.unscale([g for g in gradients if g is not None])
         self._note_failure(0, ~total.isfinite())
         return gradients
+
+    def _laid_out(self, gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
+        """The same gradients, each in memory of its own, in the order of its parameter."""
+        pairs = zip(self._parameters, gradients, strict=True)
+        return [None if gradient is None else _laid_out_like(parameter, gradient) for parameter, gradient in pairs]
 
     def _note_failure(self, kind: int, bad: Tensor) -> None:
         """Keep the number of the first step with a bad loss (kind 0) or gradient (kind 1)."""
         first = self._failed[kind]
         first.copy_(torch.where(bad & (first < 0), self._step, first))
 
-    def _over_processes(self, gradients: tuple[Tensor | None, ...], loss: Tensor) -> tuple[list[Tensor | None], Tensor]:
+    def _over_processes(self, gradients: list[Tensor | None], loss: Tensor) -> tuple[list[Tensor | None], Tensor]:
         """Sum gradients and losses, which each process has weighted, and requests to stop, in one all-reduce.
 
         All processes run the same method on shards of the same batch, so the same gradients are missing in all.
         """
         if self.processes == 1:
-            return list(gradients), loss
+            return gradients, loss
         present = [g for g in gradients if g is not None]
         sizes = [g.numel() for g in present]
         message = torch.cat([*(g.float().flatten() for g in present), loss.reshape(1), self._stop.reshape(1)])
