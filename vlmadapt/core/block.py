@@ -290,11 +290,11 @@ def _attend(
     bias: Tensor | None = None,
 ) -> Tensor:
     """Multi-head attention of queries (G, [N,] Tq, width) over keys and values (G, [N,] Tk, width)."""
-    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    batch = tuple(map(max, query.shape[:-2], key.shape[:-2]))
 
     def heads(x: Tensor) -> Tensor:
-        x = x.expand(*batch, *x.shape[-2:]).reshape(-1, x.shape[-2], x.shape[-1])
-        return x.unflatten(-1, (block.heads, -1)).transpose(1, 2)
+        tokens, width = x.shape[-2:]
+        return x.expand(*batch, tokens, width).reshape(-1, tokens, block.heads, width // block.heads).transpose(1, 2)
 
     def turned(x: Tensor, at: Tensor | None) -> Tensor:
         return x.to(value.dtype) if at is None else block.rotate(x, at).to(value.dtype)
@@ -314,7 +314,7 @@ def _attend(
         out = F.scaled_dot_product_attention(
             queries, keys, heads(value), attn_mask=seen, is_causal=mask is CAUSAL, scale=block.scale
         )
-    return out.transpose(1, 2).flatten(2).unflatten(0, batch)
+    return out.transpose(1, 2).reshape(*batch, *query.shape[-2:])
 
 
 def _biased(bias: Tensor, mask: Tensor | None) -> Tensor:
