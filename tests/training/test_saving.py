@@ -122,8 +122,8 @@ def test_what_is_written_is_readable_by_others(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(world: World) -> FitResult:
-    return world.fit(world.root / "whole")
+def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    return world.fit(tmp_path_factory.mktemp("whole") / "run")
 
 
 @failures
