@@ -251,6 +251,20 @@ def test_a_method_that_changes_between_epochs_is_captured_again() -> None:
     assert step.captured
 
 
+def test_a_parameter_that_is_switched_on_between_epochs_is_captured_again() -> None:
+    there = World()
+    late = there.method.get_parameter("projection").requires_grad_(False)
+    step = CapturedStep(there.step, there.graph())
+    for trained in (False, True):
+        late.requires_grad_(trained)
+        before = late.detach().clone()
+        step.start_epoch()
+        assert not step.captured
+        list(there.run(step, WARM_UP + 2))
+        assert step.captured
+        assert torch.equal(late, before) != trained
+
+
 def test_each_batch_shape_has_a_recording_of_its_own() -> None:
     there = World()
     step, made = there.recorded()

@@ -13,9 +13,9 @@ from accelerate import Accelerator
 
 from vlmadapt.core.classifier import Classifier
 from vlmadapt.core.forward import ForwardPass
-from vlmadapt.core.method import LossTerm, Method, Support
+from vlmadapt.core.method import LossTerm, Method, Support, trainable_count
 from vlmadapt.data.loader import Batch
-from vlmadapt.errors import TrainingError
+from vlmadapt.errors import PluginError, TrainingError
 from vlmadapt.runs.progress import Reporter
 from vlmadapt.testing import MethodUnderTest, tiny_clip
 from vlmadapt.testing.data import MemorySupport
@@ -156,6 +156,40 @@ def test_shards_of_all_processes_weigh_one_together(method: str, shards: list[in
     assert sum(loop.trainer.weight_of(n, BATCH) for loop, n in zip(loops, shards, strict=True)) == 1.0
     if shards == [2, 2]:
         assert torch.equal(torch.cat([batch.indices for batch in batches]), torch.arange(BATCH))
+
+
+def test_parameters_may_be_switched_on_and_off_between_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = make_loop(method="maple")
+    early, late = loop.method.get_parameter("context"), loop.method.get_parameter("couple.weight")
+    every = trainable_count(loop.method)
+    late.requires_grad_(False)
+    values: list[list[torch.Tensor]] = []
+
+    def switch(epoch: int, epochs: int) -> None:
+        values.append([early.detach().clone(), late.detach().clone()])
+        early.requires_grad_(epoch == 0)
+        late.requires_grad_(epoch == 1)
+
+    monkeypatch.setattr(loop.method, "epoch_start", switch)
+    loop.train()
+    (start, _), (middle, untouched) = values
+    assert not torch.equal(middle, start)
+    assert torch.equal(early, middle), "an old gradient is not applied again"
+    assert not torch.equal(late, untouched)
+    assert trainable_count(loop.method) == every - early.numel()
+    assert trainable_count(loop.method, loop.progress.trained) == every
+
+
+def test_parameters_that_the_optimiser_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = make_loop(method="coop")
+
+    def replace(epoch: int, epochs: int) -> None:
+        if epoch == 1:
+            loop.method.register_parameter("context", torch.nn.Parameter(loop.method.get_parameter("context") + 1))
+
+    monkeypatch.setattr(loop.method, "epoch_start", replace)
+    with pytest.raises(PluginError, match="not those that training started with"):
+        loop.train()
 
 
 def test_the_optimiser_starts_again_with_each_cycle() -> None:

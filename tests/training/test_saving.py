@@ -195,6 +195,20 @@ def test_the_state_is_one_file(whole: FitResult, tmp_path: Path) -> None:
     assert names(tmp_path) == ["state"]
 
 
+def test_a_state_knows_which_parameters_are_trained(whole: FitResult, tmp_path: Path) -> None:
+    """A method may switch them at the start of an epoch, within which a run may be stopped."""
+    method = whole.classifier.method
+    trainer = StepTrainer(method, Recipe(optimizer="adamw"), cast(Accelerator, OneProcess()))
+    switched = next(iter(method.parameters()))
+    switched.requires_grad_(False)
+    state.save_state(tmp_path / "state", method, trainer, TrainingProgress())
+    for parameter in method.parameters():
+        parameter.requires_grad_(parameter is switched)
+    state.load_state(tmp_path / "state", method, trainer)
+    assert [p for p in method.parameters() if not p.requires_grad] == [switched]
+    switched.requires_grad_(True)
+
+
 def test_a_state_that_is_written_over_leaves_the_loaded_one_alone(whole: FitResult, tmp_path: Path) -> None:
     method = whole.classifier.method
     trainer = StepTrainer(method, Recipe(optimizer="adamw"), cast(Accelerator, OneProcess()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -266,6 +266,6 @@ def total(terms: Iterable[LossTerm]) -> Tensor:
     return sum(weighted[1:], start=weighted[0])
 
 
-def trainable_count(method: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(p.numel() for p in method.parameters() if p.requires_grad)
+def trainable_count(method: nn.Module, trained: Collection[str] = ()) -> int:
+    """Number of scalars that are trained now, or are in the parameters named, which were trained before."""
+    return sum(p.numel() for name, p in method.named_parameters() if p.requires_grad or name in trained)

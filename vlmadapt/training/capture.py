@@ -152,8 +152,9 @@ class CapturedStep:
 
     def _host_state(self) -> Hashable:
         """State on the host that a step may depend on."""
-        state = MethodState(self._step.classifier.method)
-        return state.values, state.addresses
+        method = self._step.classifier.method
+        state = MethodState(method)
+        return state.values, state.addresses, tuple(parameter.requires_grad for parameter in method.parameters())
 
 
 @dataclass

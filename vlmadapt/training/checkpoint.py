@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +33,7 @@ class Header(TypedDict):
         identity: settings and hashes that decide the numbers of the run, see `run_identity`.
         progress: position and logged numbers, see `TrainingProgress`.
         loss_scale: see `LossScale.state`.
+        switched_on: names of the parameters that are trained now; states of earlier versions do not have it.
         sha256: hash of all of the above and of the tensors.
     """
 
@@ -40,6 +41,7 @@ class Header(TypedDict):
     identity: dict[str, Any]
     progress: Progress
     loss_scale: dict[str, float]
+    switched_on: NotRequired[list[str]]
     sha256: str
 
 
@@ -52,6 +54,7 @@ class Progress(TypedDict):
     history: list[dict[str, Any]]
     seconds: float
     steps: int
+    trained: NotRequired[list[str]]
 
 
 def save_state(
@@ -83,8 +86,15 @@ def save_state(
         "identity": dict(identity or {}),
         "progress": {name: value for name, value in vars(progress).items() if name != "best"},
         "loss_scale": trainer.scale.state(),
+        "switched_on": [name for name, parameter in method.named_parameters() if parameter.requires_grad],
     }
     write_tensors(path, tensors, {"state": json.dumps({**header, "sha256": _sha256(header, tensors)})})
+
+
+def _switch(method: Method, on: Sequence[str] | None) -> None:
+    """Switch parameters on and off as they were: a method may do so at the start of an epoch that has begun."""
+    for name, parameter in method.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad if on is None else name in on)
 
 
 def load_state(
@@ -108,6 +118,7 @@ def load_state(
         state.setdefault(int(index), {})[key] = value
     try:
         method.load_state_dict(_under("method.", tensors))
+        _switch(method, header.get("switched_on"))
         trainer.load(state, header["loss_scale"])
     except (RuntimeError, ValueError, KeyError) as error:  # a plugin has changed since
         raise VlmadaptError(

@@ -27,7 +27,7 @@ def finish(job: FitJob, progress: TrainingProgress) -> dict[str, Any]:
         described = classifier.descriptions
         save_adapter(run.adapter, job.settings.method, classifier.method, classifier.backbone, texts, described)
     predictions = [_predicted(job, group) for group in job.splits.groups]
-    numbers = {**_identity(job), **_numbers(job, progress, predictions)}
+    numbers = {**_identity(job, progress), **_numbers(job, progress, predictions)}
     calibration = calibrate(classifier, job.splits.classes, job.splits.val, session)
     log_test(session.accelerator, numbers, progress.epoch)
     if job.owner is not None:
@@ -50,7 +50,7 @@ def _predicted(job: FitJob, group: ClassGroup) -> Predictions:
     return found
 
 
-def _identity(job: FitJob) -> dict[str, Any]:
+def _identity(job: FitJob, progress: TrainingProgress) -> dict[str, Any]:
     """Identity of the run for `result.json`: method, options, data, protocol, seed."""
     settings, method = job.settings, job.classifier.method
     return {
@@ -63,7 +63,7 @@ def _identity(job: FitJob) -> dict[str, Any]:
         "shots": settings.shots,
         "seed": settings.seed,
         "backbone": settings.backbone,
-        "trainable_parameters": trainable_count(method),
+        "trainable_parameters": trainable_count(method, progress.trained),
     }
 
 

@@ -140,6 +140,9 @@ class TrainingLoop:
         if progress.step == 0:
             self._start_cycle()
             self.method.epoch_start(progress.epoch, self.recipe.epochs)
+        self.trainer.start_epoch()
+        now = (name for name, parameter in self.method.named_parameters() if parameter.requires_grad)
+        progress.trained = list(dict.fromkeys((*progress.trained, *now)))
         self._fill_bank()
         if self.captured is not None:
             self.captured.start_epoch()

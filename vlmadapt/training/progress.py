@@ -21,6 +21,7 @@ class TrainingProgress:
         steps: steps done in all epochs.
         best: tensors of the method after its best epoch; empty unless that is looked for, see
             `vlmadapt.training.select`.
+        trained: names of all parameters that have been trained so far; a method may switch some on or off.
     """
 
     epoch: int = 0
@@ -30,6 +31,7 @@ class TrainingProgress:
     seconds: float = 0.0
     steps: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
+    trained: list[str] = field(default_factory=list)
 
     def summary(self, labelled: bool = True) -> str:
         """Loss and, with labels, accuracy of this epoch so far; of the last one until numbers of this one are read."""

@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn import Parameter
 
 from vlmadapt.core.backbone.precision import DTYPES, autocast
 from vlmadapt.core.method import Method
 from vlmadapt.core.recipe import Recipe
 from vlmadapt.core.trained_copy import decay_copies_to_zero
 from vlmadapt.deprecated import warn_deprecated
-from vlmadapt.errors import TrainingError
+from vlmadapt.errors import PluginError, TrainingError
 from vlmadapt.training.loss_scale import LossScale
 from vlmadapt.training.optim import make_optimizer
 
@@ -43,9 +44,10 @@ class StepTrainer:
         self._accelerator = accelerator
         self._device = device = accelerator.device
         self.lr = torch.full((), recipe.lr, device=device)
-        self.optimizer = make_optimizer(recipe, method.parameters(), self.lr)
+        self._method = method
+        self._parameters = list(method.parameters())
+        self.optimizer = make_optimizer(recipe, self._parameters, self.lr)
         decay_copies_to_zero(self.optimizer, method.modules())
-        self._parameters = [p for p in method.parameters() if p.requires_grad]
         self._whole_batch = method.whole_batch
         self.precision = DTYPES.get(recipe.precision)
         self.scale = LossScale(device, enabled=recipe.precision == "fp16")
@@ -62,6 +64,11 @@ class StepTrainer:
     def autocast(self) -> AbstractContextManager[None]:
         """The precision that forward passes run in."""
         return autocast(self._device, self.precision)
+
+    @property
+    def _trained(self) -> list[Parameter]:
+        """The parameters that are trained now; a method may switch some on or off between epochs."""
+        return [parameter for parameter in self._parameters if parameter.requires_grad]
 
     @property
     def processes(self) -> int:
@@ -85,6 +92,19 @@ class StepTrainer:
         return images / total / copies
 
     # -- a step -------------------------------------------------------------------------------------------------------
+
+    def start_epoch(self) -> None:
+        """Check that the optimiser has the method's parameters.
+
+        Raises:
+            PluginError: the method has others than those it started with, which would never be trained.
+        """
+        if list(map(id, self._method.parameters())) != list(map(id, self._parameters)):
+            raise PluginError(
+                "the method's parameters are not those that training started with, which the optimiser has; create all "
+                "of them in `build` or `prepare`, write values into them (`with torch.no_grad(): p.copy_(...)`), and "
+                "switch them on and off by `requires_grad`."
+            )
 
     def start_step(self, lr: float, weight: float, step: int, batch: int = 0) -> None:
         """Set what is known of a step before it starts.
@@ -126,7 +146,9 @@ class StepTrainer:
         torch._amp_foreach_non_finite_check_and_unscale_(found, overflow, self._one)
         self._note_failure(1, overflow.bool() & (not self.scale.enabled))
         self._not_finite.copy_(torch.maximum(overflow, (self._failed >= 0).any().to(overflow.dtype)))
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        for parameter in self._parameters:
+            parameter.grad = None
+        for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
         # Fused optimisers skip their step if this is set, as with GradScaler.
         self.optimizer.found_inf = self._not_finite  # type: ignore[attr-defined]
@@ -137,7 +159,7 @@ class StepTrainer:
         with torch.autocast(self._device.type, enabled=False):
             weighted = loss.float() * self.weight
             scaled = weighted * self.scale.value if self.scale.enabled else weighted
-            found = torch.autograd.grad(scaled, self._parameters, retain_graph=keep_graph, allow_unused=True)
+            found = torch.autograd.grad(scaled, self._trained, retain_graph=keep_graph, allow_unused=True)
         gradients, total = self._over_processes(self._laid_out(found), weighted.detach())
         self.scale.unscale([g for g in gradients if g is not None])
         self._note_failure(0, ~total.isfinite())
@@ -145,7 +167,7 @@ class StepTrainer:
 
     def _laid_out(self, gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
         """The same gradients, each in memory of its own, in the order of its parameter."""
-        pairs = zip(self._parameters, gradients, strict=True)
+        pairs = zip(self._trained, gradients, strict=True)
         return [None if gradient is None else _laid_out_like(parameter, gradient) for parameter, gradient in pairs]
 
     def _note_failure(self, kind: int, bad: Tensor) -> None:
