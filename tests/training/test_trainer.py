@@ -89,3 +89,28 @@ def test_a_gradient_that_is_one_value_for_all_weights(precision: Precision) -> N
     recipe = Recipe(optimizer="sgd", lr=0.1, weight_decay=0.0, momentum=0.0, precision=precision)
     trainer_of(module, recipe).backward_and_step(module.weight.sum())
     torch.testing.assert_close(module.weight.detach(), before - 0.1)
+
+
+class Sum(nn.Module):
+    """Two trained matrices that are added."""
+
+    whole_batch = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.zeros(3, 4)), nn.Parameter(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_parameters_that_are_added(precision: Precision) -> None:
+    """Torch gives both one tensor as their gradient, which a loss scale was taken from twice."""
+    module, (weight, *_) = Sum(), gradients()
+    recipe = Recipe(optimizer="sgd", lr=0.1, weight_decay=0.0, momentum=0.0, precision=precision)
+    trainer = trainer_of(module, recipe)
+    of_first, of_second = trainer.gradients(((module.first + module.second) * weight).sum())
+    assert of_first is not None
+    assert of_second is not None
+    assert of_first.data_ptr() != of_second.data_ptr()
+    trainer.apply([of_first, of_second])
+    for parameter in module.parameters():
+        torch.testing.assert_close(parameter.detach(), -0.1 * weight)

@@ -166,9 +166,20 @@ class StepTrainer:
         return gradients
 
     def _laid_out(self, gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
-        """The same gradients, each in memory of its own, in the order of its parameter."""
+        """The same gradients, each in memory of its own, in the order of its parameter.
+
+        Of parameters that are added, torch gives one tensor for both, which unscaling in place would scale twice.
+        """
+        taken: set[int] = set()
+
+        def own(parameter: Parameter, gradient: Tensor) -> Tensor:
+            laid_out = _laid_out_like(parameter, gradient)
+            found = laid_out.clone() if laid_out.data_ptr() in taken else laid_out
+            taken.add(found.data_ptr())
+            return found
+
         pairs = zip(self._trained, gradients, strict=True)
-        return [None if gradient is None else _laid_out_like(parameter, gradient) for parameter, gradient in pairs]
+        return [None if gradient is None else own(parameter, gradient) for parameter, gradient in pairs]
 
     def _note_failure(self, kind: int, bad: Tensor) -> None:
         """Keep the number of the first step with a bad loss (kind 0) or gradient (kind 1)."""
