@@ -268,7 +268,9 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
 
     Fused optimisers pair the values of these tensors as they lie in memory; on a CPU torch does not check their order.
     """
-    return value if value.stride() == parameter.stride() else torch.empty_like(parameter).copy_(value)
+    strides = zip(parameter.shape, parameter.stride(), value.stride(), strict=True)
+    same = all(size == 1 or one == other for size, one, other in strides)
+    return value if same else torch.empty_like(parameter).copy_(value)
 
 
 class NotFinite(TrainingError):
