@@ -51,7 +51,11 @@ class QuickGeluMlp:
 
     def scaled_hidden(self, rows: Tensor) -> Tensor:
         """a h of rows (n, width), (n, hidden width)."""
-        return torch.addmm(FACTOR * self._first.bias, rows, self._first.weight.T, alpha=FACTOR)
+        bias: Tensor = self._first.bias
+        device = rows.device.type
+        if torch.is_autocast_enabled(device):  # as weights that are held in this precision
+            bias = bias.to(torch.get_autocast_dtype(device))
+        return torch.addmm(FACTOR * bias, rows, self._first.weight.T, alpha=FACTOR)
 
     def rest(self, scaled: Tensor) -> Tensor:
         """a h (n, hidden width) -> (n, width)."""
