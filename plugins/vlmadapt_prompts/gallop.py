@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -82,6 +82,12 @@ class GalLoP(Method):
     api_version = 2
     recipe = Recipe(optimizer="sgd", lr=2e-3, epochs=200, batch_size=32, weight_decay=1e-2, warmup_epochs=0)
     paper = "Lafon et al., GalLoP: Learning Global and Local Prompts for Vision-Language Models, ECCV 2024"
+
+    @classmethod
+    def limitations_for(cls, config: GalLoPConfig) -> Mapping[str, str]:
+        """Draws with replacement stay random without dropout, which each process makes for its own images."""
+        drawn = "each process draws contexts for its own images, with replacement even without dropout"
+        return {**cls.limitations, "two-processes": drawn} if config.replacement else cls.limitations
 
     def build(self, backbone: Backbone, task: Task) -> None:
         """Create the contexts (G, n, width) and (L, n, width), and the map of local features.

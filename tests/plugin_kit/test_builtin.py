@@ -18,6 +18,10 @@ SLOW = {"bf16", "deterministic", "keeps-up", "long-names", "memory", "one-device
 """Checks that other tests make in another way, or that take longest."""
 
 
+WITHOUT_CHANCE = {"gallop": {"replacement": False}}
+"""Options with which nothing is drawn once dropout is off: each process draws for its own images."""
+
+
 def conforming(name: str) -> Callable[..., None]:
     names, params = conformance(name, quick=True, options=FEWER_TEXTS.get(name)).args
     marked = [
@@ -49,6 +53,6 @@ def test_options_may_bring_limits_of_their_own() -> None:
 )
 def test_two_processes(name: str) -> None:
     try:
-        two_processes(MethodUnderTest(name, FEWER_TEXTS.get(name)))
+        two_processes(MethodUnderTest(name, {**FEWER_TEXTS.get(name, {}), **WITHOUT_CHANCE.get(name, {})}))
     except NotApplicable as reason:
         pytest.skip(str(reason))

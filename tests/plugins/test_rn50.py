@@ -38,9 +38,9 @@ QUICK = {"coop", "tip-adapter", "tip-adapter-f", "linear-probe"}
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OUTSIDE])
 def test_methods_outside_the_image_tower_train_and_answer(name: str) -> None:
-    subject = MethodUnderTest(name, backbone=rn50())
+    subject = MethodUnderTest(name, {"wraps": "coop"} if name == "wise-ft" else {}, rn50())
     classifier = subject.fit(CLASSES[:2], epochs=1, batch_size=2)
-    scores = classifier.scores(subject.shots().images[:2], CLASSES[:2], SEEN)
+    scores = classifier.scores(subject.test_images(classifier.method)[:2], CLASSES[:2], SEEN)
     assert scores.shape == (2, 2)
     assert scores.isfinite().all()
 
