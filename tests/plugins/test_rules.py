@@ -112,6 +112,13 @@ def test_scores_after_a_step_run_no_block(name: str, monkeypatch: pytest.MonkeyP
         method.route(x, SEEN)
 
 
+DECIDE = {
+    "zero": "its scores are votes, of which one switches or none does",
+    "tda": "the most probable class decides what an image adds to the cache, and an image near a tie switches",
+}
+"""Methods whose scores jump where rounding turns a decision."""
+
+
 def rounding(exact: dict[str, Tensor], rounded: dict[str, Tensor]) -> dict[str, float]:
     """How far scores, loss and gradient (all parameters as one vector) are from those in float32."""
     gradient = [name for name in exact if name.startswith("gradient")]
@@ -127,6 +134,8 @@ def rounding(exact: dict[str, Tensor], rounded: dict[str, Tensor]) -> dict[str, 
 @pytest.mark.parametrize("name", METHODS)
 def test_in_bfloat16(name: str) -> None:
     """The plans round in different places, so they need not agree, but have to be equally near to float32."""
+    if name in DECIDE:
+        pytest.skip(DECIDE[name])
     method = subject(name).trained.method
     exact = outcome(subject(name), method, "reference")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -163,6 +172,8 @@ def test_a_whole_fit_with_frozen_weights_in_half_precision(name: str, precision:
 @pytest.mark.parametrize("name", SOME)
 def test_with_frozen_weights_in_half_precision(name: str, dtype: torch.dtype) -> None:
     """As on a GPU: frozen weights in half precision are as near to float32 as casting them at each use."""
+    if name in DECIDE:
+        pytest.skip(DECIDE[name])
     method = subject(name).trained.method
     exact = outcome(subject(name), method, "reference")
     cast_at_use, held = (
@@ -171,8 +182,6 @@ def test_with_frozen_weights_in_half_precision(name: str, dtype: torch.dtype) ->
         )
         for weights in (tiny_clip(), held_in(dtype))
     )
-    if name == "zero":
-        pytest.skip("its scores are votes, of which one switches or none does")
     if "loss" in held:
         cast_at_use["loss"] = max(cast_at_use["loss"], cast_at_use["scores"])
     for what, distance in held.items():
