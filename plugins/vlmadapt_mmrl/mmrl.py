@@ -29,6 +29,7 @@ from vlmadapt.plugin import (
     cosine_distance,
     head,
     inject,
+    map_each,
     random_tokens,
     zero_based,
 )
@@ -70,14 +71,6 @@ class MMRLConfig:
     text_tokens: bool = True
     image_tokens: bool = True
     space: Literal["shared", "separate", "text-to-image"] = "shared"
-
-
-def map_each(sources: Sequence[Tensor], weights: Tensor, biases: Tensor) -> list[Tensor]:
-    """L maps of one source each: L times (K, source), weights (L, width, source), biases (L, width) -> L of (K, width).
-
-    One product: a loop over such small maps takes a GPU several kernels for each, forward and backward.
-    """
-    return list(torch.baddbmm(biases[:, :, None], weights, torch.stack(tuple(sources)).mT).mT)
 
 
 def stacked(modules: Iterable[nn.Module], name: str) -> Tensor:

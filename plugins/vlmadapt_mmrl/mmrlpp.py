@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vlmadapt.plugin import Backbone, LowRank
-from vlmadapt_mmrl.mmrl import MMRL, MMRLConfig, map_each, stacked
+from vlmadapt.plugin import Backbone, LowRank, map_each
+from vlmadapt_mmrl.mmrl import MMRL, MMRLConfig, stacked
 
 
 @dataclass

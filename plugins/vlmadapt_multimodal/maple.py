@@ -20,6 +20,7 @@ from vlmadapt.plugin import (
     Task,
     clone_linear,
     inject,
+    map_each,
     prompt,
     random_tokens,
 )
@@ -79,4 +80,4 @@ class MaPLe(Method):
         """Contexts (n, text width) of each depth -> image tokens (n, image width), in one product for all depths."""
         couples = (self.couple, *self.couple_deep)
         weights, biases = (torch.stack([getattr(m, name) for m in couples]) for name in ("weight", "bias"))
-        return list(torch.baddbmm(biases[:, :, None], weights, torch.stack(tuple(contexts)).mT).mT)
+        return map_each(contexts, weights, biases)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,19 @@ def zero_based(layers: Sequence[int]) -> list[int]:
 def clone_linear(module: nn.Linear, n: int) -> nn.ModuleList:
     """A list of n copies of a linear map, trained separately."""
     return nn.ModuleList(copy.deepcopy(module) for _ in range(n))
+
+
+def map_each(sources: Iterable[Tensor], weights: Tensor, biases: Tensor) -> list[Tensor]:
+    """Apply each of L linear maps to its own source: L times (n, source) -> L times (n, width), in one product.
+
+    A loop over such small maps takes a GPU about ten kernels for each, forward and backward.
+
+    Args:
+        sources: L tensors of the same shape.
+        weights: (L, width, source), for example `torch.stack([m.weight for m in maps])`.
+        biases: (L, width).
+    """
+    return list(torch.baddbmm(biases[:, :, None], weights, torch.stack(tuple(sources)).mT).mT)
 
 
 class LowRank(nn.Module):

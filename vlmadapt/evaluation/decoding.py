@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -48,7 +47,7 @@ class Decoding:
         transform: prepares an image; may draw with torch's random functions, for each image its own numbers.
         device: where batches go.
         size: images in a batch.
-        light: whether decoding takes longer than computing on a batch, which then has one core (see `one_core`).
+        light: whether decoding takes longer than computing on a batch, which then has one core (`one_core`).
 
     Attributes:
         seen: number of images so far.
@@ -100,17 +99,6 @@ class Decoding:
         torch.set_num_threads(threads)  # parts of that setting are the process's, and `_use_one_core` has changed them
         stacked = torch.stack(pixels).to(self._device) if pixels else torch.empty(0)
         return Decoded(images, stacked, broken)
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Let torch compute on one core, so that the others can do something else."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _use_one_core() -> None:

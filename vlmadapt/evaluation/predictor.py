@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from vlmadapt.core.classifier import Classifier
+from vlmadapt.cores import one_core
 from vlmadapt.data.image_input import ImageInput, each_image, is_one_image
 from vlmadapt.data.transforms import test_transform
 from vlmadapt.errors import DataError, VlmadaptError
 from vlmadapt.evaluation.calibration import Calibration, Certainty, certainty, probabilities
-from vlmadapt.evaluation.decoding import Broken, Decoded, Decoding, one_core
+from vlmadapt.evaluation.decoding import Broken, Decoded, Decoding
 from vlmadapt.evaluation.stream import continue_stream, save_stream
 from vlmadapt.roles import SEEN, Role
 

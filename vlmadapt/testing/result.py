@@ -6,14 +6,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from vlmadapt.cores import one_core
 from vlmadapt.deprecated import warn_deprecated
 from vlmadapt.text import first_line
 
@@ -77,7 +75,7 @@ class Check:
             NotApplicable: the check does not apply to it.
         """
         try:
-            with _one_thread():
+            with one_core():  # with tensors this small, more cost more than they gain
                 self.function(tested)
         except NotApplicable:
             raise
@@ -167,14 +165,3 @@ def _where(error: Exception, cls: type[Any]) -> str:
     own = Path(sys.modules[cls.__module__].__file__ or "").parent
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == own]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch on one thread: with tensors this small, more threads cost more than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -93,19 +93,6 @@ class StepTrainer:
 
     # -- a step -------------------------------------------------------------------------------------------------------
 
-    def start_epoch(self) -> None:
-        """Check that the optimiser has the method's parameters.
-
-        Raises:
-            PluginError: the method has others than those it started with, which would never be trained.
-        """
-        if list(map(id, self._method.parameters())) != list(map(id, self._parameters)):
-            raise PluginError(
-                "the method's parameters are not those that training started with, which the optimiser has; create all "
-                "of them in `build` or `prepare`, write values into them (`with torch.no_grad(): p.copy_(...)`), and "
-                "switch them on and off by `requires_grad`."
-            )
-
     def start_step(self, lr: float, weight: float, step: int, batch: int = 0) -> None:
         """Set what is known of a step before it starts.
 
@@ -146,8 +133,7 @@ class StepTrainer:
         torch._amp_foreach_non_finite_check_and_unscale_(found, overflow, self._one)
         self._note_failure(1, overflow.bool() & (not self.scale.enabled))
         self._not_finite.copy_(torch.maximum(overflow, (self._failed >= 0).any().to(overflow.dtype)))
-        for parameter in self._parameters:
-            parameter.grad = None
+        self.optimizer.zero_grad()
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
         # Fused optimisers skip their step if this is set, as with GradScaler.
@@ -202,6 +188,19 @@ class StepTrainer:
         return [None if g is None else next(shaped) for g in gradients], loss[0]
 
     # -- between steps ------------------------------------------------------------------------------------------------
+
+    def start_epoch(self) -> None:
+        """Check that the optimiser has the method's parameters.
+
+        Raises:
+            PluginError: the method has others than those it started with, which would never be trained.
+        """
+        if list(map(id, self._method.parameters())) != list(map(id, self._parameters)):
+            raise PluginError(
+                "the method's parameters are not those that training started with, which the optimiser has; create all "
+                "of them in `build` or `prepare`, write values into them (`with torch.no_grad(): p.copy_(...)`), and "
+                "switch them on and off by `requires_grad`."
+            )
 
     def check(self) -> None:
         """Raise if training has failed; the parameters are those before the failed step.
